@@ -1,0 +1,12 @@
+//! The outside world as parameters: disk, clock, entropy, each real and simulated.
+//!
+//! Nothing above this room touches `std::fs`, the system clock or randomness directly; a simulated run is a function
+//! of its seed.
+
+mod clock;
+pub mod disk;
+mod entropy;
+
+pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
+pub use disk::{Disk, DiskFile, OpenMode};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
