@@ -1,1 +1,11 @@
-//! (in work)
+//! Data structures that know nothing of keys, commands or files.
+
+mod cow_bytes;
+mod decimal;
+mod intset;
+mod listpack;
+
+pub use cow_bytes::CowBytes;
+pub use decimal::parse_canonical_i64;
+pub use intset::{Intset, IntsetDamage};
+pub use listpack::{Item, Listpack, ListpackDamage, Pos, element_bytes};
