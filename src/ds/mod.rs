@@ -4,8 +4,10 @@ mod cow_bytes;
 mod decimal;
 mod intset;
 mod listpack;
+pub mod table;
 
 pub use cow_bytes::CowBytes;
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
 pub use listpack::{Item, Listpack, ListpackDamage, Pos, element_bytes};
+pub use table::{HashSeed, Table};
