@@ -5,9 +5,11 @@ mod decimal;
 mod intset;
 mod listpack;
 pub mod table;
+pub mod tree;
 
 pub use cow_bytes::CowBytes;
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
 pub use listpack::{Item, Listpack, ListpackDamage, Pos, element_bytes};
 pub use table::{HashSeed, Table};
+pub use tree::Tree;
