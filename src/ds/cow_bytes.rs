@@ -149,7 +149,7 @@ impl CowBytes {
 /// The capacity that goes with `len` bytes: what the allocator's size class leaves after the overhead.
 fn capacity_for(len: usize) -> usize {
     let wanted = len + OVERHEAD;
-    let step = if wanted <= 128 { 16 } else { (wanted - 1).next_power_of_two() / 8 };
+    let step = if wanted <= 128 { 16 } else { wanted.next_power_of_two() / 8 };
     wanted.next_multiple_of(step) - OVERHEAD
 }
 

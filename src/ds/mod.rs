@@ -10,6 +10,6 @@ pub mod tree;
 pub use cow_bytes::CowBytes;
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
-pub use listpack::{Item, Listpack, ListpackDamage, Pos, element_bytes};
-pub use table::{HashSeed, Table};
+pub use listpack::{Item, Iter as ListpackIter, Listpack, ListpackDamage, Pos, element_bytes};
+pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

@@ -1,1 +1,22 @@
-//! (in work)
+//! The Redis types: values that clone in O(1), their encodings, and their bytes in RDB files.
+//!
+//! Methods speak of members, fields, scores and indexes; they know neither command arguments nor replies, neither keys
+//! nor time. Small collections are packed, large ones stand on the persistent table and tree; which of the two follows
+//! the stock server's rules (7.2), so `encoding()` answers what it would.
+//!
+//! Invariants
+//! - A clone is a snapshot: writing to one holder copies what it touches and nothing that another holder sees.
+//! - Encodings change where members are added; what was converted stays converted, except lists, which shrink back.
+
+mod hash;
+pub mod index;
+mod limits;
+mod sample;
+mod set;
+mod string;
+
+pub use crate::ds::Item;
+pub use hash::{Fields, Hash};
+pub use limits::Limits;
+pub use set::{Members, Set};
+pub use string::{Str, StrRef};

@@ -20,8 +20,8 @@ const HEAD_MAX: usize = 9;
 /// The largest length at an element's end.
 const BACK_MAX: usize = 5;
 
-/// An element as it is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// An element as it is read. Equality is that of the form: compare texts with [`Item::eq_bytes`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Item<'a> {
     Int(i64),
     Bytes(&'a [u8]),

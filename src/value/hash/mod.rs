@@ -1,0 +1,239 @@
+//! Hashes: fields with values, packed while small, on the persistent table when large.
+//!
+//! Invariants
+//! - Packed: field and value alternate in one listpack; at most `hash_max_listpack_entries` fields when the last one
+//!   was added, none of field and value longer than `hash_max_listpack_value`.
+//! - On the table a field and its value are one allocation, shared by all versions that hold them.
+
+#[cfg(test)]
+mod tests;
+
+use triomphe::{Arc, ThinArc};
+
+use super::{Limits, sample};
+use crate::ds::{Entry, Item, Listpack, Pos, Table, TableIter};
+use crate::env::Entropy;
+
+/// A hash. Clone is O(1).
+#[derive(Clone, Debug)]
+pub struct Hash {
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Packed(Listpack),
+    Table(Arc<Table<Pair>>),
+}
+
+/// Field and value, one behind the other; the header is the field's length.
+#[derive(Clone, Debug)]
+struct Pair(ThinArc<usize, u8>);
+
+impl Pair {
+    fn new(field: &[u8], value: &[u8]) -> Self {
+        let mut both = Vec::with_capacity(field.len() + value.len());
+        both.extend_from_slice(field);
+        both.extend_from_slice(value);
+        Self(ThinArc::from_header_and_slice(field.len(), &both))
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.0.slice[self.0.header.header..]
+    }
+
+    fn items(&self) -> (Item<'_>, Item<'_>) {
+        (Item::Bytes(self.key()), Item::Bytes(self.value()))
+    }
+}
+
+impl Entry for Pair {
+    fn key(&self) -> &[u8] {
+        &self.0.slice[..self.0.header.header]
+    }
+}
+
+impl Hash {
+    /// An empty hash, packed.
+    pub fn new() -> Self {
+        Self { form: Form::Packed(Listpack::new()) }
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        match &self.form {
+            Form::Packed(listpack) => listpack.len() / 2,
+            Form::Table(table) => table.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match &self.form {
+            Form::Packed(listpack) => listpack.is_empty(),
+            Form::Table(table) => table.is_empty(),
+        }
+    }
+
+    /// As OBJECT ENCODING names it.
+    pub fn encoding(&self) -> &'static str {
+        match self.form {
+            Form::Packed(_) => "listpack",
+            Form::Table(_) => "hashtable",
+        }
+    }
+
+    /// The packed form's bytes, as RDB files carry them.
+    pub fn packed(&self) -> Option<&Listpack> {
+        match &self.form {
+            Form::Packed(listpack) => Some(listpack),
+            Form::Table(_) => None,
+        }
+    }
+
+    pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
+        match &self.form {
+            Form::Packed(listpack) => {
+                let value = listpack.next(find(listpack, field)?)?;
+                Some(listpack.item(value))
+            }
+            Form::Table(table) => table.get(field).map(|pair| Item::Bytes(pair.value())),
+        }
+    }
+
+    pub fn contains(&self, field: &[u8]) -> bool {
+        match &self.form {
+            Form::Packed(listpack) => find(listpack, field).is_some(),
+            Form::Table(table) => table.contains(field),
+        }
+    }
+
+    /// Sets a field; whether it is new.
+    pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        if let Form::Packed(listpack) = &mut self.form {
+            let longest = field.len().max(value.len());
+            if longest > limits.hash_max_listpack_value || !listpack.fits(field.len() + value.len() + 32) {
+                self.convert(limits);
+            } else if let Some(at) = find(listpack, field) {
+                let at = listpack.next(at).expect("a field is followed by its value");
+                listpack.replace(at, value);
+                return false;
+            } else {
+                listpack.push_back(field);
+                listpack.push_back(value);
+                if listpack.len() / 2 > limits.hash_max_listpack_entries {
+                    self.convert(limits);
+                }
+                return true;
+            }
+        }
+        match &mut self.form {
+            Form::Table(table) => Arc::make_mut(table).insert(Pair::new(field, value)).is_none(),
+            Form::Packed(_) => unreachable!("converted above"),
+        }
+    }
+
+    /// Removes a field; whether it was there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match &mut self.form {
+            Form::Packed(listpack) => {
+                let found = find(listpack, field);
+                if let Some(at) = found {
+                    listpack.remove_run(at, 2);
+                }
+                found.is_some()
+            }
+            Form::Table(table) => table.contains(field) && Arc::make_mut(table).remove(field).is_some(),
+        }
+    }
+
+    /// Announces that `count` fields are about to be set at once: too many for the packed form convert it first.
+    pub fn expect(&mut self, count: usize, limits: &Limits) {
+        if count > limits.hash_max_listpack_entries {
+            self.convert(limits);
+        }
+    }
+
+    /// Fields with their values; in order of insertion while packed.
+    pub fn iter(&self) -> Fields<'_> {
+        Fields(match &self.form {
+            Form::Packed(listpack) => FieldsForm::Packed(listpack.iter()),
+            Form::Table(table) => FieldsForm::Table(table.iter()),
+        })
+    }
+
+    /// Reports a part of the fields and returns the cursor of the next part; 0 starts and ends. See [`Table::scan`];
+    /// a packed hash is reported whole.
+    pub fn scan(&self, cursor: u64, mut found: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
+        match &self.form {
+            Form::Packed(_) => {
+                self.iter().for_each(|(field, value)| found(field, value));
+                0
+            }
+            Form::Table(table) => table.scan(cursor, |pair| found(Item::Bytes(pair.key()), Item::Bytes(pair.value()))),
+        }
+    }
+
+    /// One field with its value, each equally likely.
+    pub fn random(&self, entropy: &mut dyn Entropy) -> Option<(Item<'_>, Item<'_>)> {
+        match &self.form {
+            Form::Packed(_) => self.iter().nth(entropy.below(self.len() as u64) as usize),
+            Form::Table(table) => table.random(entropy.next_u64()).map(Pair::items),
+        }
+    }
+
+    /// `count` different fields with their values in random order; all of them when there are no more.
+    pub fn random_distinct(&self, count: usize, entropy: &mut dyn Entropy) -> Vec<(Item<'_>, Item<'_>)> {
+        sample::distinct(self.len(), count, self.iter(), |entropy| self.random(entropy), entropy)
+    }
+
+    /// Bytes allocated; exact for the packed form, estimated from a few fields for a table.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.form {
+            Form::Packed(listpack) => listpack.heap_bytes(),
+            Form::Table(table) => {
+                let pairs = table.iter().map(|pair| pair.0.slice.len() + 3 * size_of::<usize>());
+                sample::table_bytes(table.len(), pairs)
+            }
+        }
+    }
+
+    fn convert(&mut self, limits: &Limits) {
+        if let Form::Packed(_) = self.form {
+            let mut table = Table::with_seed(limits.hash_seed);
+            let (mut field_text, mut value_text) = (itoa::Buffer::new(), itoa::Buffer::new());
+            for (field, value) in self.iter() {
+                table.insert(Pair::new(field.as_bytes(&mut field_text), value.as_bytes(&mut value_text)));
+            }
+            self.form = Form::Table(Arc::new(table));
+        }
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn find(listpack: &Listpack, field: &[u8]) -> Option<Pos> {
+    listpack.find(field, listpack.first(), 1)
+}
+
+/// Fields with their values.
+pub struct Fields<'a>(FieldsForm<'a>);
+
+enum FieldsForm<'a> {
+    Packed(crate::ds::ListpackIter<'a>),
+    Table(TableIter<'a, Pair>),
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (Item<'a>, Item<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            FieldsForm::Packed(items) => Some((items.next()?, items.next()?)),
+            FieldsForm::Table(pairs) => pairs.next().map(Pair::items),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Random choice out of collections.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use crate::env::Entropy;
+
+/// `count` different elements in random order, all of them when there are no more.
+///
+/// `all` walks over the `len` elements; `draw` gives one of them, each equally likely, `None` when there is none.
+/// Few out of many are drawn until they differ; many are picked from a copy of all.
+pub(super) fn distinct<T: Copy + Eq + Hash>(
+    len: usize,
+    count: usize,
+    all: impl Iterator<Item = T>,
+    mut draw: impl FnMut(&mut dyn Entropy) -> Option<T>,
+    entropy: &mut dyn Entropy,
+) -> Vec<T> {
+    if count >= len / 3 {
+        let mut picked: Vec<T> = all.collect();
+        let count = count.min(picked.len());
+        for at in 0..count {
+            let other = at + entropy.below((picked.len() - at) as u64) as usize;
+            picked.swap(at, other);
+        }
+        picked.truncate(count);
+        return picked;
+    }
+    let mut seen = HashSet::with_capacity(count);
+    let mut picked = Vec::with_capacity(count);
+    while picked.len() < count {
+        let Some(element) = draw(entropy) else { break };
+        if seen.insert(element) {
+            picked.push(element);
+        }
+    }
+    picked
+}
+
+/// Elements whose sizes stand for all.
+const SAMPLES: usize = 32;
+
+/// Bytes of a table of `len` entries whose own allocations have the sizes given (the first few are looked at).
+pub(super) fn table_bytes(len: usize, sizes: impl Iterator<Item = usize>) -> usize {
+    // A pointer and a fingerprint per entry, and its share of bucket headers and directory.
+    const PER_ENTRY: usize = 12;
+    let (mut sampled, mut bytes) = (0, 0);
+    for size in sizes.take(SAMPLES) {
+        sampled += 1;
+        bytes += size.next_multiple_of(16);
+    }
+    if sampled == 0 { 0 } else { bytes * len / sampled + len * PER_ENTRY }
+}
