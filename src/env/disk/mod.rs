@@ -4,6 +4,14 @@
 //! syncs of data and of directory entries, atomic rename. Paths are as the operating system takes them; the simulated
 //! disk has one tree of its own.
 
+mod os;
+pub mod sim;
+#[cfg(test)]
+mod tests;
+
+pub use os::OsDisk;
+pub use sim::SimDisk;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +44,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// File names (not paths) in a directory, sorted; `NotFound` when there is none.
+    /// Names (not paths) of the files and directories in a directory, sorted; `NotFound` when there is none.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
     /// Whether a file or directory stands there.
@@ -46,7 +54,7 @@ pub trait Disk: Send + Sync + 'static {
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// Takes an exclusive lock on a lock file (created when missing) for as long as the guard lives; `WouldBlock`
-    /// when another process or instance holds it.
+    /// when another process or instance holds it. The file stays when the lock is gone.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
 }
 
@@ -108,6 +116,11 @@ pub trait DiskFile: Send + Sync {
     }
 }
 
+/// What `Disk::lock` answers when somebody else holds the lock.
+fn in_use(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::WouldBlock, format!("{} is locked by another process or instance", path.display()))
+}
+
 /// The whole content of a file.
 pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Read)?;
@@ -117,7 +130,7 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces a file so that after a crash either the old or the new content is there, whole: temporary file beside it,
-/// sync, rename, sync of the directory.
+/// sync, rename, sync of the directory. After an error either content may be there; a temporary file may stay behind.
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
