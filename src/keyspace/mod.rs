@@ -1,1 +1,20 @@
-//! (in work)
+//! Databases: keys, their values, their deadlines; and versions of all of it that cost nothing to keep.
+//!
+//! Knows no command, no log, no clock: times and positions come in as parameters.
+
+mod access;
+mod database;
+mod entry;
+mod expire;
+mod garbage;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use access::{AccessClock, AccessPolicy};
+pub use database::{Database, Ttl};
+pub use entry::{Content, Entry, INLINE_MAX};
+pub use garbage::Garbage;
+pub use snapshot::{DatabaseView, Snapshot};
+pub use store::Keyspace;

@@ -8,6 +8,7 @@
 //! - A clone is a snapshot: writing to one holder copies what it touches and nothing that another holder sees.
 //! - Encodings change where members are added; what was converted stays converted, except lists, which shrink back.
 
+mod any;
 mod hash;
 pub mod index;
 mod limits;
@@ -16,6 +17,7 @@ mod set;
 mod string;
 
 pub use crate::ds::Item;
+pub use any::{Type, Value, ValueRef};
 pub use hash::{Fields, Hash};
 pub use limits::Limits;
 pub use set::{Members, Set};

@@ -1,0 +1,292 @@
+//! One database: keys, their values and deadlines.
+//!
+//! Invariants
+//! - A key whose deadline has passed counts as absent for every read that is given the time, and stays until somebody
+//!   removes it: reads change nothing but access clocks.
+//! - The expiry index holds exactly the keys with a deadline.
+//! - Whatever a read returned, later changes to it carry stamps not below those of [`Database::get_stamped`]: a change
+//!   raises its bucket's stamp, a change of the whole database its floor.
+//! - Nothing big is freed here: it collects in [`Garbage`], which the owner takes away.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::access::{AccessClock, AccessPolicy};
+use super::entry::{Content, Entry};
+use super::expire::ExpiryIndex;
+use super::garbage::Garbage;
+use super::snapshot::DatabaseView;
+use crate::ds::{HashSeed, table::Table};
+use crate::env::{Entropy, UnixMillis};
+use crate::value::Value;
+
+pub(super) type Keys = Table<Entry, u64>;
+
+/// How often a random choice that met an expired key is repeated.
+const RANDOM_TRIES: usize = 100;
+/// Buckets that one SCAN call visits at most for each key that it wants, as stock does.
+const BUCKETS_PER_KEY: usize = 10;
+
+/// What becomes of a key's deadline when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// Stays what it is.
+    Keep,
+    Clear,
+    At(UnixMillis),
+}
+
+impl From<Option<UnixMillis>> for Ttl {
+    fn from(expiry: Option<UnixMillis>) -> Self {
+        expiry.map_or(Self::Clear, Self::At)
+    }
+}
+
+/// A database. Positions in the log (`stamp`) are those where the unit of the change begins.
+pub struct Database {
+    keys: Keys,
+    expiry: ExpiryIndex,
+    floor: u64,
+    clock: AccessClock,
+    noise: AtomicU64,
+    garbage: Garbage,
+}
+
+impl Database {
+    pub(super) fn new(seed: HashSeed) -> Self {
+        Self {
+            keys: Table::with_seed(seed),
+            expiry: ExpiryIndex::default(),
+            floor: 0,
+            clock: AccessClock::new(AccessPolicy::Lru, UnixMillis(0)),
+            noise: AtomicU64::new(seed.0),
+            garbage: Garbage::default(),
+        }
+    }
+
+    /// Number of keys, expired ones that were not yet removed included.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Number of keys with a deadline.
+    pub fn expires_len(&self) -> usize {
+        self.expiry.len()
+    }
+
+    /// Mean time to live of the keys with a deadline, in milliseconds; 0 without any.
+    pub fn average_ttl(&self, now: UnixMillis) -> u64 {
+        self.expiry.mean().map_or(0, |mean| u64::try_from(mean.0.saturating_sub(now.0)).unwrap_or(0))
+    }
+
+    /// The key, unless it is absent or expired at `now`.
+    pub fn get(&self, key: &[u8], now: UnixMillis) -> Option<&Entry> {
+        self.get_stamped(key, now).0
+    }
+
+    /// As [`Database::get`], with the start of the last unit that may have changed the answer.
+    pub fn get_stamped(&self, key: &[u8], now: UnixMillis) -> (Option<&Entry>, u64) {
+        let (entry, stamp) = self.keys.get_stamped(key);
+        (entry.filter(|entry| !entry.is_expired(now)), stamp.max(self.floor))
+    }
+
+    pub fn contains(&self, key: &[u8], now: UnixMillis) -> bool {
+        self.get(key, now).is_some()
+    }
+
+    /// Whether the key is there although its deadline has passed.
+    pub fn is_due(&self, key: &[u8], now: UnixMillis) -> bool {
+        self.keys.get(key).is_some_and(|entry| entry.is_expired(now))
+    }
+
+    /// Notes a use of the key in its access clock.
+    pub fn touch(&self, entry: &Entry) {
+        let random = match self.clock.policy() {
+            AccessPolicy::Lru => 0,
+            AccessPolicy::Lfu { .. } => self.random(),
+        };
+        let clock = self.clock.used(entry.clock(), random);
+        // Most uses fall into a second that the clock already shows: spare the cache line.
+        if clock != entry.clock() {
+            entry.set_clock(clock);
+        }
+    }
+
+    pub fn access_clock(&self) -> AccessClock {
+        self.clock
+    }
+
+    /// Stores a value under the key, new or in place of another. True when a key was replaced, an expired one included.
+    pub fn set<'a>(&mut self, key: &[u8], content: impl Into<Content<'a>>, ttl: Ttl, stamp: u64) -> bool {
+        let expiry = match ttl {
+            Ttl::Keep => self.keys.get(key).and_then(Entry::expiry),
+            Ttl::Clear => None,
+            Ttl::At(deadline) => Some(deadline),
+        };
+        self.insert(Entry::new(key, content, expiry, self.clock.fresh()), stamp)
+    }
+
+    /// The value for change in place; `None` when the key is absent or expired at `now`, which changes nothing.
+    ///
+    /// A value that a snapshot shares is shared no longer afterwards; a string comes out of its packed form.
+    pub fn edit(&mut self, key: &[u8], now: UnixMillis, stamp: u64) -> Option<&mut Value> {
+        // Borrowed twice, because a key that counts as absent must not be stamped or copied.
+        self.get(key, now)?;
+        self.keys.get_mut_stamped(key, stamp).map(Entry::value_mut)
+    }
+
+    /// Removes the key, expired or not. False when there is none.
+    pub fn remove(&mut self, key: &[u8], stamp: u64) -> bool {
+        let Some(entry) = self.keys.remove_stamped(key, stamp) else { return false };
+        self.unmark(&entry);
+        self.garbage.dispose(entry);
+        true
+    }
+
+    /// Removes the key, expired or not, and hands out its value and deadline. Copies no collection.
+    pub fn take(&mut self, key: &[u8], stamp: u64) -> Option<(Value, Option<UnixMillis>)> {
+        let entry = self.keys.remove_stamped(key, stamp)?;
+        self.unmark(&entry);
+        Some((entry.to_value(), entry.expiry()))
+    }
+
+    /// Sets or clears the deadline. False when the key is absent or expired at `now`.
+    pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>, now: UnixMillis, stamp: u64) -> bool {
+        if self.get(key, now).is_none() {
+            return false;
+        }
+        let Some(entry) = self.keys.get_mut_stamped(key, stamp) else { return false };
+        let before = entry.expiry();
+        entry.set_expiry(expiry);
+        if before != expiry {
+            let hash = self.keys.hash_of(key);
+            before.inspect(|&deadline| self.expiry.remove(deadline, hash));
+            expiry.inspect(|&deadline| self.expiry.insert(deadline, hash));
+        }
+        true
+    }
+
+    /// Moves value, deadline and access clock to another key, whose own value goes. False when `from` is absent or
+    /// expired at `now`, which changes nothing.
+    pub fn rename(&mut self, from: &[u8], to: &[u8], now: UnixMillis, stamp: u64) -> bool {
+        if self.get(from, now).is_none() {
+            return false;
+        }
+        let Some(entry) = self.keys.remove_stamped(from, stamp) else { return false };
+        self.unmark(&entry);
+        let moved = Entry::new(to, entry.to_value(), entry.expiry(), entry.clock());
+        drop(entry);
+        self.insert(moved, stamp);
+        true
+    }
+
+    /// A key that is not expired, each equally likely; `None` when there seems to be none.
+    pub fn random_key(&self, now: UnixMillis, entropy: &mut dyn Entropy) -> Option<&Entry> {
+        let mut draws = (0..RANDOM_TRIES).map_while(|_| self.keys.random(entropy.next_u64()));
+        draws.find(|entry| !entry.is_expired(now))
+    }
+
+    /// Reports about `count` keys and returns the cursor for the next call; 0 starts a scan and ends it. What is
+    /// present during the whole scan is reported at least once. Expired keys are left out.
+    pub fn scan(&self, mut cursor: u64, count: usize, now: UnixMillis, mut found: impl FnMut(&Entry)) -> u64 {
+        let mut visited = 0;
+        for _ in 0..count.saturating_mul(BUCKETS_PER_KEY).max(1) {
+            cursor = self.keys.scan(cursor, |entry| {
+                visited += 1;
+                if !entry.is_expired(now) {
+                    found(entry);
+                }
+            });
+            if cursor == 0 || visited >= count {
+                break;
+            }
+        }
+        cursor
+    }
+
+    /// All keys, expired ones that were not yet removed included.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.keys.iter()
+    }
+
+    /// Removes all keys.
+    pub fn flush(&mut self, stamp: u64) {
+        let empty = Table::with_seed(self.keys.seed());
+        let keys = std::mem::replace(&mut self.keys, empty);
+        let expiry = std::mem::take(&mut self.expiry);
+        self.garbage.push_database(keys, expiry);
+        self.raise_floor(stamp);
+    }
+
+    /// What every read of this database depends on, whichever key it asks for.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub fn raise_floor(&mut self, stamp: u64) {
+        self.floor = self.floor.max(stamp);
+    }
+
+    /// A version that stays as it is. O(1).
+    pub fn snapshot(&self) -> DatabaseView {
+        DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len() }
+    }
+
+    /// The first moment at which some key is expired.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        self.expiry.first().map(|deadline| UnixMillis(deadline.0.saturating_add(1)))
+    }
+
+    /// Up to `count` keys that are expired at `now`, the earliest first.
+    pub fn due(&self, now: UnixMillis, count: usize) -> Vec<Vec<u8>> {
+        let marks = self.expiry.due(now).flat_map(|(deadline, hash)| {
+            self.keys.get_hashed(hash).filter(move |entry| entry.expiry() == Some(deadline))
+        });
+        marks.take(count).map(|entry| entry.key().to_vec()).collect()
+    }
+
+    /// What was removed and is big, to be dropped elsewhere.
+    pub fn take_garbage(&mut self) -> Garbage {
+        std::mem::take(&mut self.garbage)
+    }
+
+    pub(super) fn set_access_clock(&mut self, clock: AccessClock) {
+        self.clock = clock;
+    }
+
+    /// Puts an entry in; true when it replaced another.
+    pub(super) fn insert(&mut self, entry: Entry, stamp: u64) -> bool {
+        if let Some(deadline) = entry.expiry() {
+            self.expiry.insert(deadline, self.keys.hash_of(entry.key()));
+        }
+        let Some(old) = self.keys.insert_stamped(entry, stamp) else { return false };
+        self.unmark(&old);
+        self.garbage.dispose(old);
+        true
+    }
+
+    fn unmark(&mut self, entry: &Entry) {
+        if let Some(deadline) = entry.expiry() {
+            self.expiry.remove(deadline, self.keys.hash_of(entry.key()));
+        }
+    }
+
+    /// Quick numbers for the odds of the LFU counter; they decide nothing that matters.
+    fn random(&self) -> u64 {
+        let state = self.noise.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("len", &self.len())
+            .field("expires", &self.expires_len())
+            .finish_non_exhaustive()
+    }
+}

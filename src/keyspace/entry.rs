@@ -1,0 +1,372 @@
+//! A key with its value, deadline and access clock in one allocation.
+//!
+//! Invariants
+//! - An entry is a counted pointer: `clone` shares it, and what is shared is never changed but for its access clock,
+//!   which is a hint and not part of the data.
+//! - Short strings and integers lie in the entry itself; everything else is a [`Value`] in it, whose own clone is O(1).
+//! - The key never changes.
+//!
+//! Memory: a header of 16 bytes; then, where present, the deadline (8) and a number or a `Value`; then the key's bytes;
+//! then a short string's. A key of 16 bytes with a string of 32 fills an allocation of 64 bytes exactly.
+#![expect(
+    unsafe_code,
+    reason = "measured: one allocation of 64 bytes for a 16-byte key with a 32-byte string, where counted pointers to \
+              a struct of key and value take three and more than twice the memory"
+)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use crate::ds::table;
+use crate::env::UnixMillis;
+use crate::value::{Str, StrRef, Value, ValueRef};
+
+/// Longest string that lies in the entry.
+pub const INLINE_MAX: usize = 128;
+
+/// Counts beyond this are a leak that would wrap around; the process ends instead.
+const REFS_MAX: u32 = i32::MAX as u32;
+const CLOCK_BITS: u32 = 24;
+const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
+const EXPIRES: u32 = 1 << 31;
+const FORM_MASK: u32 = 0b11 << CLOCK_BITS;
+
+const _: () = assert!(size_of::<Header>() == 16 && align_of::<Value>() <= 8);
+
+/// What lies in the entry, in the header's form bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Int = 0,
+    Embedded = 1,
+    Raw = 2,
+    Value = 3,
+}
+
+#[repr(C, align(8))]
+struct Header {
+    refs: AtomicU32,
+    /// 24 bits of access clock, written by readers; above them form and presence of a deadline, which stay.
+    access: AtomicU32,
+    key_len: u32,
+    /// Length of a string that lies here.
+    inline_len: u32,
+}
+
+/// A key, its value, its deadline, its access clock. Clone shares.
+pub struct Entry {
+    head: NonNull<Header>,
+}
+
+// SAFETY: a counted pointer to data that is read from several threads (`Value` is `Sync`), and dropped by the last
+// owner, wherever that is (`Value` is `Send`); count and clock are atomic. The bounds are asserted below.
+unsafe impl Send for Entry {}
+// SAFETY: as above.
+unsafe impl Sync for Entry {}
+
+const _: fn() = || {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<Value>();
+};
+
+/// A value to be stored.
+pub enum Content<'a> {
+    Str(StrRef<'a>),
+    Value(Value),
+}
+
+impl<'a> From<StrRef<'a>> for Content<'a> {
+    fn from(string: StrRef<'a>) -> Self {
+        Self::Str(string)
+    }
+}
+
+impl From<Value> for Content<'_> {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<Str> for Content<'_> {
+    fn from(string: Str) -> Self {
+        Self::Value(Value::Str(string))
+    }
+}
+
+/// Where things lie in an allocation of this shape.
+#[derive(Clone, Copy)]
+struct Shape {
+    form: Form,
+    expires: bool,
+    key_len: usize,
+    inline_len: usize,
+}
+
+impl Shape {
+    const fn payload_at(self) -> usize {
+        size_of::<Header>() + if self.expires { size_of::<i64>() } else { 0 }
+    }
+
+    const fn key_at(self) -> usize {
+        self.payload_at()
+            + match self.form {
+                Form::Int => size_of::<i64>(),
+                Form::Embedded | Form::Raw => 0,
+                Form::Value => size_of::<Value>(),
+            }
+    }
+
+    const fn bytes(self) -> usize {
+        self.key_at() + self.key_len + self.inline_len
+    }
+
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.bytes(), align_of::<Header>()).expect("lengths of 32 bits fit an allocation")
+    }
+}
+
+impl Entry {
+    /// # Panics
+    /// When the key is longer than 4 GiB; requests are far shorter.
+    pub fn new<'a>(key: &[u8], content: impl Into<Content<'a>>, expiry: Option<UnixMillis>, clock: u32) -> Self {
+        match content.into() {
+            Content::Str(string) => Self::with_string(key, string, expiry, clock),
+            Content::Value(Value::Str(string)) if is_inline(string.as_ref()) => {
+                Self::with_string(key, string.as_ref(), expiry, clock)
+            }
+            Content::Value(value) => Self::with_value(key, value, expiry, clock),
+        }
+    }
+
+    pub fn key(&self) -> &[u8] {
+        let shape = self.shape();
+        self.bytes(shape.key_at(), shape.key_len)
+    }
+
+    pub fn value(&self) -> ValueRef<'_> {
+        match self.boxed_value() {
+            Ok(value) => value.as_ref(),
+            Err(string) => ValueRef::Str(string),
+        }
+    }
+
+    /// An owned value: what has an allocation of its own is shared, what lies in the entry copied.
+    pub fn to_value(&self) -> Value {
+        match self.boxed_value() {
+            Ok(value) => value.clone(),
+            Err(string) => Value::Str(string.into()),
+        }
+    }
+
+    /// The value for change in place; a shared entry is copied first, and a string that lies in the entry moves out.
+    pub fn value_mut(&mut self) -> &mut Value {
+        if !self.is_unique() || self.shape().form != Form::Value {
+            *self = Self::with_value(self.key(), self.to_value(), self.expiry(), self.clock());
+        }
+        let place = self.at::<Value>(self.shape().payload_at());
+        // SAFETY: form `Value`, a single owner, borrowed mutably for as long as the result lives.
+        unsafe { &mut *place }
+    }
+
+    /// The moment after which the key counts as absent.
+    pub fn expiry(&self) -> Option<UnixMillis> {
+        let shape = self.shape();
+        // SAFETY: in this shape a deadline was written behind the header.
+        shape.expires.then(|| UnixMillis(unsafe { self.at::<i64>(size_of::<Header>()).read() }))
+    }
+
+    pub fn set_expiry(&mut self, expiry: Option<UnixMillis>) {
+        match expiry {
+            Some(deadline) if self.shape().expires && self.is_unique() => {
+                // SAFETY: the place exists in this shape; a single owner, borrowed mutably.
+                unsafe { self.at::<i64>(size_of::<Header>()).write(deadline.0) }
+            }
+            None if !self.shape().expires => {}
+            expiry => *self = self.renewed(expiry),
+        }
+    }
+
+    /// Whether the key counts as absent at `now`.
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        self.expiry().is_some_and(|deadline| now > deadline)
+    }
+
+    /// The 24 bits of the access clock; see [`super::AccessClock`] for what they mean.
+    pub fn clock(&self) -> u32 {
+        self.header().access.load(Ordering::Relaxed) & CLOCK_MASK
+    }
+
+    /// Writes the access clock, in shared entries too.
+    pub fn set_clock(&self, clock: u32) {
+        let access = &self.header().access;
+        let kept = access.load(Ordering::Relaxed) & !CLOCK_MASK;
+        access.store(kept | (clock & CLOCK_MASK), Ordering::Relaxed);
+    }
+
+    /// Bytes of the entry's own allocation, without those of a collection.
+    pub fn own_bytes(&self) -> usize {
+        self.shape().bytes()
+    }
+
+    fn with_string(key: &[u8], string: StrRef<'_>, expiry: Option<UnixMillis>, clock: u32) -> Self {
+        let (form, inline): (_, &[u8]) = match string {
+            StrRef::Int(_) => (Form::Int, &[]),
+            StrRef::Embedded(bytes) => (Form::Embedded, bytes),
+            StrRef::Raw(bytes) if bytes.len() <= INLINE_MAX => (Form::Raw, bytes),
+            StrRef::Raw(_) => return Self::with_value(key, Value::Str(string.into()), expiry, clock),
+        };
+        let shape = Shape { form, expires: expiry.is_some(), key_len: key.len(), inline_len: inline.len() };
+        let entry = Self::allocate(shape, key, expiry, clock);
+        if let StrRef::Int(number) = string {
+            // SAFETY: fresh and unshared; the shape has room for a number there.
+            unsafe { entry.at::<i64>(shape.payload_at()).write(number) };
+        }
+        // SAFETY: fresh and unshared; `inline.len()` bytes lie behind the key in this shape.
+        unsafe { entry.at::<u8>(shape.key_at() + key.len()).copy_from_nonoverlapping(inline.as_ptr(), inline.len()) };
+        entry
+    }
+
+    fn with_value(key: &[u8], value: Value, expiry: Option<UnixMillis>, clock: u32) -> Self {
+        let shape = Shape { form: Form::Value, expires: expiry.is_some(), key_len: key.len(), inline_len: 0 };
+        let entry = Self::allocate(shape, key, expiry, clock);
+        // SAFETY: fresh and unshared; the shape has room for a value there, aligned because header and deadline are
+        // multiples of eight.
+        unsafe { entry.at::<Value>(shape.payload_at()).write(value) };
+        entry
+    }
+
+    /// The same entry in an allocation of its own, with another deadline.
+    fn renewed(&self, expiry: Option<UnixMillis>) -> Self {
+        match self.boxed_value() {
+            Ok(value) => Self::with_value(self.key(), value.clone(), expiry, self.clock()),
+            Err(string) => Self::with_string(self.key(), string, expiry, self.clock()),
+        }
+    }
+
+    /// The value as it is stored: in an allocation of its own, or as a string in this one.
+    fn boxed_value(&self) -> Result<&Value, StrRef<'_>> {
+        let shape = self.shape();
+        let inline = || self.bytes(shape.key_at() + shape.key_len, shape.inline_len);
+        match shape.form {
+            // SAFETY: in this form a number was written at the payload's place.
+            Form::Int => Err(StrRef::Int(unsafe { self.at::<i64>(shape.payload_at()).read() })),
+            Form::Embedded => Err(StrRef::Embedded(inline())),
+            Form::Raw => Err(StrRef::Raw(inline())),
+            // SAFETY: in this form a value was written at the payload's place; it lives as long as the entry, and is
+            // changed only through `value_mut`, which borrows the only owner mutably.
+            Form::Value => Ok(unsafe { &*self.at::<Value>(shape.payload_at()) }),
+        }
+    }
+
+    /// Everything but the payload, which the caller writes before anybody else sees the entry.
+    fn allocate(shape: Shape, key: &[u8], expiry: Option<UnixMillis>, clock: u32) -> Self {
+        let key_len = u32::try_from(key.len()).expect("keys are shorter than 4 GiB");
+        let layout = shape.layout();
+        // SAFETY: the layout holds a header, so its size is not zero.
+        let raw = unsafe { alloc(layout) };
+        let Some(head) = NonNull::new(raw.cast::<Header>()) else { handle_alloc_error(layout) };
+        let flags = (shape.form as u32) << CLOCK_BITS | if shape.expires { EXPIRES } else { 0 };
+        let entry = Self { head };
+        // SAFETY: fresh memory of this shape: header, deadline and key lie within it, apart from each other.
+        unsafe {
+            head.as_ptr().write(Header {
+                refs: AtomicU32::new(1),
+                access: AtomicU32::new(flags | (clock & CLOCK_MASK)),
+                key_len,
+                inline_len: shape.inline_len as u32,
+            });
+            if let Some(deadline) = expiry {
+                entry.at::<i64>(size_of::<Header>()).write(deadline.0);
+            }
+            entry.at::<u8>(shape.key_at()).copy_from_nonoverlapping(key.as_ptr(), key.len());
+        }
+        entry
+    }
+
+    fn shape(&self) -> Shape {
+        let header = self.header();
+        let access = header.access.load(Ordering::Relaxed);
+        let form = match (access & FORM_MASK) >> CLOCK_BITS {
+            0 => Form::Int,
+            1 => Form::Embedded,
+            2 => Form::Raw,
+            _ => Form::Value,
+        };
+        Shape {
+            form,
+            expires: access & EXPIRES != 0,
+            key_len: header.key_len as usize,
+            inline_len: header.inline_len as usize,
+        }
+    }
+
+    fn is_unique(&self) -> bool {
+        // Acquire: what other owners did before they let go happened before our writes.
+        self.header().refs.load(Ordering::Acquire) == 1
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: initialised, and valid for as long as any owner lives; only its atomics change.
+        unsafe { self.head.as_ref() }
+    }
+
+    /// A place in the allocation. Using it is up to the caller's own argument.
+    fn at<T>(&self, offset: usize) -> *mut T {
+        // `wrapping_byte_add` keeps the pointer's provenance, so it stays usable wherever the offset is in bounds.
+        self.head.as_ptr().wrapping_byte_add(offset).cast::<T>()
+    }
+
+    fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        // SAFETY: callers pass the places of key and string of this entry's shape, initialised at allocation and not
+        // changed since.
+        unsafe { std::slice::from_raw_parts(self.at::<u8>(offset), len) }
+    }
+}
+
+/// Strings that are stored in the entry.
+fn is_inline(string: StrRef<'_>) -> bool {
+    match string {
+        StrRef::Int(_) => true,
+        StrRef::Embedded(bytes) | StrRef::Raw(bytes) => bytes.len() <= INLINE_MAX,
+    }
+}
+
+impl table::Entry for Entry {
+    fn key(&self) -> &[u8] {
+        Self::key(self)
+    }
+}
+
+impl Clone for Entry {
+    fn clone(&self) -> Self {
+        if self.header().refs.fetch_add(1, Ordering::Relaxed) > REFS_MAX {
+            std::process::abort();
+        }
+        Self { head: self.head }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.header().refs.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        let shape = self.shape();
+        // SAFETY: the last owner: a value is dropped once where the form has one, then the memory goes back with the
+        // layout that it came with, which the header's fields determine.
+        unsafe {
+            if shape.form == Form::Value {
+                self.at::<Value>(shape.payload_at()).drop_in_place();
+            }
+            dealloc(self.head.as_ptr().cast::<u8>(), shape.layout());
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("key", &self.key().escape_ascii().to_string()).finish_non_exhaustive()
+    }
+}

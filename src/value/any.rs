@@ -1,0 +1,153 @@
+//! A value of any type.
+
+use super::{Hash, Set, Str, StrRef};
+
+/// The types of the data model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Type {
+    String,
+    List,
+    Set,
+    Zset,
+    Hash,
+    Stream,
+}
+
+impl Type {
+    /// As TYPE answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Zset => "zset",
+            Self::Hash => "hash",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// The type that TYPE calls so, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        [Self::String, Self::List, Self::Set, Self::Zset, Self::Hash, Self::Stream]
+            .into_iter()
+            .find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A value. Clone is O(1).
+#[derive(Clone, Debug)]
+pub enum Value {
+    Str(Str),
+    Set(Set),
+    Hash(Hash),
+}
+
+/// A value as it is read.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'a> {
+    Str(StrRef<'a>),
+    Set(&'a Set),
+    Hash(&'a Hash),
+}
+
+impl Value {
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Str(string) => ValueRef::Str(string.as_ref()),
+            Self::Set(set) => ValueRef::Set(set),
+            Self::Hash(hash) => ValueRef::Hash(hash),
+        }
+    }
+
+    pub fn kind(&self) -> Type {
+        self.as_ref().kind()
+    }
+
+    /// As OBJECT ENCODING names it.
+    pub fn encoding(&self) -> &'static str {
+        self.as_ref().encoding()
+    }
+
+    /// Elements of a collection, bytes of a string.
+    pub fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.as_ref().is_empty()
+    }
+
+    /// Bytes allocated beside the value itself; see the types for what is exact and what is estimated.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Str(string) => string.heap_bytes(),
+            Self::Set(set) => set.heap_bytes(),
+            Self::Hash(hash) => hash.heap_bytes(),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    pub fn kind(self) -> Type {
+        match self {
+            Self::Str(_) => Type::String,
+            Self::Set(_) => Type::Set,
+            Self::Hash(_) => Type::Hash,
+        }
+    }
+
+    /// As OBJECT ENCODING names it.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            Self::Str(string) => string.encoding(),
+            Self::Set(set) => set.encoding(),
+            Self::Hash(hash) => hash.encoding(),
+        }
+    }
+
+    /// Elements of a collection, bytes of a string.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Str(string) => string.len(),
+            Self::Set(set) => set.len(),
+            Self::Hash(hash) => hash.len(),
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// An owned value; O(1) but for a string, whose bytes are copied.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Str(string) => Value::Str(string.into()),
+            Self::Set(set) => Value::Set(set.clone()),
+            Self::Hash(hash) => Value::Hash(hash.clone()),
+        }
+    }
+}
+
+macro_rules! conversions {
+    ($($type:ident),*) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$type(value)
+            }
+        }
+
+        impl TryFrom<Value> for $type {
+            /// The value of another type, unchanged.
+            type Error = Value;
+
+            fn try_from(value: Value) -> Result<Self, Value> {
+                match value {
+                    Value::$type(value) => Ok(value),
+                    other => Err(other),
+                }
+            }
+        }
+    )*};
+}
+
+conversions!(Str, Set, Hash);
