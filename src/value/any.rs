@@ -1,6 +1,6 @@
 //! A value of any type.
 
-use super::{Hash, Set, Str, StrRef};
+use super::{Hash, List, Set, Str, StrRef, Zset};
 
 /// The types of the data model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,24 +38,30 @@ impl Type {
 #[derive(Clone, Debug)]
 pub enum Value {
     Str(Str),
+    List(List),
     Set(Set),
     Hash(Hash),
+    Zset(Zset),
 }
 
 /// A value as it is read.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'a> {
     Str(StrRef<'a>),
+    List(&'a List),
     Set(&'a Set),
     Hash(&'a Hash),
+    Zset(&'a Zset),
 }
 
 impl Value {
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::Str(string) => ValueRef::Str(string.as_ref()),
+            Self::List(list) => ValueRef::List(list),
             Self::Set(set) => ValueRef::Set(set),
             Self::Hash(hash) => ValueRef::Hash(hash),
+            Self::Zset(zset) => ValueRef::Zset(zset),
         }
     }
 
@@ -81,8 +87,10 @@ impl Value {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Str(string) => string.heap_bytes(),
+            Self::List(list) => list.heap_bytes(),
             Self::Set(set) => set.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
+            Self::Zset(zset) => zset.heap_bytes(),
         }
     }
 }
@@ -91,8 +99,10 @@ impl ValueRef<'_> {
     pub fn kind(self) -> Type {
         match self {
             Self::Str(_) => Type::String,
+            Self::List(_) => Type::List,
             Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
+            Self::Zset(_) => Type::Zset,
         }
     }
 
@@ -100,8 +110,10 @@ impl ValueRef<'_> {
     pub fn encoding(self) -> &'static str {
         match self {
             Self::Str(string) => string.encoding(),
+            Self::List(list) => list.encoding(),
             Self::Set(set) => set.encoding(),
             Self::Hash(hash) => hash.encoding(),
+            Self::Zset(zset) => zset.encoding(),
         }
     }
 
@@ -109,8 +121,10 @@ impl ValueRef<'_> {
     pub fn len(self) -> usize {
         match self {
             Self::Str(string) => string.len(),
+            Self::List(list) => list.len(),
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
+            Self::Zset(zset) => zset.len(),
         }
     }
 
@@ -122,8 +136,10 @@ impl ValueRef<'_> {
     pub fn to_value(self) -> Value {
         match self {
             Self::Str(string) => Value::Str(string.into()),
+            Self::List(list) => Value::List(list.clone()),
             Self::Set(set) => Value::Set(set.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
+            Self::Zset(zset) => Value::Zset(zset.clone()),
         }
     }
 }
@@ -150,4 +166,4 @@ macro_rules! conversions {
     )*};
 }
 
-conversions!(Str, Set, Hash);
+conversions!(Str, List, Set, Hash, Zset);

@@ -7,18 +7,23 @@
 //! Invariants
 //! - A clone is a snapshot: writing to one holder copies what it touches and nothing that another holder sees.
 //! - Encodings change where members are added; what was converted stays converted, except lists, which shrink back.
+//! - No collection that a key holds is empty: who removes the last element removes the key.
 
 mod any;
 mod hash;
 pub mod index;
 mod limits;
+mod list;
 mod sample;
 mod set;
 mod string;
+mod zset;
 
 pub use crate::ds::Item;
 pub use any::{Type, Value, ValueRef};
 pub use hash::{Fields, Hash};
 pub use limits::Limits;
+pub use list::{Elements, End, List, ListBuilder, Node};
 pub use set::{Members, Set};
 pub use string::{Str, StrRef};
+pub use zset::{LexBound, Ranked, Zset};

@@ -196,6 +196,12 @@ impl From<StrRef<'_>> for Str {
     }
 }
 
+impl Default for Str {
+    fn default() -> Self {
+        Self::Embedded(CowBytes::default())
+    }
+}
+
 impl PartialEq for Str {
     fn eq(&self, other: &Self) -> bool {
         self.as_ref() == other.as_ref()
