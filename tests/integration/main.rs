@@ -1,1 +1,5 @@
 //! Integration tests: one binary, one module per question.
+
+mod support;
+
+mod shim;

@@ -75,7 +75,7 @@ impl FaultSpec {
     }
 
     /// The matching call with this number and all after it.
-    pub fn from_nth(self, n: u64) -> Self {
+    pub fn starting_at(self, n: u64) -> Self {
         Self { when: When::From(n), ..self }
     }
 

@@ -41,7 +41,7 @@ fn every_kind_of_loss_occurs() {
             ("zero-filled", left.len() == 4 * 4096 && (1..4).all(is_zero)),
             ("reordered", (1..3).any(|page| is_zero(page) && is_full(page + 1))),
             ("size torn at a byte", !left.len().is_multiple_of(512)),
-            ("size torn at a sector", left.len() % 4096 > 0 && left.len().is_multiple_of(512)),
+            ("size torn at a sector", left.len().is_multiple_of(512) && !left.len().is_multiple_of(4096)),
             ("size torn at a page", left.len() == 2 * 4096),
             ("data torn at a byte", torn_at.is_some_and(|at| at % 512 != 0)),
             ("data torn at a sector", torn_at.is_some_and(|at| at % 512 == 0 && at % 4096 != 0)),

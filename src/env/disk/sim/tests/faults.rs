@@ -60,7 +60,7 @@ fn faults_strike_when_and_where_told() {
     let spec = || FaultSpec::new(Op::Write, Fault::Eio);
     assert_eq!(struck(spec().on("/file")), (vec![yes; 6], never.clone()));
     assert_eq!(struck(spec().on("/file").nth(2)), (vec![no, no, yes, no, no, no], never.clone()));
-    assert_eq!(struck(spec().on("/other").from_nth(4)), (never.clone(), vec![no, no, no, no, yes, yes]));
+    assert_eq!(struck(spec().on("/other").starting_at(4)), (never.clone(), vec![no, no, no, no, yes, yes]));
     assert_eq!(struck(spec().nth(7)), (never.clone(), vec![no, yes, no, no, no, no]));
     assert_eq!(struck(spec().random(7, 3)), struck(spec().random(7, 3)));
     let (some, more) = struck(spec().random(7, 3));
