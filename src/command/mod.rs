@@ -1,1 +1,27 @@
-//! (in work)
+//! Commands: one declaration each, above its handler; a family is a slice, the table is those slices joined.
+//!
+//! A handler reads its arguments through [`Args`], reaches keys through [`Cx`] and answers into `cx.reply`. It never
+//! blocks, sleeps, does I/O or reads a clock: it asks through `cx`, and the engine acts after it has returned.
+
+mod args;
+mod cx;
+mod declare;
+mod error;
+mod glob;
+mod number;
+mod table;
+mod turn;
+
+pub use args::Args;
+pub use cx::{Cx, Edit, Handle, Kind};
+pub use declare::{Begin, Command, Find, Flags, Group, KeyFlags, KeySpec, Run};
+pub use error::CommandError;
+pub use glob::{glob_matches, glob_matches_nocase};
+pub use number::{parse_f64, parse_i64, parse_timeout};
+pub use table::{CommandTable, Resolved};
+pub use turn::{BlockRequest, Call, ClientId, Event, Host, OwnedCall, TimeoutReply, Turn, Unit};
+
+/// The families that need nothing above the keyspace.
+pub fn data_families() -> Vec<&'static [Command]> {
+    vec![]
+}

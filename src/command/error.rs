@@ -1,0 +1,95 @@
+//! Every error text. The texts are the protocol: clients compare their first words.
+
+use std::borrow::Cow;
+
+/// An error reply: the line behind `-`, code included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, str>);
+
+impl CommandError {
+    pub const SYNTAX: Self = Self::fixed("ERR syntax error");
+    pub const WRONG_TYPE: Self = Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub const NOT_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
+    pub const NOT_FLOAT: Self = Self::fixed("ERR value is not a valid float");
+    pub const OUT_OF_RANGE: Self = Self::fixed("ERR value is out of range");
+    pub const MUST_BE_POSITIVE: Self = Self::fixed("ERR value is out of range, must be positive");
+    pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
+    pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
+    pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
+    pub const STRING_TOO_LONG: Self =
+        Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
+    pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
+    pub const TIMEOUT_NOT_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
+    pub const TIMEOUT_NEGATIVE: Self = Self::fixed("ERR timeout is negative");
+    pub const NESTED_MULTI: Self = Self::fixed("ERR MULTI calls can not be nested");
+    pub const EXEC_WITHOUT_MULTI: Self = Self::fixed("ERR EXEC without MULTI");
+    pub const DISCARD_WITHOUT_MULTI: Self = Self::fixed("ERR DISCARD without MULTI");
+    pub const WATCH_IN_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
+    pub const EXEC_ABORT: Self = Self::fixed("EXECABORT Transaction discarded because of previous errors.");
+    pub const NO_AUTH: Self = Self::fixed("NOAUTH Authentication required.");
+    pub const OOM: Self = Self::fixed("OOM command not allowed when used memory > 'maxmemory'.");
+    pub const LOADING: Self = Self::fixed("LOADING Redis is loading the dataset in memory");
+    pub const BUSY: Self = Self::fixed(
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    );
+    pub const NO_SCRIPT: Self = Self::fixed("NOSCRIPT No matching script. Please use EVAL.");
+    pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
+    pub const MIN_MAX_NOT_FLOAT: Self = Self::fixed("ERR min or max is not a float");
+    pub const MIN_MAX_NOT_STRING: Self = Self::fixed("ERR min or max not valid string range item");
+
+    pub const fn fixed(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    /// An error with a composed text, code included.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Cow::Owned(text.into()))
+    }
+
+    pub fn wrong_arity(name: &str) -> Self {
+        Self::new(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// `name`: the command's, as the client sees it.
+    pub fn invalid_expire(name: &str) -> Self {
+        Self::new(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    pub fn unknown_command(argv: &[&[u8]]) -> Self {
+        let mut text = String::from("ERR unknown command '");
+        push_limited(&mut text, argv[0], 128);
+        text.push_str("', with args beginning with: ");
+        let mut shown = 0;
+        for arg in &argv[1..] {
+            if shown >= 128 {
+                break;
+            }
+            text.push('\'');
+            push_limited(&mut text, arg, 128 - shown);
+            text.push_str("' ");
+            shown += arg.len() + 3;
+        }
+        Self::new(text)
+    }
+
+    pub fn unknown_subcommand(container: &str, sub: &[u8]) -> Self {
+        let mut text = String::from("ERR unknown subcommand '");
+        push_limited(&mut text, sub, 128);
+        text.push_str(&format!("'. Try {} HELP.", container.to_uppercase()));
+        Self::new(text)
+    }
+
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The first word, under which INFO errorstats counts it.
+    pub fn code(&self) -> &str {
+        self.0.split(' ').next().unwrap_or("ERR")
+    }
+}
+
+fn push_limited(text: &mut String, bytes: &[u8], limit: usize) {
+    text.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(limit)]));
+}

@@ -1,0 +1,122 @@
+//! Finding a declaration by name.
+
+use super::{Command, CommandError};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A command found for a call.
+#[derive(Clone, Copy)]
+pub struct Resolved {
+    pub command: &'static Command,
+    /// The container, for a subcommand.
+    pub parent: Option<&'static Command>,
+    /// Position in statistics, dense from 0.
+    pub index: usize,
+}
+
+impl Resolved {
+    /// `get`, or `config|get` for a subcommand.
+    pub fn full_name(&self) -> String {
+        match self.parent {
+            Some(parent) => format!("{}|{}", parent.name, self.command.name),
+            None => self.command.name.to_owned(),
+        }
+    }
+
+    /// Index of the first argument behind the names.
+    pub fn first_argument(&self) -> usize {
+        1 + usize::from(self.parent.is_some())
+    }
+}
+
+/// All families joined.
+pub struct CommandTable {
+    by_name: HashMap<&'static [u8], Entry, BuildHasherDefault<NameHasher>>,
+    all: Vec<Resolved>,
+}
+
+struct Entry {
+    resolved: Resolved,
+    subcommands: Vec<Resolved>,
+}
+
+impl CommandTable {
+    /// # Panics
+    /// When two declarations have one name: a mistake in the source.
+    pub fn new(families: &[&'static [Command]]) -> Self {
+        let mut table = Self { by_name: HashMap::default(), all: Vec::new() };
+        for command in families.iter().flat_map(|family| family.iter()) {
+            let resolved = table.number(command, None);
+            let subcommands = command.subcommands.iter().map(|sub| table.number(sub, Some(command))).collect();
+            let previous = table.by_name.insert(command.name.as_bytes(), Entry { resolved, subcommands });
+            assert!(previous.is_none(), "command {} declared twice", command.name);
+        }
+        table
+    }
+
+    fn number(&mut self, command: &'static Command, parent: Option<&'static Command>) -> Resolved {
+        let resolved = Resolved { command, parent, index: self.all.len() };
+        self.all.push(resolved);
+        resolved
+    }
+
+    /// Commands and subcommands, in the order of their indexes.
+    pub fn all(&self) -> &[Resolved] {
+        &self.all
+    }
+
+    /// Top-level commands.
+    pub fn commands(&self) -> impl Iterator<Item = &Resolved> {
+        self.all.iter().filter(|resolved| resolved.parent.is_none())
+    }
+
+    /// A top-level command by name, in any case.
+    pub fn find(&self, name: &[u8]) -> Option<Resolved> {
+        self.entry(name).map(|entry| entry.resolved)
+    }
+
+    fn entry(&self, name: &[u8]) -> Option<&Entry> {
+        let mut lower = [0; 32];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower)
+    }
+
+    /// The command of a call, its subcommand included; arity is checked.
+    pub fn resolve(&self, argv: &[&[u8]]) -> Result<Resolved, CommandError> {
+        let Some(entry) = self.entry(argv[0]) else {
+            return Err(CommandError::unknown_command(argv));
+        };
+        let mut resolved = entry.resolved;
+        if let (false, Some(word)) = (entry.subcommands.is_empty(), argv.get(1)) {
+            let found = entry.subcommands.iter().find(|sub| word.eq_ignore_ascii_case(sub.command.name.as_bytes()));
+            resolved = *found.ok_or_else(|| CommandError::unknown_subcommand(resolved.command.name, word))?;
+        }
+        if !resolved.command.arity_fits(argv.len()) {
+            return Err(CommandError::wrong_arity(&resolved.full_name()));
+        }
+        Ok(resolved)
+    }
+}
+
+/// FNV-1a: names are short and come from our own table, so nobody can choose colliding ones.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

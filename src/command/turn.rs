@@ -1,0 +1,299 @@
+//! One turn of the engine: what a top-level command (a transaction and a script included) reads, changes and logs.
+//!
+//! Invariants
+//! - Everything that one turn logs is one [`Unit`], wrapped in MULTI/EXEC when it holds more than one command, so that
+//!   it is replayed whole or not at all.
+//! - A unit is deterministic: replaying it needs neither clock nor entropy.
+
+use super::Cx;
+use crate::env::{Entropy, UnixMillis};
+use std::any::Any;
+
+/// A connection's identity, never used twice in one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// A call as it is executed: its words, and the RESP bytes they were sent in where there are any.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub argv: &'a [&'a [u8]],
+    pub raw: Option<&'a [u8]>,
+}
+
+/// A call that outlives its connection's buffer: queued by MULTI, blocked, or handed to the script thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedCall {
+    raw: Box<[u8]>,
+    words: Box<[(u32, u32)]>,
+}
+
+impl OwnedCall {
+    pub fn new(argv: &[&[u8]]) -> Self {
+        let mut raw = Vec::with_capacity(argv.iter().map(|word| word.len() + 16).sum());
+        let mut words = Vec::with_capacity(argv.len());
+        push_header(&mut raw, b'*', argv.len());
+        for word in argv {
+            push_header(&mut raw, b'$', word.len());
+            words.push((raw.len() as u32, word.len() as u32));
+            raw.extend_from_slice(word);
+            raw.extend_from_slice(b"\r\n");
+        }
+        Self { raw: raw.into(), words: words.into() }
+    }
+
+    pub fn argv(&self) -> Vec<&[u8]> {
+        self.words.iter().map(|(at, len)| &self.raw[*at as usize..][..*len as usize]).collect()
+    }
+
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+fn push_header(out: &mut Vec<u8>, mark: u8, number: usize) {
+    out.push(mark);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// The commands that one turn logs.
+#[derive(Debug, Default)]
+pub struct Unit {
+    /// Begins with MULTI, which is left out when one command remains alone.
+    bytes: Vec<u8>,
+    commands: usize,
+    first_db: u32,
+    db: u32,
+}
+
+impl Unit {
+    pub fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.commands = 0;
+    }
+
+    /// Adds a command, encoded from its words.
+    pub fn push(&mut self, db: u32, argv: &[&[u8]]) {
+        self.prepare(db);
+        push_header(&mut self.bytes, b'*', argv.len());
+        for word in argv {
+            push_header(&mut self.bytes, b'$', word.len());
+            self.bytes.extend_from_slice(word);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Adds a command as RESP bytes.
+    pub fn push_raw(&mut self, db: u32, raw: &[u8]) {
+        self.prepare(db);
+        self.bytes.extend_from_slice(raw);
+    }
+
+    fn prepare(&mut self, db: u32) {
+        if self.commands == 0 {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(MULTI);
+            self.first_db = db;
+            self.db = db;
+        }
+        if self.db != db {
+            self.select(db);
+        }
+        self.commands += 1;
+    }
+
+    fn select(&mut self, db: u32) {
+        self.db = db;
+        self.commands += 1;
+        let mut number = itoa::Buffer::new();
+        let number = number.format(db).as_bytes();
+        self.bytes.extend_from_slice(b"*2\r\n$6\r\nselect\r\n");
+        push_header(&mut self.bytes, b'$', number.len());
+        self.bytes.extend_from_slice(number);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// The database selected before and after the unit, and its bytes; `None` when nothing is to be logged.
+    pub fn seal(&mut self) -> Option<(u32, &[u8])> {
+        if self.commands == 0 {
+            return None;
+        }
+        if self.db != self.first_db {
+            self.select(self.first_db);
+        }
+        if self.commands == 1 {
+            return Some((self.first_db, &self.bytes[MULTI.len()..]));
+        }
+        self.bytes.extend_from_slice(EXEC);
+        Some((self.first_db, &self.bytes))
+    }
+}
+
+/// What a blocked client is told when its time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReply {
+    NullArray,
+    Null,
+}
+
+/// A handler's wish to be run again when a key is ready.
+#[derive(Clone, Debug)]
+pub struct BlockRequest {
+    pub keys: Vec<Vec<u8>>,
+    /// The type that wakes it.
+    pub kind: crate::value::Type,
+    /// Milliseconds since the epoch; `None` waits forever.
+    pub deadline: Option<UnixMillis>,
+    pub on_timeout: TimeoutReply,
+}
+
+/// Classes of keyspace notifications (`notify-keyspace-events`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Generic,
+    String,
+    List,
+    Set,
+    Hash,
+    Zset,
+    Expired,
+    Evicted,
+    Stream,
+    KeyMiss,
+    New,
+}
+
+/// State of the turn in progress.
+pub struct Turn {
+    /// Wall clock at the start of the turn; the same for all its commands.
+    pub now: UnixMillis,
+    /// Position at which this turn's unit will start in the log.
+    pub stamp: u64,
+    pub unit: Unit,
+    /// Changes made so far.
+    pub dirty: u64,
+    /// Highest log position that the keys read so far depend on.
+    pub read_tag: u64,
+    /// Something was read that `read_tag` does not cover.
+    pub reads_all: bool,
+    pub block: Option<BlockRequest>,
+    /// False inside transactions and scripts, where a blocking command answers as if its time were over.
+    pub may_block: bool,
+    /// Commands of the log are being applied: nothing expires, nothing is logged.
+    pub replaying: bool,
+    pub in_script: bool,
+}
+
+impl Turn {
+    pub fn new() -> Self {
+        Self {
+            now: UnixMillis(0),
+            stamp: 1,
+            unit: Unit::default(),
+            dirty: 0,
+            read_tag: 0,
+            reads_all: false,
+            block: None,
+            may_block: true,
+            replaying: false,
+            in_script: false,
+        }
+    }
+
+    pub fn begin(&mut self, now: UnixMillis, stamp: u64) {
+        self.now = now;
+        self.stamp = stamp;
+        self.unit.clear();
+        self.dirty = 0;
+        self.read_tag = 0;
+        self.reads_all = false;
+        self.block = None;
+        self.may_block = true;
+        self.in_script = false;
+    }
+
+    /// The time that expiry is judged by: replay has no clock, so nothing is due while it runs.
+    pub fn expiry_now(&self) -> UnixMillis {
+        if self.replaying { UnixMillis(i64::MIN) } else { self.now }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What commands need from the rooms above; everything else is reached by the owner's own downcast of `as_any`.
+pub trait Host: Any + Send {
+    fn as_any(&mut self) -> &mut dyn Any;
+
+    /// A key was changed, created or removed: watching transactions fail.
+    fn key_modified(&mut self, db: u32, key: &[u8]);
+
+    /// A key now holds a value of this type: clients blocked on it are served after the turn.
+    fn key_ready(&mut self, db: u32, key: &[u8], kind: crate::value::Type);
+
+    /// A keyspace notification.
+    fn notify(&mut self, class: Event, event: &str, key: &[u8], db: u32);
+
+    fn entropy(&mut self) -> &mut dyn Entropy;
+
+    /// Counts a lookup for keyspace_hits and keyspace_misses.
+    fn looked_up(&mut self, hit: bool);
+
+    /// Counts a key that was found expired.
+    fn expired(&mut self);
+
+    /// Takes big values out of the engine's way.
+    fn discard(&mut self, garbage: crate::keyspace::Garbage);
+
+    /// Runs another command inside this turn, its reply into `cx.reply` (transactions and scripts).
+    fn limits_bulk(&self) -> usize;
+}
+
+/// Runs one nested command of a transaction or script; owned by the engine.
+pub type Nested = fn(&mut Cx<'_>, Call<'_>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_stands_alone_and_several_are_wrapped() {
+        let mut unit = Unit::default();
+        unit.push(3, &[b"DEL", b"a"]);
+        assert_eq!(unit.seal(), Some((3, &b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n"[..])));
+        unit.clear();
+        assert_eq!(unit.seal(), None);
+        unit.push(0, &[b"PING"]);
+        unit.push_raw(0, b"*1\r\n$4\r\nPING\r\n");
+        let expected = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
+        assert_eq!(unit.seal(), Some((0, &expected[..])));
+    }
+
+    #[test]
+    fn a_unit_over_two_databases_ends_where_it_began() {
+        let mut unit = Unit::default();
+        unit.push(1, &[b"A"]);
+        unit.push(2, &[b"B"]);
+        let (db, bytes) = unit.seal().expect("two commands");
+        let text = String::from_utf8_lossy(bytes);
+        assert_eq!(db, 1);
+        assert!(text.contains("select\r\n$1\r\n2") && text.contains("select\r\n$1\r\n1"), "{text}");
+    }
+
+    #[test]
+    fn an_owned_call_gives_its_words_back() {
+        let call = OwnedCall::new(&[b"SET", b"", b"a\r\nb"]);
+        assert_eq!(call.argv(), vec![&b"SET"[..], b"", b"a\r\nb"]);
+        assert_eq!(call.raw(), b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\na\r\nb\r\n");
+    }
+}

@@ -1,0 +1,263 @@
+//! What leaves for one connection: bytes in order, each stretch tagged with the log position it depends on.
+//!
+//! Invariants
+//! - Bytes are sent in the order in which they entered, and a stretch only once its tag is reached.
+//! - Entries are added while the engine is held; the connection's own thread takes them out without it.
+
+use super::gate::Gate;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Told when something entered an outbox from outside of its connection's own batch.
+pub trait Wake: Send + Sync {
+    fn wake(&self);
+}
+
+/// A wake-up that goes nowhere: for a caller that looks by itself after each command.
+#[derive(Debug, Default)]
+pub struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+/// Ordered, tagged output of one connection.
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    /// A wake-up is under way; cleared by the connection before it looks.
+    woken: AtomicBool,
+    wake: Box<dyn Wake>,
+}
+
+/// What `take` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Everything was taken.
+    All,
+    /// The rest waits for this log position.
+    Waiting(u64),
+}
+
+impl Outbox {
+    pub fn new(wake: Box<dyn Wake>) -> Self {
+        Self { queue: Mutex::new(Queue::default()), woken: AtomicBool::new(false), wake }
+    }
+
+    /// Adds a reply that depends on the log up to `tag`, from the connection's own batch.
+    pub fn reply(&self, tag: u64, bytes: &[u8]) {
+        self.queue.lock().add(tag, bytes, 1);
+    }
+
+    /// Adds the reply of a command that was finished elsewhere, and wakes the connection.
+    pub fn late_reply(&self, tag: u64, bytes: &[u8]) {
+        self.queue.lock().add(tag, bytes, 1);
+        self.wake();
+    }
+
+    /// Adds a message (push, pub/sub) and wakes the connection.
+    pub fn push(&self, tag: u64, bytes: &[u8]) {
+        self.queue.lock().add(tag, bytes, 0);
+        self.wake();
+    }
+
+    /// Asks the connection to end after what is queued has been sent.
+    pub fn close(&self) {
+        self.queue.lock().close = true;
+        self.wake();
+    }
+
+    pub fn wants_close(&self) -> bool {
+        self.queue.lock().close
+    }
+
+    /// Wakes the connection without adding anything.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.wake.wake();
+        }
+    }
+
+    /// The connection is about to look: later entries wake it anew.
+    pub fn clear_woken(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    /// Moves what may be sent to the end of `out`.
+    pub fn take(&self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
+        self.queue.lock().take(gate, out)
+    }
+
+    /// The log cannot be made durable: every reply that waits for it becomes this error (RESP bytes) and may leave at
+    /// once. Messages go on waiting.
+    pub fn fail_waiting(&self, gate: &Gate, error: &[u8]) {
+        self.queue.lock().fail_waiting(gate, error);
+    }
+
+    /// Bytes queued and not taken.
+    pub fn len(&self) -> usize {
+        let queue = self.queue.lock();
+        queue.bytes.len() - queue.taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes allocated, for the client's memory figures.
+    pub fn capacity(&self) -> usize {
+        self.queue.lock().bytes.capacity()
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// First byte not taken yet.
+    taken: usize,
+    /// Bytes dropped from the front of `bytes` so far: positions of stretches count from the beginning of time.
+    dropped: u64,
+    stretches: VecDeque<Stretch>,
+    close: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Stretch {
+    tag: u64,
+    end: u64,
+    /// Replies in it; 0 for messages.
+    replies: u32,
+}
+
+const COMPACT_BYTES: usize = 64 << 10;
+
+impl Queue {
+    fn add(&mut self, tag: u64, bytes: &[u8], replies: u32) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+        let end = self.dropped + self.bytes.len() as u64;
+        match self.stretches.back_mut() {
+            Some(last) if last.tag >= tag && (last.replies == 0) == (replies == 0) => {
+                last.end = end;
+                last.replies += replies;
+            }
+            last => {
+                let tag = last.map_or(tag, |last| last.tag.max(tag));
+                self.stretches.push_back(Stretch { tag, end, replies });
+            }
+        }
+    }
+
+    fn take(&mut self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
+        let mut end = self.dropped + self.taken as u64;
+        let mut outcome = Taken::All;
+        while let Some(first) = self.stretches.front() {
+            if !gate.reached(first.tag) {
+                outcome = Taken::Waiting(first.tag);
+                break;
+            }
+            end = first.end;
+            self.stretches.pop_front();
+        }
+        let end = (end - self.dropped) as usize;
+        if self.taken == 0 && end == self.bytes.len() && out.is_empty() {
+            std::mem::swap(out, &mut self.bytes);
+        } else {
+            out.extend_from_slice(&self.bytes[self.taken..end]);
+            self.taken = end;
+        }
+        self.compact();
+        outcome
+    }
+
+    fn compact(&mut self) {
+        if self.stretches.is_empty() {
+            self.dropped = 0;
+            self.taken = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(1 << 20);
+        } else if self.taken > COMPACT_BYTES && self.taken * 2 > self.bytes.len() {
+            self.bytes.drain(..self.taken);
+            self.dropped += self.taken as u64;
+            self.taken = 0;
+        }
+    }
+
+    fn fail_waiting(&mut self, gate: &Gate, error: &[u8]) {
+        let waiting = self.stretches.iter().position(|stretch| !gate.reached(stretch.tag));
+        let Some(first) = waiting else { return };
+        let failed: Vec<Stretch> = self.stretches.drain(first..).collect();
+        let keep_to = self.stretches.back().map_or(self.taken, |last| (last.end - self.dropped) as usize);
+        let tail = self.bytes.split_off(keep_to);
+        let mut start = self.dropped + keep_to as u64;
+        let origin = start;
+        let mut messages = Vec::new();
+        for stretch in failed {
+            if stretch.replies == 0 {
+                let range = (start - origin) as usize..(stretch.end - origin) as usize;
+                messages.push((stretch.tag, tail[range].to_vec()));
+            }
+            for _ in 0..stretch.replies {
+                self.add(0, error, 1);
+            }
+            start = stretch.end;
+        }
+        for (tag, bytes) in messages {
+            self.add(tag, &bytes, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(outbox: &Outbox, gate: &Gate) -> (Vec<u8>, Taken) {
+        let mut out = Vec::new();
+        let taken = outbox.take(gate, &mut out);
+        (out, taken)
+    }
+
+    #[test]
+    fn a_reply_waits_for_its_tag_and_holds_back_what_follows() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
+        outbox.reply(5, b"a");
+        outbox.reply(20, b"b");
+        outbox.reply(1, b"c");
+        assert_eq!(taken(&outbox, &gate), (b"a".to_vec(), Taken::Waiting(20)));
+        assert_eq!(taken(&outbox, &gate), (vec![], Taken::Waiting(20)));
+        gate.release(20);
+        assert_eq!(taken(&outbox, &gate), (b"bc".to_vec(), Taken::All));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn waiting_replies_become_errors_and_messages_go_on_waiting() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
+        outbox.reply(5, b"a");
+        outbox.reply(20, b"b");
+        outbox.push(20, b"message");
+        outbox.reply(21, b"c");
+        outbox.fail_waiting(&gate, b"-E\r\n");
+        assert_eq!(taken(&outbox, &gate), (b"a-E\r\n-E\r\n".to_vec(), Taken::Waiting(20)));
+        gate.release(30);
+        assert_eq!(taken(&outbox, &gate), (b"message".to_vec(), Taken::All));
+    }
+
+    #[test]
+    fn what_was_taken_is_dropped_while_the_rest_waits() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(0));
+        let block = vec![7; COMPACT_BYTES];
+        for tag in 1..100 {
+            outbox.reply(tag, &block);
+            outbox.reply(tag + 1, b"x");
+            gate.release(tag);
+            let _ = taken(&outbox, &gate);
+            assert!(outbox.capacity() < 8 * COMPACT_BYTES);
+        }
+        gate.release(1000);
+        assert_eq!(taken(&outbox, &gate), (b"x".to_vec(), Taken::All));
+    }
+}
