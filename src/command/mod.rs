@@ -13,13 +13,13 @@ mod table;
 mod turn;
 
 pub use args::Args;
-pub use cx::{Cx, Edit, Handle, Kind};
+pub use cx::{Collection, Cx, Edit, Kind, Ttl};
 pub use declare::{Begin, Command, Find, Flags, Group, KeyFlags, KeySpec, Run};
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};
 pub use number::{parse_f64, parse_i64, parse_timeout};
 pub use table::{CommandTable, Resolved};
-pub use turn::{BlockRequest, Call, ClientId, Event, Host, OwnedCall, TimeoutReply, Turn, Unit};
+pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Unit};
 
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {

@@ -5,7 +5,6 @@
 //!   it is replayed whole or not at all.
 //! - A unit is deterministic: replaying it needs neither clock nor entropy.
 
-use super::Cx;
 use crate::env::{Entropy, UnixMillis};
 use std::any::Any;
 
@@ -18,36 +17,6 @@ pub struct ClientId(pub u64);
 pub struct Call<'a> {
     pub argv: &'a [&'a [u8]],
     pub raw: Option<&'a [u8]>,
-}
-
-/// A call that outlives its connection's buffer: queued by MULTI, blocked, or handed to the script thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedCall {
-    raw: Box<[u8]>,
-    words: Box<[(u32, u32)]>,
-}
-
-impl OwnedCall {
-    pub fn new(argv: &[&[u8]]) -> Self {
-        let mut raw = Vec::with_capacity(argv.iter().map(|word| word.len() + 16).sum());
-        let mut words = Vec::with_capacity(argv.len());
-        push_header(&mut raw, b'*', argv.len());
-        for word in argv {
-            push_header(&mut raw, b'$', word.len());
-            words.push((raw.len() as u32, word.len() as u32));
-            raw.extend_from_slice(word);
-            raw.extend_from_slice(b"\r\n");
-        }
-        Self { raw: raw.into(), words: words.into() }
-    }
-
-    pub fn argv(&self) -> Vec<&[u8]> {
-        self.words.iter().map(|(at, len)| &self.raw[*at as usize..][..*len as usize]).collect()
-    }
-
-    pub fn raw(&self) -> &[u8] {
-        &self.raw
-    }
 }
 
 fn push_header(out: &mut Vec<u8>, mark: u8, number: usize) {
@@ -255,12 +224,9 @@ pub trait Host: Any + Send {
     /// Takes big values out of the engine's way.
     fn discard(&mut self, garbage: crate::keyspace::Garbage);
 
-    /// Runs another command inside this turn, its reply into `cx.reply` (transactions and scripts).
-    fn limits_bulk(&self) -> usize;
+    /// Longest string value, in bytes (`proto-max-bulk-len`).
+    fn string_bytes_max(&self) -> usize;
 }
-
-/// Runs one nested command of a transaction or script; owned by the engine.
-pub type Nested = fn(&mut Cx<'_>, Call<'_>);
 
 #[cfg(test)]
 mod tests {
@@ -288,12 +254,5 @@ mod tests {
         let text = String::from_utf8_lossy(bytes);
         assert_eq!(db, 1);
         assert!(text.contains("select\r\n$1\r\n2") && text.contains("select\r\n$1\r\n1"), "{text}");
-    }
-
-    #[test]
-    fn an_owned_call_gives_its_words_back() {
-        let call = OwnedCall::new(&[b"SET", b"", b"a\r\nb"]);
-        assert_eq!(call.argv(), vec![&b"SET"[..], b"", b"a\r\nb"]);
-        assert_eq!(call.raw(), b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\na\r\nb\r\n");
     }
 }

@@ -1,9 +1,9 @@
 //! What the engine knows of its connections.
 
 use super::outbox::Outbox;
-use crate::command::{ClientId, OwnedCall, TimeoutReply};
+use crate::command::{ClientId, TimeoutReply};
 use crate::env::UnixMillis;
-use crate::resp::Protocol;
+use crate::resp::{Protocol, Request};
 use crate::value::Type;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -108,7 +108,7 @@ pub enum ReplyMode {
 /// A transaction being collected.
 #[derive(Default)]
 pub struct Transaction {
-    pub queued: Vec<OwnedCall>,
+    pub queued: Vec<Request>,
     /// A command was refused while queueing: EXEC aborts.
     pub refused: bool,
     /// Bytes of the queued commands.
@@ -117,7 +117,7 @@ pub struct Transaction {
 
 /// A command that waits for a key.
 pub struct Blocked {
-    pub call: OwnedCall,
+    pub call: Request,
     pub db: u32,
     pub keys: Vec<Vec<u8>>,
     pub kind: Type,

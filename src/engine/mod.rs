@@ -1,1 +1,125 @@
-//! (in work)
+//! The engine: executes commands one at a time, in log order, and says what of their effects may be shown when.
+//!
+//! Invariants
+//! - Nothing here waits: not for the disk, not for a peer, not for a clock.
+//! - Whatever leaves for a connection enters its outbox with the log position it depends on.
+//! - A turn's unit enters the log before anything of the turn may leave.
+
+mod blocking;
+mod client;
+mod execute;
+mod gate;
+mod log;
+mod notify;
+mod outbox;
+mod parts;
+mod pubsub;
+mod replay;
+mod script;
+mod stats;
+mod tick;
+mod transaction;
+
+pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transaction};
+pub use gate::Gate;
+pub use log::{Log, NoLog};
+pub use notify::EventFlags;
+pub use outbox::{NoWake, Outbox, Taken, Wake};
+pub use parts::{Parts, Settings};
+pub use pubsub::PubSub;
+pub use stats::{CommandStats, Stats};
+
+use crate::command::{ClientId, Command, CommandTable, Turn};
+use crate::env::{Clock, Entropy};
+use crate::keyspace::Keyspace;
+use crate::resp::{Protocol, Reply};
+use std::any::Any;
+use std::sync::Arc;
+
+/// What a connection does after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Continue,
+    /// The command waits (for a key, or for the script thread): nothing further is executed until it has ended.
+    Parked,
+    /// The log had no room and the command was not begun: give it again when there is.
+    LogFull,
+    /// Send what is queued, then end the connection.
+    Close,
+}
+
+/// The data and all that acts on it. One caller at a time.
+pub struct Engine {
+    pub store: Keyspace,
+    pub parts: Parts,
+    pub log: Box<dyn Log>,
+    turn: Turn,
+    turn_db: u32,
+    reply: Reply,
+}
+
+/// The families of this room and of those below.
+pub fn families() -> Vec<&'static [Command]> {
+    let mut families = crate::command::data_families();
+    families.extend([pubsub::COMMANDS, transaction::COMMANDS, script::COMMANDS]);
+    families
+}
+
+impl Engine {
+    /// An engine over a keyspace. `families`: all command declarations; `server`: what the server's own commands need.
+    pub fn new(
+        store: Keyspace,
+        families: &[&'static [Command]],
+        clock: Arc<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+        server: Box<dyn Any + Send>,
+    ) -> Self {
+        let table = Arc::new(CommandTable::new(families));
+        let parts = Parts {
+            clients: Clients::default(),
+            pubsub: PubSub::default(),
+            blocking: blocking::Blocking::default(),
+            watches: transaction::Watches::default(),
+            scripts: script::Scripts::default(),
+            stats: Stats::new(table.all().len()),
+            settings: Settings::default(),
+            clock,
+            entropy,
+            table,
+            server,
+            outgoing: Vec::new(),
+            garbage: Vec::new(),
+        };
+        Self {
+            store,
+            parts,
+            log: Box::new(NoLog::at(1)),
+            turn: Turn::new(),
+            turn_db: 0,
+            reply: Reply::new(Protocol::Resp2),
+        }
+    }
+
+    /// A new connection; its replies go into `outbox`.
+    pub fn connect(&mut self, info: ConnectionInfo, outbox: Arc<Outbox>) -> ClientId {
+        let id = self.parts.clients.next_id();
+        let now = self.parts.clock.unix_millis();
+        self.parts.clients.insert(Client::new(id, info, outbox, now));
+        self.parts.stats.connections += 1;
+        id
+    }
+
+    /// The connection has ended; whatever it waited for or watched is forgotten.
+    pub fn disconnect(&mut self, id: ClientId) {
+        if self.parts.clients.get(id).is_none() {
+            return;
+        }
+        self.parts.forget_subscriptions(id);
+        self.parts.unwatch_all(id);
+        if let Some(client) = self.parts.clients.remove(id) {
+            if let Some(blocked) = &client.blocked {
+                self.parts.blocking.unblock(id, blocked);
+            }
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! What a handler works with: keys by type, the reply, and the bookkeeping of the turn.
+//!
+//! Invariants
+//! - `read`, `get` and their kin are the one door to key reads: each raises the turn's read tag to what it touched.
+//! - Reads never change the keyspace: a key that is due counts as absent. Writes delete it first, and log that.
+//! - A collection that becomes empty is removed.
+
+use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Turn, parse_timeout};
+use crate::env::{Entropy, UnixMillis};
+use crate::keyspace::{Database, EntryRef, Garbage, Keyspace};
+use crate::resp::Reply;
+use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
+
+/// A type of value that handlers ask for by name.
+pub trait Kind: Clone + Into<Value> {
+    const TYPE: Type;
+    /// Class and of its notifications.
+    const EVENT: Event;
+    /// How a value is read.
+    type Ref<'a>;
+
+    fn of(value: ValueRef<'_>) -> Option<Self::Ref<'_>>;
+}
+
+/// A type that is changed in place.
+pub trait Collection: Kind + Default {
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    fn is_empty(&self) -> bool;
+}
+
+impl Kind for Str {
+    const TYPE: Type = Type::String;
+    const EVENT: Event = Event::String;
+    type Ref<'a> = StrRef<'a>;
+
+    fn of(value: ValueRef<'_>) -> Option<StrRef<'_>> {
+        match value {
+            ValueRef::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! collections {
+    ($($kind:ident $event:ident),*) => {$(
+        impl Kind for $kind {
+            const TYPE: Type = Type::$kind;
+            const EVENT: Event = Event::$event;
+            type Ref<'a> = &'a $kind;
+
+            fn of(value: ValueRef<'_>) -> Option<&$kind> {
+                match value {
+                    ValueRef::$kind(value) => Some(value),
+                    _ => None,
+                }
+            }
+        }
+
+        impl Collection for $kind {
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                match value {
+                    Value::$kind(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn is_empty(&self) -> bool {
+                $kind::is_empty(self)
+            }
+        }
+    )*};
+}
+
+collections!(List List, Set Set, Hash Hash, Zset Zset);
+
+/// What an edit may use, and what it reports.
+pub struct Edit<'e> {
+    pub limits: &'e Limits,
+    pub entropy: &'e mut dyn Entropy,
+    changed: u64,
+    event: Option<&'static str>,
+}
+
+impl Edit<'_> {
+    /// Counts changes; an edit that counts none leaves no trace.
+    pub fn changed(&mut self, count: usize) {
+        self.changed += count as u64;
+    }
+
+    /// Notifies another event than the call named.
+    pub fn event(&mut self, event: &'static str) {
+        self.event = Some(event);
+    }
+}
+
+/// What becomes of a key's expiry when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    Clear,
+    Keep,
+    At(UnixMillis),
+}
+
+/// See the module's header.
+pub struct Cx<'a> {
+    pub store: &'a mut Keyspace,
+    pub reply: &'a mut Reply,
+    pub host: &'a mut dyn Host,
+    pub turn: &'a mut Turn,
+    pub client: ClientId,
+    /// The selected database.
+    pub db: u32,
+    /// Reads update access clocks (not under CLIENT NO-TOUCH).
+    touch: bool,
+    /// The command is logged as it was sent, unless it says otherwise.
+    as_sent: bool,
+}
+
+impl<'a> Cx<'a> {
+    #[expect(clippy::too_many_arguments, reason = "the engine's parts, joined in one place")]
+    pub fn new(
+        store: &'a mut Keyspace,
+        reply: &'a mut Reply,
+        host: &'a mut dyn Host,
+        turn: &'a mut Turn,
+        client: ClientId,
+        db: u32,
+        touch: bool,
+    ) -> Self {
+        Self { store, reply, host, turn, client, db, touch, as_sent: true }
+    }
+
+    // Bookkeeping of one command.
+
+    /// A command begins; returns what `end_command` wants back.
+    pub fn begin_command(&mut self) -> bool {
+        std::mem::replace(&mut self.as_sent, true)
+    }
+
+    /// A command ends; true when it is to be logged as it was sent.
+    pub fn end_command(&mut self, outer: bool) -> bool {
+        std::mem::replace(&mut self.as_sent, outer)
+    }
+
+    /// Logs this command instead of the one that was sent; several calls log several commands, in order.
+    pub fn log_as(&mut self, argv: &[&[u8]]) {
+        self.as_sent = false;
+        if !self.turn.replaying {
+            self.turn.unit.push(self.db, argv);
+        }
+    }
+
+    /// Logs nothing for what was sent: its effects log themselves.
+    pub fn log_nothing(&mut self) {
+        self.as_sent = false;
+    }
+
+    /// Counts changes that no edit counted.
+    pub fn dirty(&mut self, count: usize) {
+        self.turn.dirty += count as u64;
+    }
+
+    pub fn now(&self) -> UnixMillis {
+        self.turn.now
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.store.limits
+    }
+
+    pub fn entropy(&mut self) -> &mut dyn Entropy {
+        self.host.entropy()
+    }
+
+    pub fn notify(&mut self, class: Event, event: &str, key: &[u8]) {
+        self.host.notify(class, event, key, self.db);
+    }
+
+    pub fn database(&mut self) -> &mut Database {
+        self.store.db_mut(self.db)
+    }
+
+    /// What was read is more than single keys: the reply waits for the whole log.
+    pub fn reads_all(&mut self) {
+        self.turn.reads_all = true;
+    }
+
+    /// Lines of a HELP subcommand, in stock's frame.
+    pub fn help(&mut self, command: &str, lines: &[&str]) {
+        self.reply.array(lines.len() + 3);
+        self.reply.simple(format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+        for line in lines {
+            self.reply.simple(line);
+        }
+        self.reply.simple("HELP");
+        self.reply.simple("    Print this help.");
+    }
+
+    /// Asks to be run again when one of the keys holds a value of this kind. Where nothing may block, the reply is that
+    /// of a wait that is over.
+    pub fn block(&mut self, keys: &[&[u8]], kind: Type, timeout: i64, on_timeout: TimeoutReply) {
+        if !self.turn.may_block {
+            match on_timeout {
+                TimeoutReply::NullArray => self.reply.null_array(),
+                TimeoutReply::Null => self.reply.null(),
+            }
+            return;
+        }
+        let deadline = (timeout > 0).then(|| UnixMillis(self.turn.now.0.saturating_add(timeout)));
+        let keys = keys.iter().map(|key| key.to_vec()).collect();
+        self.turn.block = Some(BlockRequest { keys, kind, deadline, on_timeout });
+    }
+
+    /// Reads the timeout argument of a blocking command.
+    pub fn timeout(arg: &[u8]) -> Result<i64, CommandError> {
+        parse_timeout(arg)
+    }
+
+    // Reading keys.
+
+    /// The key's entry, and the reply to write it to.
+    pub fn entry(&mut self, key: &[u8]) -> (Option<EntryRef<'_>>, &mut Reply) {
+        let now = self.turn.expiry_now();
+        let (found, stamp) = self.store.db(self.db).get_stamped(key, now);
+        self.turn.read_tag = self.turn.read_tag.max(stamp);
+        self.host.looked_up(found.is_some());
+        if let (Some(entry), true) = (&found, self.touch) {
+            entry.touch(self.turn.now);
+        }
+        (found, self.reply)
+    }
+
+    /// The key's value if it holds this type, and the reply to write it to.
+    pub fn read<T: Kind>(&mut self, key: &[u8]) -> Result<(Option<T::Ref<'_>>, &mut Reply), CommandError> {
+        let (found, reply) = self.entry(key);
+        match found {
+            None => Ok((None, reply)),
+            Some(entry) => match T::of(entry.into_value()) {
+                Some(value) => Ok((Some(value), reply)),
+                None => Err(CommandError::WRONG_TYPE),
+            },
+        }
+    }
+
+    /// A share of the key's value if it holds this type: O(1), independent of later changes.
+    pub fn get<T: Kind>(&mut self, key: &[u8]) -> Result<Option<T>, CommandError>
+    where
+        T: TryFrom<Value>,
+    {
+        match self.value(key) {
+            None => Ok(None),
+            Some(value) => T::try_from(value).map(Some).map_err(|_| CommandError::WRONG_TYPE),
+        }
+    }
+
+    /// A share of the key's value, whatever its type.
+    pub fn value(&mut self, key: &[u8]) -> Option<Value> {
+        self.entry(key).0.map(|entry| entry.to_value())
+    }
+
+    /// Type of the key's value; counts and touches like a read.
+    pub fn type_of(&mut self, key: &[u8]) -> Option<Type> {
+        self.entry(key).0.map(|entry| entry.kind())
+    }
+
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.type_of(key).is_some()
+    }
+
+    /// The type and expiry of a key, seen without touching or counting it.
+    pub fn peek(&mut self, key: &[u8]) -> Option<(Type, Option<UnixMillis>)> {
+        let now = self.turn.expiry_now();
+        let (found, stamp) = self.store.db(self.db).get_stamped(key, now);
+        self.turn.read_tag = self.turn.read_tag.max(stamp);
+        found.map(|entry| (entry.kind(), entry.expiry()))
+    }
+
+    /// Whether a key is there but due.
+    pub fn is_due(&self, db: u32, key: &[u8]) -> bool {
+        let now = self.turn.expiry_now();
+        self.store.db(db).get_stamped(key, UnixMillis(i64::MIN)).0.and_then(|entry| entry.expiry()).is_some_and(|at| at <= now)
+    }
+
+    // Changing keys.
+
+    /// Deletes the key if it is due, and logs that; every write begins with it.
+    pub fn delete_if_due(&mut self, key: &[u8]) -> bool {
+        if !self.is_due(self.db, key) {
+            return false;
+        }
+        self.remove_silently(key);
+        self.host.expired();
+        if !self.turn.replaying {
+            self.turn.unit.push(self.db, &[b"DEL", key]);
+        }
+        self.turn.dirty += 1;
+        self.host.notify(Event::Expired, "expired", key, self.db);
+        true
+    }
+
+    /// Changes the collection at a key, creating it when missing. The closure reports its changes by
+    /// [`Edit::changed`]; `event` is notified if there were any.
+    pub fn edit<T: Collection, R>(
+        &mut self,
+        key: &[u8],
+        event: &'static str,
+        change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
+    ) -> Result<R, CommandError> {
+        self.delete_if_due(key);
+        let now = self.turn.expiry_now();
+        match self.store.db(self.db).get(key, now).map(|entry| entry.kind()) {
+            Some(kind) if kind != T::TYPE => return Err(CommandError::WRONG_TYPE),
+            Some(_) => {
+                if let Some(result) = self.edit_present(key, event, change) {
+                    return Ok(result);
+                }
+                unreachable!("the key was there in this turn")
+            }
+            None => {}
+        }
+        let mut value = T::default();
+        let (result, changed, event) = self.run_edit(&mut value, event, change);
+        if changed > 0 && !value.is_empty() {
+            self.database_insert(key, value.into(), None);
+            self.changed::<T>(key, changed, event);
+            self.host.key_ready(self.db, key, T::TYPE);
+        }
+        Ok(result)
+    }
+
+    /// Changes the collection at a key if there is one.
+    pub fn edit_existing<T: Collection, R>(
+        &mut self,
+        key: &[u8],
+        event: &'static str,
+        change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        self.delete_if_due(key);
+        let now = self.turn.expiry_now();
+        match self.store.db(self.db).get(key, now).map(|entry| entry.kind()) {
+            None => {
+                self.peek(key);
+                Ok(None)
+            }
+            Some(kind) if kind != T::TYPE => Err(CommandError::WRONG_TYPE),
+            Some(_) => Ok(self.edit_present(key, event, change)),
+        }
+    }
+
+    fn edit_present<T: Collection, R>(
+        &mut self,
+        key: &[u8],
+        event: &'static str,
+        change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
+    ) -> Option<R> {
+        let (stamp, db) = (self.turn.stamp, self.db);
+        let (database, limits) = self.store.parts_mut(db);
+        let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
+        let (result, empty) = database.edit(key, stamp, |value| {
+            let value = T::of_mut(value)?;
+            let result = change(value, &mut edit);
+            Some((result, value.is_empty()))
+        })??;
+        let (changed, event) = (edit.changed, edit.event);
+        if changed > 0 {
+            self.changed::<T>(key, changed, event);
+        }
+        if empty {
+            self.remove_silently(key);
+            self.host.notify(Event::Generic, "del", key, self.db);
+        } else if changed > 0 {
+            self.host.key_ready(self.db, key, T::TYPE);
+        }
+        Some(result)
+    }
+
+    fn run_edit<T, R>(
+        &mut self,
+        value: &mut T,
+        event: &'static str,
+        change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
+    ) -> (R, u64, Option<&'static str>) {
+        let mut edit =
+            Edit { limits: &self.store.limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
+        let result = change(value, &mut edit);
+        (result, edit.changed, edit.event)
+    }
+
+    fn changed<T: Kind>(&mut self, key: &[u8], changed: u64, event: Option<&'static str>) {
+        self.turn.dirty += changed;
+        self.host.key_modified(self.db, key);
+        if let Some(event) = event {
+            self.host.notify(T::EVENT, event, key, self.db);
+        }
+    }
+
+    /// Changes the string at a key; a missing one begins as empty. Its expiry stays. The closure reports its changes;
+    /// an unchanged string is left as it is.
+    pub fn edit_string<R>(
+        &mut self,
+        key: &[u8],
+        event: &'static str,
+        change: impl FnOnce(&mut Str, &mut Edit<'_>) -> Result<R, CommandError>,
+    ) -> Result<R, CommandError> {
+        self.delete_if_due(key);
+        let now = self.turn.expiry_now();
+        let (mut text, expiry) = match self.store.db(self.db).get(key, now) {
+            None => (Str::encode(b""), None),
+            Some(entry) => match entry.to_value() {
+                Value::Str(text) => (text, entry.expiry()),
+                _ => return Err(CommandError::WRONG_TYPE),
+            },
+        };
+        let (result, changed, event) = self.run_edit(&mut text, event, change);
+        let result = result?;
+        if changed > 0 {
+            self.database_insert(key, Value::Str(text), expiry);
+            self.changed::<Str>(key, changed, event);
+        }
+        Ok(result)
+    }
+
+    /// Puts a value at a key, whatever was there. Counts no change and notifies nothing: the command does, where its
+    /// events differ.
+    pub fn put(&mut self, key: &[u8], value: Value, ttl: Ttl) {
+        self.delete_if_due(key);
+        let expiry = match ttl {
+            Ttl::Clear => None,
+            Ttl::At(at) => Some(at),
+            Ttl::Keep => self.store.db(self.db).get(key, self.turn.expiry_now()).and_then(|entry| entry.expiry()),
+        };
+        let kind = value.kind();
+        self.database_insert(key, value, expiry);
+        self.host.key_modified(self.db, key);
+        self.host.key_ready(self.db, key, kind);
+    }
+
+    fn database_insert(&mut self, key: &[u8], value: Value, expiry: Option<UnixMillis>) {
+        let (now, stamp) = (self.turn.now, self.turn.stamp);
+        if let Some(garbage) = self.store.db_mut(self.db).insert(key, value, expiry, now, stamp) {
+            self.host.discard(garbage);
+        }
+    }
+
+    /// Removes a key as DEL does: counted and notified. False when it was not there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.delete_if_due(key);
+        let removed = self.remove_silently(key);
+        if removed {
+            self.turn.dirty += 1;
+            self.host.notify(Event::Generic, "del", key, self.db);
+        }
+        removed
+    }
+
+    /// Removes a key without counting or notifying.
+    pub fn remove_silently(&mut self, key: &[u8]) -> bool {
+        let stamp = self.turn.stamp;
+        match self.store.db_mut(self.db).remove(key, stamp) {
+            Some(garbage) => {
+                self.host.key_modified(self.db, key);
+                self.host.discard(garbage);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Sets or clears a key's expiry. False when the key is not there. Counts and notifies nothing.
+    pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>) -> bool {
+        self.delete_if_due(key);
+        let stamp = self.turn.stamp;
+        let set = self.store.db_mut(self.db).set_expiry(key, expiry, stamp);
+        if set {
+            self.host.key_modified(self.db, key);
+        }
+        set
+    }
+
+    /// Hands values that were taken out of the keyspace to the reaper.
+    pub fn discard(&mut self, garbage: Garbage) {
+        self.host.discard(garbage);
+    }
+}

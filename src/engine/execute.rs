@@ -1,0 +1,326 @@
+//! One command at a time: admission, the call itself, its place in the log, its reply, and whom it wakes.
+
+use super::blocking::timeout_reply;
+use super::client::ReplyMode;
+use super::parts::Parts;
+use super::{Engine, Flow};
+use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved};
+use crate::resp::{Protocol, Reply, Request};
+
+impl Engine {
+    /// Runs one request of a client; its reply goes into the client's outbox, tagged.
+    pub fn execute(&mut self, id: ClientId, request: &Request) -> Flow {
+        let mut inline = [&b""[..]; 16];
+        if let Some(argv) = inline.get_mut(..request.len()) {
+            for (slot, word) in argv.iter_mut().zip(request.args()) {
+                *slot = word;
+            }
+            self.execute_words(id, argv, request)
+        } else {
+            let argv: Vec<&[u8]> = request.args().collect();
+            self.execute_words(id, &argv, request)
+        }
+    }
+
+    fn execute_words(&mut self, id: ClientId, argv: &[&[u8]], request: &Request) -> Flow {
+        if argv.is_empty() {
+            return Flow::Continue;
+        }
+        let resolved = self.parts.table.resolve(argv);
+        match self.admit(id, argv, &resolved) {
+            Admission::Run => {}
+            Admission::Queue => {
+                self.queue(id, request);
+                return self.after(id);
+            }
+            Admission::Wait => return Flow::LogFull,
+            Admission::Refuse(error) => {
+                self.refuse(id, resolved.ok(), &error);
+                return self.after(id);
+            }
+        }
+        let Ok(resolved) = resolved else { return Flow::Continue };
+        self.begin_turn(id);
+        let Some(mut cx) = self.cx(id) else { return Flow::Close };
+        call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
+        let pure = resolved.command.flags.has(Flags::KEY_READ);
+        if let Some(block) = self.turn.block.take() {
+            self.reply.clear();
+            let blocked = self.parts.blocking.block(id, self.turn_db, block, request.clone());
+            self.parts.client_mut(id).blocked = Some(blocked);
+            self.end_turn(id, pure, Delivery::Own);
+            self.serve_ready();
+            return Flow::Parked;
+        }
+        self.end_turn(id, pure, Delivery::Own);
+        self.serve_ready();
+        self.after(id)
+    }
+
+    fn after(&self, id: ClientId) -> Flow {
+        match self.parts.clients.get(id) {
+            Some(client) if !client.closing => Flow::Continue,
+            _ => Flow::Close,
+        }
+    }
+
+    /// Everything that is checked before a command runs, in stock's order.
+    fn admit(&mut self, id: ClientId, argv: &[&[u8]], resolved: &Result<Resolved, CommandError>) -> Admission {
+        let now = self.parts.clock.unix_millis();
+        let Some(client) = self.parts.clients.get_mut(id) else {
+            return Admission::Refuse(CommandError::fixed("ERR client is gone"));
+        };
+        client.active_at = now;
+        client.commands += 1;
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(error) => return Admission::Refuse(error.clone()),
+        };
+        client.last_command = Some(resolved.index);
+        let flags = resolved.command.flags;
+        if !client.authenticated && !self.parts.settings.password.is_empty() && !flags.has(Flags::NO_AUTH) {
+            return Admission::Refuse(CommandError::NO_AUTH);
+        }
+        let queueing = client.transaction.is_some() && !flags.has(Flags::TRANSACTION);
+        if queueing && flags.has(Flags::NO_MULTI) {
+            return Admission::Refuse(CommandError::new("ERR Command not allowed inside a transaction"));
+        }
+        let name = resolved.command.name;
+        let writes = flags.has(Flags::WRITE) || flags.has(Flags::SCRIPT);
+        if writes || name == "exec" {
+            if let Some(doubt) = self.log.doubt().filter(|_| !frees_space(name)) {
+                if name != "exec" || client.transaction.as_ref().is_some_and(|t| !t.queued.is_empty()) {
+                    return Admission::Refuse(CommandError::new(doubt));
+                }
+            }
+            if !self.log.has_room() {
+                return Admission::Wait;
+            }
+        }
+        if client.protocol == Protocol::Resp2 && client.is_subscriber() && !allowed_while_subscribed(resolved) {
+            return Admission::Refuse(CommandError::new(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+                 this context",
+                String::from_utf8_lossy(argv[0]).to_lowercase()
+            )));
+        }
+        if queueing && !matches!(name, "quit" | "reset") {
+            return Admission::Queue;
+        }
+        Admission::Run
+    }
+
+    fn refuse(&mut self, id: ClientId, resolved: Option<Resolved>, error: &CommandError) {
+        self.parts.refuse_transaction(id);
+        if let Some(resolved) = resolved {
+            self.parts.stats.per_command[resolved.index].rejected += 1;
+            if resolved.command.name == "exec" {
+                self.parts.discard_transaction(id);
+            }
+        }
+        self.parts.stats.count_error(error.code());
+        self.begin_turn(id);
+        let text = match resolved {
+            Some(resolved) if resolved.command.name == "exec" => {
+                format!("EXECABORT Transaction discarded because of: {}", error.text())
+            }
+            _ => error.text().to_owned(),
+        };
+        self.reply.error(text);
+        self.end_turn(id, false, Delivery::Own);
+    }
+
+    fn queue(&mut self, id: ClientId, request: &Request) {
+        self.begin_turn(id);
+        if let Some(transaction) = self.parts.client_mut(id).transaction.as_mut() {
+            transaction.bytes += request.heap_bytes();
+            transaction.queued.push(request.clone());
+        }
+        self.reply.simple("QUEUED");
+        self.end_turn(id, false, Delivery::Own);
+    }
+
+    pub(super) fn begin_turn(&mut self, id: ClientId) {
+        self.turn.begin(self.parts.clock.unix_millis(), self.log.next());
+        let (protocol, db) = self.parts.clients.get(id).map_or((Protocol::Resp2, 0), |c| (c.protocol, c.db));
+        self.reply.clear();
+        self.reply.set_protocol(protocol);
+        self.turn_db = db;
+    }
+
+    pub(super) fn cx(&mut self, id: ClientId) -> Option<Cx<'_>> {
+        let client = self.parts.clients.get(id)?;
+        let (db, touch) = (client.db, !client.no_touch);
+        Some(Cx::new(&mut self.store, &mut self.reply, &mut self.parts, &mut self.turn, id, db, touch))
+    }
+
+    /// Gives the turn's unit its place in the log, and what was said in it its tag.
+    pub(super) fn end_turn(&mut self, id: ClientId, pure: bool, delivery: Delivery) {
+        let logged = match self.turn.unit.seal() {
+            Some((db, unit)) => {
+                self.log.append(db, unit, self.turn.now);
+                true
+            }
+            None => false,
+        };
+        self.parts.stats.dirty += self.turn.dirty;
+        let end = self.log.next();
+        for (listener, message) in self.parts.outgoing.drain(..) {
+            if let Some(client) = self.parts.clients.get(listener) {
+                client.outbox.push(end, &message);
+            }
+        }
+        let tag = if pure && !logged && !self.turn.reads_all { self.turn.read_tag.min(end) } else { end };
+        let Some(client) = self.parts.clients.get_mut(id) else { return };
+        let silent = match client.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                client.reply_mode = ReplyMode::Skip;
+                true
+            }
+            ReplyMode::Skip => {
+                client.reply_mode = ReplyMode::On;
+                true
+            }
+        };
+        if !silent {
+            match delivery {
+                Delivery::Own => client.outbox.reply(tag, self.reply.as_bytes()),
+                Delivery::Late => client.outbox.late_reply(tag, self.reply.as_bytes()),
+            }
+        }
+        self.reply.clear();
+    }
+
+    /// Runs the commands that waited for the keys of this turn, until no key is ready.
+    pub(super) fn serve_ready(&mut self) {
+        while let Some(place) = self.parts.blocking.next_ready() {
+            for (id, kind) in self.parts.blocking.waiting_for(&place) {
+                if !self.store.holds(place.0, &place.1, kind) {
+                    break;
+                }
+                self.retry(id);
+            }
+        }
+    }
+
+    /// Runs a blocked client's command again; it stays blocked if it asks to.
+    fn retry(&mut self, id: ClientId) {
+        let Some(client) = self.parts.clients.get_mut(id) else { return };
+        let Some(blocked) = client.blocked.take() else { return };
+        self.begin_turn(id);
+        let argv: Vec<&[u8]> = blocked.call.args().collect();
+        let Ok(resolved) = self.parts.table.resolve(&argv) else { return };
+        if let Some(mut cx) = self.cx(id) {
+            call(&mut cx, resolved, Call { argv: &argv, raw: None });
+        }
+        if self.turn.block.take().is_some() {
+            self.reply.clear();
+            self.parts.client_mut(id).blocked = Some(blocked);
+            return;
+        }
+        self.parts.blocking.unblock(id, &blocked);
+        self.end_turn(id, false, Delivery::Late);
+    }
+
+    /// Ends the wait of a client with this reply; false when it does not wait.
+    pub(super) fn end_wait(&mut self, id: ClientId, reply: WaitEnd) -> bool {
+        let Some(blocked) = self.parts.clients.get_mut(id).and_then(|client| client.blocked.take()) else {
+            return false;
+        };
+        self.parts.blocking.unblock(id, &blocked);
+        self.begin_turn(id);
+        match reply {
+            WaitEnd::Timeout => timeout_reply(blocked.on_timeout, &mut self.reply),
+            WaitEnd::Error(text) => {
+                self.parts.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
+                self.reply.error(text);
+            }
+        }
+        self.end_turn(id, false, Delivery::Late);
+        true
+    }
+}
+
+/// Why a wait ends without its key.
+pub(super) enum WaitEnd {
+    Timeout,
+    Error(&'static str),
+}
+
+/// Whether the connection that the reply is for is looking already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    Own,
+    Late,
+}
+
+enum Admission {
+    Run,
+    Queue,
+    /// The log has no room: the connection waits, the command has not begun.
+    Wait,
+    Refuse(CommandError),
+}
+
+/// Writes that make room, and so are let in when the log is in doubt.
+fn frees_space(name: &str) -> bool {
+    matches!(name, "del" | "unlink" | "flushdb" | "flushall")
+}
+
+fn allowed_while_subscribed(resolved: &Resolved) -> bool {
+    matches!(
+        resolved.command.name,
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "ping" | "quit" | "reset"
+    )
+}
+
+/// Runs a queued command of a transaction; its reply, or its error, is one element of the transaction's.
+pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
+    let argv: Vec<&[u8]> = request.args().collect();
+    match Parts::of(cx).table.resolve(&argv) {
+        Ok(resolved) => call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
+        Err(error) => cx.reply.error(error.text()),
+    }
+}
+
+/// One command: its handler, its statistics, and what it adds to the turn's unit.
+pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
+    let started = Parts::of(cx).clock.monotonic();
+    let dirty = cx.turn.dirty;
+    let reply_start = cx.reply.len();
+    let (outer_log, db) = (cx.begin_command(), cx.db);
+    let mut args = Args::new(call.argv, resolved.first_argument());
+    let outcome = (resolved.command.run)(cx, &mut args);
+    let as_sent = cx.end_command(outer_log);
+    if cx.turn.dirty > dirty && as_sent && !cx.turn.replaying {
+        match call.raw {
+            Some(raw) => cx.turn.unit.push_raw(db, raw),
+            None => cx.turn.unit.push(db, call.argv),
+        }
+    }
+    if let Err(error) = &outcome {
+        cx.reply.truncate(reply_start);
+        cx.reply.error(error.text());
+    }
+    let parts = Parts::of(cx);
+    let spent = parts.clock.monotonic().saturating_sub(started);
+    parts.stats.commands += 1;
+    let stats = &mut parts.stats.per_command[resolved.index];
+    stats.calls += 1;
+    stats.time += spent;
+    if let Err(error) = &outcome {
+        stats.failed += 1;
+        parts.stats.count_error(error.code());
+    }
+}
+
+/// A reply buffer that a nested call writes into instead of the outer one.
+pub(super) fn capture(cx: &mut Cx<'_>, protocol: Protocol, run: impl FnOnce(&mut Cx<'_>)) -> Vec<u8> {
+    let mut inner = Reply::new(protocol);
+    std::mem::swap(cx.reply, &mut inner);
+    run(cx);
+    std::mem::swap(cx.reply, &mut inner);
+    inner.into_bytes()
+}

@@ -1,0 +1,143 @@
+//! All of the engine that is not the keyspace: clients, subscriptions, waiting commands, scripts, statistics.
+//!
+//! Commands of this room and of the rooms above reach it from their `Cx` by [`Parts::of`].
+
+use super::blocking::Blocking;
+use super::client::{Client, Clients};
+use super::notify::EventFlags;
+use super::pubsub::PubSub;
+use super::script::Scripts;
+use super::stats::Stats;
+use super::transaction::Watches;
+use crate::command::{ClientId, CommandTable, Cx, Event, Host};
+use crate::env::{Clock, Entropy};
+use crate::keyspace::Garbage;
+use crate::value::Type;
+use std::any::Any;
+use std::sync::Arc;
+
+/// Settings that commands of the engine obey; the server keeps them in step with its configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Required of clients before anything else; empty: none.
+    pub password: Vec<u8>,
+    pub notify: EventFlags,
+    pub string_bytes_max: usize,
+    /// Due keys are deleted by themselves (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
+    /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
+    pub busy_reply_threshold: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            password: Vec::new(),
+            notify: EventFlags::NONE,
+            string_bytes_max: 512 << 20,
+            active_expire: true,
+            busy_reply_threshold: 5000,
+        }
+    }
+}
+
+/// See the module's header.
+pub struct Parts {
+    pub clients: Clients,
+    pub pubsub: PubSub,
+    pub blocking: Blocking,
+    pub watches: Watches,
+    pub scripts: Scripts,
+    pub stats: Stats,
+    pub settings: Settings,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Box<dyn Entropy>,
+    pub table: Arc<CommandTable>,
+    /// What the server keeps here, for its own commands.
+    pub server: Box<dyn Any + Send>,
+    /// Messages of the turn in progress; they leave when its place in the log is known.
+    pub outgoing: Vec<(ClientId, Vec<u8>)>,
+    /// Clients whose blocked command is to end with this error (CLIENT UNBLOCK, a killed key type).
+    pub garbage: Vec<Garbage>,
+}
+
+impl Parts {
+    /// The engine behind a call.
+    ///
+    /// # Panics
+    /// When `cx` was not made by this engine: a mistake in the source.
+    pub fn of<'c>(cx: &'c mut Cx<'_>) -> &'c mut Self {
+        match cx.host.as_any().downcast_mut() {
+            Some(parts) => parts,
+            None => unreachable!("every Cx is made by the engine"),
+        }
+    }
+
+    /// The client a command runs for.
+    ///
+    /// # Panics
+    /// When it is gone, which cannot be while its command runs.
+    pub fn client_mut(&mut self, id: ClientId) -> &mut Client {
+        match self.clients.get_mut(id) {
+            Some(client) => client,
+            None => unreachable!("a running command's client is connected"),
+        }
+    }
+}
+
+impl Host for Parts {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn key_modified(&mut self, db: u32, key: &[u8]) {
+        if !self.watches.is_empty() {
+            for id in self.watches.watching(db, key) {
+                if let Some(client) = self.clients.get_mut(*id) {
+                    client.watch_failed = true;
+                }
+            }
+        }
+    }
+
+    fn key_ready(&mut self, db: u32, key: &[u8], kind: Type) {
+        self.blocking.key_ready(db, key, kind);
+    }
+
+    fn notify(&mut self, class: Event, event: &str, key: &[u8], db: u32) {
+        let flags = self.settings.notify;
+        if flags.wants(class) {
+            if flags.keyspace() {
+                let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+                self.publish(&channel, event.as_bytes());
+            }
+            if flags.keyevent() {
+                self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+            }
+        }
+    }
+
+    fn entropy(&mut self) -> &mut dyn Entropy {
+        &mut *self.entropy
+    }
+
+    fn looked_up(&mut self, hit: bool) {
+        if hit {
+            self.stats.keyspace_hits += 1;
+        } else {
+            self.stats.keyspace_misses += 1;
+        }
+    }
+
+    fn expired(&mut self) {
+        self.stats.expired_keys += 1;
+    }
+
+    fn discard(&mut self, garbage: Garbage) {
+        self.garbage.push(garbage);
+    }
+
+    fn string_bytes_max(&self) -> usize {
+        self.settings.string_bytes_max
+    }
+}

@@ -1,0 +1,56 @@
+//! Counters of what the engine did, for INFO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Counters since the start or the last CONFIG RESETSTAT.
+#[derive(Default)]
+pub struct Stats {
+    pub commands: u64,
+    pub connections: u64,
+    pub rejected_connections: u64,
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub expired_keys: u64,
+    pub evicted_keys: u64,
+    pub total_errors: u64,
+    pub unexpected_errors: u64,
+    /// Changes since the last save, as `rdb_changes_since_last_save` counts them.
+    pub dirty: u64,
+    pub per_command: Vec<CommandStats>,
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Counters of one command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandStats {
+    pub calls: u64,
+    pub time: Duration,
+    /// Refused before execution.
+    pub rejected: u64,
+    /// Answered with an error.
+    pub failed: u64,
+}
+
+/// Past this many different error codes no further one is counted, as in stock.
+const ERROR_CODES_MAX: usize = 128;
+
+impl Stats {
+    pub fn new(commands: usize) -> Self {
+        Self { per_command: vec![CommandStats::default(); commands], ..Self::default() }
+    }
+
+    pub fn count_error(&mut self, code: &str) {
+        self.total_errors += 1;
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_CODES_MAX {
+            self.errors.insert(code.to_owned(), 1);
+        }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&mut self) {
+        *self = Self { dirty: self.dirty, ..Self::new(self.per_command.len()) };
+    }
+}

@@ -1,0 +1,53 @@
+//! What time brings: expiry and the end of waits.
+
+use super::Engine;
+use super::execute::{Delivery, WaitEnd};
+use crate::command::ClientId;
+use crate::env::UnixMillis;
+
+/// Keys that one tick deletes at most; the caller comes back at once for more.
+const EXPIRED_PER_TICK: usize = 64;
+
+/// A client that exists nowhere: turns that no connection asked for.
+const NOBODY: ClientId = ClientId(0);
+
+impl Engine {
+    /// Deletes keys that are due and ends waits that are over. Returns when to come again: at once when more is due,
+    /// `None` when nothing has a deadline.
+    pub fn tick(&mut self) -> Option<UnixMillis> {
+        let now = self.parts.clock.unix_millis();
+        while let Some(id) = self.parts.blocking.overdue(now) {
+            self.end_wait(id, WaitEnd::Timeout);
+        }
+        if self.parts.settings.active_expire && self.log.has_room() {
+            self.expire_due(now);
+        }
+        let expiry = if self.parts.settings.active_expire { self.store.next_deadline() } else { None };
+        [expiry, self.parts.blocking.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn expire_due(&mut self, now: UnixMillis) {
+        for (db, key) in self.store.due(now, EXPIRED_PER_TICK) {
+            self.begin_turn(NOBODY);
+            let mut cx = self.nobody(db);
+            cx.delete_if_due(&key);
+            self.end_turn(NOBODY, false, Delivery::Own);
+        }
+        self.serve_ready();
+    }
+
+    /// Ends the wait of a blocked client: CLIENT UNBLOCK. False when it does not wait.
+    pub fn unblock(&mut self, id: ClientId, with_error: bool) -> bool {
+        let end = if with_error {
+            WaitEnd::Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+        } else {
+            WaitEnd::Timeout
+        };
+        self.end_wait(id, end)
+    }
+
+    fn nobody(&mut self, db: u32) -> crate::command::Cx<'_> {
+        crate::command::Cx::new(&mut self.store, &mut self.reply, &mut self.parts, &mut self.turn, NOBODY, db, false)
+    }
+}
+
