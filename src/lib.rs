@@ -19,3 +19,6 @@ pub mod command;
 pub mod engine;
 
 pub mod server;
+
+/// The level of compatibility that INFO, HELLO and scripts report.
+pub const REDIS_VERSION: &str = "7.2.4";
