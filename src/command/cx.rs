@@ -7,12 +7,12 @@
 
 use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Turn, parse_timeout};
 use crate::env::{Entropy, UnixMillis};
-use crate::keyspace::{Database, EntryRef, Garbage, Keyspace};
+use crate::keyspace::{Database, Entry, Keyspace, Ttl};
 use crate::resp::Reply;
 use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
 /// A type of value that handlers ask for by name.
-pub trait Kind: Clone + Into<Value> {
+pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
     const TYPE: Type;
     /// Class and of its notifications.
     const EVENT: Event;
@@ -75,7 +75,7 @@ collections!(List List, Set Set, Hash Hash, Zset Zset);
 
 /// What an edit may use, and what it reports.
 pub struct Edit<'e> {
-    pub limits: &'e Limits,
+    pub limits: Limits,
     pub entropy: &'e mut dyn Entropy,
     changed: u64,
     event: Option<&'static str>,
@@ -91,14 +91,6 @@ impl Edit<'_> {
     pub fn event(&mut self, event: &'static str) {
         self.event = Some(event);
     }
-}
-
-/// What becomes of a key's expiry when its value is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ttl {
-    Clear,
-    Keep,
-    At(UnixMillis),
 }
 
 /// See the module's header.
@@ -164,8 +156,8 @@ impl<'a> Cx<'a> {
         self.turn.now
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.store.limits
+    pub fn limits(&self) -> Limits {
+        self.store.limits
     }
 
     pub fn entropy(&mut self) -> &mut dyn Entropy {
@@ -219,13 +211,14 @@ impl<'a> Cx<'a> {
     // Reading keys.
 
     /// The key's entry, and the reply to write it to.
-    pub fn entry(&mut self, key: &[u8]) -> (Option<EntryRef<'_>>, &mut Reply) {
+    pub fn entry(&mut self, key: &[u8]) -> (Option<&Entry>, &mut Reply) {
         let now = self.turn.expiry_now();
-        let (found, stamp) = self.store.db(self.db).get_stamped(key, now);
-        self.turn.read_tag = self.turn.read_tag.max(stamp);
+        let database = self.store.db(self.db);
+        let (found, stamp) = database.get_stamped(key, now);
+        self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
         self.host.looked_up(found.is_some());
-        if let (Some(entry), true) = (&found, self.touch) {
-            entry.touch(self.turn.now);
+        if let (Some(entry), true) = (found, self.touch) {
+            database.touch(entry);
         }
         (found, self.reply)
     }
@@ -235,7 +228,7 @@ impl<'a> Cx<'a> {
         let (found, reply) = self.entry(key);
         match found {
             None => Ok((None, reply)),
-            Some(entry) => match T::of(entry.into_value()) {
+            Some(entry) => match T::of(entry.value()) {
                 Some(value) => Ok((Some(value), reply)),
                 None => Err(CommandError::WRONG_TYPE),
             },
@@ -243,10 +236,7 @@ impl<'a> Cx<'a> {
     }
 
     /// A share of the key's value if it holds this type: O(1), independent of later changes.
-    pub fn get<T: Kind>(&mut self, key: &[u8]) -> Result<Option<T>, CommandError>
-    where
-        T: TryFrom<Value>,
-    {
+    pub fn get<T: Kind>(&mut self, key: &[u8]) -> Result<Option<T>, CommandError> {
         match self.value(key) {
             None => Ok(None),
             Some(value) => T::try_from(value).map(Some).map_err(|_| CommandError::WRONG_TYPE),
@@ -255,30 +245,29 @@ impl<'a> Cx<'a> {
 
     /// A share of the key's value, whatever its type.
     pub fn value(&mut self, key: &[u8]) -> Option<Value> {
-        self.entry(key).0.map(|entry| entry.to_value())
+        self.entry(key).0.map(Entry::to_value)
     }
 
     /// Type of the key's value; counts and touches like a read.
     pub fn type_of(&mut self, key: &[u8]) -> Option<Type> {
-        self.entry(key).0.map(|entry| entry.kind())
+        self.entry(key).0.map(|entry| entry.value().kind())
     }
 
     pub fn exists(&mut self, key: &[u8]) -> bool {
         self.type_of(key).is_some()
     }
 
-    /// The type and expiry of a key, seen without touching or counting it.
-    pub fn peek(&mut self, key: &[u8]) -> Option<(Type, Option<UnixMillis>)> {
+    /// The key's entry, seen without touching or counting it.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let now = self.turn.expiry_now();
         let (found, stamp) = self.store.db(self.db).get_stamped(key, now);
-        self.turn.read_tag = self.turn.read_tag.max(stamp);
-        found.map(|entry| (entry.kind(), entry.expiry()))
+        self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
+        found
     }
 
     /// Whether a key is there but due.
     pub fn is_due(&self, db: u32, key: &[u8]) -> bool {
-        let now = self.turn.expiry_now();
-        self.store.db(db).get_stamped(key, UnixMillis(i64::MIN)).0.and_then(|entry| entry.expiry()).is_some_and(|at| at <= now)
+        self.store.db(db).is_due(key, self.turn.expiry_now())
     }
 
     // Changing keys.
@@ -306,23 +295,14 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> Result<R, CommandError> {
-        self.delete_if_due(key);
-        let now = self.turn.expiry_now();
-        match self.store.db(self.db).get(key, now).map(|entry| entry.kind()) {
-            Some(kind) if kind != T::TYPE => return Err(CommandError::WRONG_TYPE),
-            Some(_) => {
-                if let Some(result) = self.edit_present(key, event, change) {
-                    return Ok(result);
-                }
-                unreachable!("the key was there in this turn")
-            }
-            None => {}
+        if self.writable::<T>(key)? {
+            return self.edit_present(key, event, change);
         }
         let mut value = T::default();
         let (result, changed, event) = self.run_edit(&mut value, event, change);
         if changed > 0 && !value.is_empty() {
-            self.database_insert(key, value.into(), None);
-            self.changed::<T>(key, changed, event);
+            self.set_value(key, value.into(), Ttl::Clear);
+            self.report::<T>(key, changed, event);
             self.host.key_ready(self.db, key, T::TYPE);
         }
         Ok(result)
@@ -335,15 +315,16 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
+        if self.writable::<T>(key)? { self.edit_present(key, event, change).map(Some) } else { Ok(None) }
+    }
+
+    /// Whether a key holds this type; false when it is absent, a due one being deleted first. Raises the read tag,
+    /// so that a write that changes nothing depends on what it saw.
+    pub fn writable<T: Kind>(&mut self, key: &[u8]) -> Result<bool, CommandError> {
         self.delete_if_due(key);
-        let now = self.turn.expiry_now();
-        match self.store.db(self.db).get(key, now).map(|entry| entry.kind()) {
-            None => {
-                self.peek(key);
-                Ok(None)
-            }
+        match self.peek(key).map(|entry| entry.value().kind()) {
             Some(kind) if kind != T::TYPE => Err(CommandError::WRONG_TYPE),
-            Some(_) => Ok(self.edit_present(key, event, change)),
+            found => Ok(found.is_some()),
         }
     }
 
@@ -352,18 +333,17 @@ impl<'a> Cx<'a> {
         key: &[u8],
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
-    ) -> Option<R> {
-        let (stamp, db) = (self.turn.stamp, self.db);
-        let (database, limits) = self.store.parts_mut(db);
+    ) -> Result<R, CommandError> {
+        let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
+        let database = self.store.db_mut(self.db);
+        let Some(value) = database.edit(key, now, stamp).and_then(T::of_mut) else {
+            return Err(CommandError::WRONG_TYPE);
+        };
         let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
-        let (result, empty) = database.edit(key, stamp, |value| {
-            let value = T::of_mut(value)?;
-            let result = change(value, &mut edit);
-            Some((result, value.is_empty()))
-        })??;
-        let (changed, event) = (edit.changed, edit.event);
+        let result = change(value, &mut edit);
+        let (changed, event, empty) = (edit.changed, edit.event, value.is_empty());
         if changed > 0 {
-            self.changed::<T>(key, changed, event);
+            self.report::<T>(key, changed, event);
         }
         if empty {
             self.remove_silently(key);
@@ -371,7 +351,7 @@ impl<'a> Cx<'a> {
         } else if changed > 0 {
             self.host.key_ready(self.db, key, T::TYPE);
         }
-        Some(result)
+        Ok(result)
     }
 
     fn run_edit<T, R>(
@@ -381,12 +361,12 @@ impl<'a> Cx<'a> {
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> (R, u64, Option<&'static str>) {
         let mut edit =
-            Edit { limits: &self.store.limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
+            Edit { limits: self.store.limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
         let result = change(value, &mut edit);
         (result, edit.changed, edit.event)
     }
 
-    fn changed<T: Kind>(&mut self, key: &[u8], changed: u64, event: Option<&'static str>) {
+    fn report<T: Kind>(&mut self, key: &[u8], changed: u64, event: Option<&'static str>) {
         self.turn.dirty += changed;
         self.host.key_modified(self.db, key);
         if let Some(event) = event {
@@ -403,19 +383,16 @@ impl<'a> Cx<'a> {
         change: impl FnOnce(&mut Str, &mut Edit<'_>) -> Result<R, CommandError>,
     ) -> Result<R, CommandError> {
         self.delete_if_due(key);
-        let now = self.turn.expiry_now();
-        let (mut text, expiry) = match self.store.db(self.db).get(key, now) {
-            None => (Str::encode(b""), None),
-            Some(entry) => match entry.to_value() {
-                Value::Str(text) => (text, entry.expiry()),
-                _ => return Err(CommandError::WRONG_TYPE),
-            },
+        let mut text = match self.peek(key).map(Entry::to_value) {
+            None => Str::encode(b""),
+            Some(Value::Str(text)) => text,
+            Some(_) => return Err(CommandError::WRONG_TYPE),
         };
         let (result, changed, event) = self.run_edit(&mut text, event, change);
         let result = result?;
         if changed > 0 {
-            self.database_insert(key, Value::Str(text), expiry);
-            self.changed::<Str>(key, changed, event);
+            self.set_value(key, Value::Str(text), Ttl::Keep);
+            self.report::<Str>(key, changed, event);
         }
         Ok(result)
     }
@@ -423,23 +400,24 @@ impl<'a> Cx<'a> {
     /// Puts a value at a key, whatever was there. Counts no change and notifies nothing: the command does, where its
     /// events differ.
     pub fn put(&mut self, key: &[u8], value: Value, ttl: Ttl) {
-        self.delete_if_due(key);
-        let expiry = match ttl {
-            Ttl::Clear => None,
-            Ttl::At(at) => Some(at),
-            Ttl::Keep => self.store.db(self.db).get(key, self.turn.expiry_now()).and_then(|entry| entry.expiry()),
-        };
         let kind = value.kind();
-        self.database_insert(key, value, expiry);
+        self.set_value(key, value, ttl);
         self.host.key_modified(self.db, key);
         self.host.key_ready(self.db, key, kind);
     }
 
-    fn database_insert(&mut self, key: &[u8], value: Value, expiry: Option<UnixMillis>) {
-        let (now, stamp) = (self.turn.now, self.turn.stamp);
-        if let Some(garbage) = self.store.db_mut(self.db).insert(key, value, expiry, now, stamp) {
-            self.host.discard(garbage);
-        }
+    /// Puts a string at a key, whatever was there, as [`Cx::put`] does; no copy beside the entry's own.
+    pub fn put_string(&mut self, key: &[u8], text: StrRef<'_>, ttl: Ttl) {
+        self.delete_if_due(key);
+        let stamp = self.turn.stamp;
+        self.store.db_mut(self.db).set(key, text, ttl, stamp);
+        self.host.key_modified(self.db, key);
+    }
+
+    fn set_value(&mut self, key: &[u8], value: Value, ttl: Ttl) {
+        self.delete_if_due(key);
+        let stamp = self.turn.stamp;
+        self.store.db_mut(self.db).set(key, value, ttl, stamp);
     }
 
     /// Removes a key as DEL does: counted and notified. False when it was not there.
@@ -456,29 +434,21 @@ impl<'a> Cx<'a> {
     /// Removes a key without counting or notifying.
     pub fn remove_silently(&mut self, key: &[u8]) -> bool {
         let stamp = self.turn.stamp;
-        match self.store.db_mut(self.db).remove(key, stamp) {
-            Some(garbage) => {
-                self.host.key_modified(self.db, key);
-                self.host.discard(garbage);
-                true
-            }
-            None => false,
+        let removed = self.store.db_mut(self.db).remove(key, stamp);
+        if removed {
+            self.host.key_modified(self.db, key);
         }
+        removed
     }
 
     /// Sets or clears a key's expiry. False when the key is not there. Counts and notifies nothing.
     pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>) -> bool {
         self.delete_if_due(key);
-        let stamp = self.turn.stamp;
-        let set = self.store.db_mut(self.db).set_expiry(key, expiry, stamp);
+        let (now, stamp) = (self.turn.expiry_now(), self.turn.stamp);
+        let set = self.store.db_mut(self.db).set_expiry(key, expiry, now, stamp);
         if set {
             self.host.key_modified(self.db, key);
         }
         set
-    }
-
-    /// Hands values that were taken out of the keyspace to the reaper.
-    pub fn discard(&mut self, garbage: Garbage) {
-        self.host.discard(garbage);
     }
 }

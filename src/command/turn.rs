@@ -221,9 +221,6 @@ pub trait Host: Any + Send {
     /// Counts a key that was found expired.
     fn expired(&mut self);
 
-    /// Takes big values out of the engine's way.
-    fn discard(&mut self, garbage: crate::keyspace::Garbage);
-
     /// Longest string value, in bytes (`proto-max-bulk-len`).
     fn string_bytes_max(&self) -> usize;
 }

@@ -195,6 +195,9 @@ impl Engine {
 
     /// Runs the commands that waited for the keys of this turn, until no key is ready.
     pub(super) fn serve_ready(&mut self) {
+        for (id, with_error) in std::mem::take(&mut self.parts.unblock) {
+            self.unblock(id, with_error);
+        }
         while let Some(place) = self.parts.blocking.next_ready() {
             for (id, kind) in self.parts.blocking.waiting_for(&place) {
                 if !self.store.holds(place.0, &place.1, kind) {

@@ -88,7 +88,7 @@ impl Engine {
             table,
             server,
             outgoing: Vec::new(),
-            garbage: Vec::new(),
+            unblock: Vec::new(),
         };
         Self {
             store,

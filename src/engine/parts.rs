@@ -11,7 +11,6 @@ use super::stats::Stats;
 use super::transaction::Watches;
 use crate::command::{ClientId, CommandTable, Cx, Event, Host};
 use crate::env::{Clock, Entropy};
-use crate::keyspace::Garbage;
 use crate::value::Type;
 use std::any::Any;
 use std::sync::Arc;
@@ -57,8 +56,8 @@ pub struct Parts {
     pub server: Box<dyn Any + Send>,
     /// Messages of the turn in progress; they leave when its place in the log is known.
     pub outgoing: Vec<(ClientId, Vec<u8>)>,
-    /// Clients whose blocked command is to end with this error (CLIENT UNBLOCK, a killed key type).
-    pub garbage: Vec<Garbage>,
+    /// Waits to be ended after this turn (CLIENT UNBLOCK): the client, and whether with an error.
+    pub unblock: Vec<(ClientId, bool)>,
 }
 
 impl Parts {
@@ -131,10 +130,6 @@ impl Host for Parts {
 
     fn expired(&mut self) {
         self.stats.expired_keys += 1;
-    }
-
-    fn discard(&mut self, garbage: Garbage) {
-        self.garbage.push(garbage);
     }
 
     fn string_bytes_max(&self) -> usize {
