@@ -9,7 +9,7 @@ use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Tur
 use crate::env::{Entropy, UnixMillis};
 use crate::keyspace::{Database, Entry, Keyspace, Ttl};
 use crate::resp::Reply;
-use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
+use crate::value::{Hash, Limits, Set, Str, StrRef, Type, Value, ValueRef};
 
 /// A type of value that handlers ask for by name.
 pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
@@ -71,7 +71,7 @@ macro_rules! collections {
     )*};
 }
 
-collections!(List List, Set Set, Hash Hash, Zset Zset);
+collections!(Set Set, Hash Hash);
 
 /// What an edit may use, and what it reports.
 pub struct Edit<'e> {
@@ -360,8 +360,7 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> (R, u64, Option<&'static str>) {
-        let mut edit =
-            Edit { limits: self.store.limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
+        let mut edit = Edit { limits: self.store.limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
         let result = change(value, &mut edit);
         (result, edit.changed, edit.event)
     }

@@ -249,7 +249,10 @@ impl KeyFlags {
 pub enum Begin {
     Index(usize),
     /// After this word, searched from `from` (negative: from the end, backwards).
-    Keyword { word: &'static str, from: i32 },
+    Keyword {
+        word: &'static str,
+        from: i32,
+    },
     Unknown,
 }
 
@@ -257,9 +260,17 @@ pub enum Begin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// Up to `last` (relative to the beginning; negative: from the end), each `step`-th; `limit` divides what remains.
-    Range { last: i32, step: usize, limit: usize },
+    Range {
+        last: i32,
+        step: usize,
+        limit: usize,
+    },
     /// A count at `at`, the keys from `first`, both relative to the beginning.
-    Count { at: usize, first: usize, step: usize },
+    Count {
+        at: usize,
+        first: usize,
+        step: usize,
+    },
     Unknown,
 }
 

@@ -16,8 +16,7 @@ impl CommandError {
     pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
-    pub const STRING_TOO_LONG: Self =
-        Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub const STRING_TOO_LONG: Self = Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
     pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
     pub const TIMEOUT_NOT_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
@@ -30,9 +29,8 @@ impl CommandError {
     pub const NO_AUTH: Self = Self::fixed("NOAUTH Authentication required.");
     pub const OOM: Self = Self::fixed("OOM command not allowed when used memory > 'maxmemory'.");
     pub const LOADING: Self = Self::fixed("LOADING Redis is loading the dataset in memory");
-    pub const BUSY: Self = Self::fixed(
-        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-    );
+    pub const BUSY: Self =
+        Self::fixed("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
     pub const NO_SCRIPT: Self = Self::fixed("NOSCRIPT No matching script. Please use EVAL.");
     pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
     pub const MIN_MAX_NOT_FLOAT: Self = Self::fixed("ERR min or max is not a float");

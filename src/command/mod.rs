@@ -12,9 +12,9 @@ mod number;
 mod table;
 mod turn;
 
+pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
-pub use crate::keyspace::Ttl;
 pub use declare::{Begin, Command, Find, Flags, Group, KeyFlags, KeySpec, Run};
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};

@@ -77,7 +77,11 @@ impl Blocking {
 
     /// Keys of one database that somebody waits for (after SWAPDB any of them may be ready).
     pub fn keys_of(&self, db: u32) -> Vec<Vec<u8>> {
-        self.waiting.range((db, Vec::new())..).take_while(|((at, _), _)| *at == db).map(|((_, key), _)| key.clone()).collect()
+        self.waiting
+            .range((db, Vec::new())..)
+            .take_while(|((at, _), _)| *at == db)
+            .map(|((_, key), _)| key.clone())
+            .collect()
     }
 
     /// The next ready key.

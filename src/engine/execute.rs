@@ -275,7 +275,15 @@ fn frees_space(name: &str) -> bool {
 fn allowed_while_subscribed(resolved: &Resolved) -> bool {
     matches!(
         resolved.command.name,
-        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "ping" | "quit" | "reset"
+        "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "ping"
+            | "quit"
+            | "reset"
     )
 }
 

@@ -67,8 +67,7 @@ impl EventFlags {
             Event::KeyMiss => 'm',
             Event::New => 'n',
         };
-        self.0 & (KEYSPACE | KEYEVENT) != 0
-            && LETTERS.iter().any(|(known, bit)| *known == letter && self.0 & bit != 0)
+        self.0 & (KEYSPACE | KEYEVENT) != 0 && LETTERS.iter().any(|(known, bit)| *known == letter && self.0 & bit != 0)
     }
 }
 

@@ -199,7 +199,8 @@ fn unsubscribe_from(cx: &mut Cx<'_>, args: &mut Args<'_>, scope: Scope) -> Resul
 
 /// RESP2 connections inside a script or transaction cannot switch to subscriber mode in the middle of a reply.
 fn may_subscribe(cx: &mut Cx<'_>, command: &str) -> Result<(), CommandError> {
-    let resp2 = Parts::of(cx).client_mut(cx.client).protocol == Protocol::Resp2;
+    let id = cx.client;
+    let resp2 = Parts::of(cx).client_mut(id).protocol == Protocol::Resp2;
     if !cx.turn.may_block && resp2 && cx.turn.in_script {
         return Err(CommandError::new(format!("ERR {command} is not allowed from script")));
     }
@@ -321,8 +322,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
 ];
 
-const SHARD_KEYS: &[crate::command::KeySpec] =
-    &[crate::command::KeySpec::all(crate::command::KeyFlags::NOT_KEY)];
+const SHARD_KEYS: &[crate::command::KeySpec] = &[crate::command::KeySpec::all(crate::command::KeyFlags::NOT_KEY)];
 
 const QUERY: Flags = Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE);
 

@@ -38,11 +38,8 @@ impl Engine {
 
     /// Ends the wait of a blocked client: CLIENT UNBLOCK. False when it does not wait.
     pub fn unblock(&mut self, id: ClientId, with_error: bool) -> bool {
-        let end = if with_error {
-            WaitEnd::Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
-        } else {
-            WaitEnd::Timeout
-        };
+        let end =
+            if with_error { WaitEnd::Error("UNBLOCKED client unblocked via CLIENT UNBLOCK") } else { WaitEnd::Timeout };
         self.end_wait(id, end)
     }
 
@@ -50,4 +47,3 @@ impl Engine {
         crate::command::Cx::new(&mut self.store, &mut self.reply, &mut self.parts, &mut self.turn, NOBODY, db, false)
     }
 }
-

@@ -94,11 +94,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "exec",
         arity: 1,
-        flags: Flags::NOSCRIPT
-            .and(Flags::LOADING)
-            .and(Flags::STALE)
-            .and(Flags::SKIP_SLOWLOG)
-            .and(Flags::TRANSACTION),
+        flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG).and(Flags::TRANSACTION),
         run: exec,
         group: Group::Transactions,
         since: "1.2.0",
@@ -145,7 +141,8 @@ pub(super) static COMMANDS: &[Command] = &[
 
 fn multi(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     args.finish()?;
-    let client = Parts::of(cx).client_mut(cx.client);
+    let id = cx.client;
+    let client = Parts::of(cx).client_mut(id);
     if client.transaction.is_some() {
         return Err(CommandError::NESTED_MULTI);
     }
@@ -183,7 +180,8 @@ fn exec(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 /// A key that was there when it was watched and has come due since: nothing has deleted it yet.
 fn watched_key_expired(cx: &mut Cx<'_>) -> bool {
-    let watched = Parts::of(cx).client_mut(cx.client).watches.clone();
+    let id = cx.client;
+    let watched = Parts::of(cx).client_mut(id).watches.clone();
     watched.iter().any(|(db, key)| cx.is_due(*db, key))
 }
 

@@ -3,7 +3,7 @@
 use crate::ds::HashSeed;
 
 /// The thresholds between packed and large encodings, named as the stock server's directives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub hash_max_listpack_entries: usize,
     pub hash_max_listpack_value: usize,

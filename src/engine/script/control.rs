@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Shared between the script's thread and everyone who waits for the engine.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Control {
     running: AtomicBool,
     /// Past its threshold: others are answered -BUSY.
@@ -26,12 +26,6 @@ pub enum KillAnswer {
     NotBusy,
     /// It has written: stopping it would leave half of it done.
     Unkillable,
-}
-
-impl std::fmt::Debug for dyn Fn() + Send {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Fn")
-    }
 }
 
 impl Control {

@@ -122,8 +122,8 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
         return reply.big_number(one_line(&digits.as_bytes()));
     }
     if let Value::Table(verbatim) = get("verbatim_string") {
-        let text = verbatim.raw_get::<mlua::String>("string");
-        let format = verbatim.raw_get::<mlua::String>("format");
+        let text = verbatim.raw_get::<mlua::LuaString>("string");
+        let format = verbatim.raw_get::<mlua::LuaString>("format");
         if let (Ok(text), Ok(format)) = (text, format) {
             if let Ok(format) = <[u8; 3]>::try_from(&*format.as_bytes()) {
                 return reply.verbatim(format, &*text.as_bytes());

@@ -418,7 +418,9 @@ fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], read_only: bool) {
             return;
         }
         Err(_) if table.find(words[0]).is_none() => "ERR Unknown Redis command called from script",
-        Err(error) if error.text().starts_with("ERR unknown subcommand") => "ERR Unknown Redis command called from script",
+        Err(error) if error.text().starts_with("ERR unknown subcommand") => {
+            "ERR Unknown Redis command called from script"
+        }
         Err(_) => "ERR Wrong number of args calling Redis command from script",
     };
     cx.reply.error(refused);

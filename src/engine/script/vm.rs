@@ -40,7 +40,7 @@ pub enum Ended {
 
 impl Vm {
     pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>) -> mlua::Result<Self> {
-        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::COROUTINE | StdLib::DEBUG;
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
         // Safety of the debug library: scripts never see it, the prelude keeps it to itself.
         let lua = new_interpreter(libraries)?;
         let random = Arc::new(Mutex::new(Random48::seeded(0)));
@@ -61,7 +61,7 @@ impl Vm {
 
     /// Compiles a script; the error is the compiler's.
     pub fn compile(&self, text: &[u8]) -> mlua::Result<Result<Function, Vec<u8>>> {
-        let (function, failure): (Option<Function>, Option<mlua::String>) =
+        let (function, failure): (Option<Function>, Option<mlua::LuaString>) =
             self.compile.call(self.lua.create_string(text)?)?;
         Ok(function.ok_or_else(|| failure.map(|text| text.as_bytes().to_vec()).unwrap_or_default()))
     }
@@ -97,12 +97,7 @@ impl Vm {
         })
     }
 
-    /// Protocol that the script asked replies in.
-    pub fn wants_resp3(&self) -> bool {
-        self.resp.load(Ordering::Relaxed) == 3
-    }
-
-    /// The flag behind `wants_resp3`, for use while the interpreter runs.
+    /// The protocol version that the running script asked replies in (`redis.setresp`).
     pub fn resp_flag(&self) -> Arc<AtomicU8> {
         Arc::clone(&self.resp)
     }
@@ -132,7 +127,7 @@ fn stopped() -> mlua::Error {
 
 fn failed(failure: &Value) -> Ended {
     let Value::Table(failure) = failure else { return Ended::Failed(b"ERR unknown error".to_vec(), None) };
-    let text = failure.raw_get::<mlua::String>("err").map(|text| text.as_bytes().to_vec());
+    let text = failure.raw_get::<mlua::LuaString>("err").map(|text| text.as_bytes().to_vec());
     let line = failure.raw_get::<Option<i64>>("line").ok().flatten();
     Ended::Failed(text.unwrap_or_else(|_| b"ERR unknown error".to_vec()), line)
 }
@@ -165,12 +160,15 @@ fn host_functions(
     host.raw_set("clock", lua.create_function(move |_, ()| Ok(clock.monotonic().as_secs_f64()))?)?;
     host.raw_set(
         "sha1hex",
-        lua.create_function(|_, text: mlua::String| Ok(hexadecimal(&Sha1::digest(&*text.as_bytes()))))?,
+        lua.create_function(|_, text: mlua::LuaString| Ok(hexadecimal(&Sha1::digest(&*text.as_bytes()))))?,
     )?;
-    host.raw_set("error_text", lua.create_function(|lua, text: mlua::String| lua.create_string(coded(&text.as_bytes())))?)?;
+    host.raw_set(
+        "error_text",
+        lua.create_function(|lua, text: mlua::LuaString| lua.create_string(coded(&text.as_bytes())))?,
+    )?;
     host.raw_set(
         "log",
-        lua.create_function(|_, (level, text): (f64, mlua::String)| {
+        lua.create_function(|_, (level, text): (f64, mlua::LuaString)| {
             let text = text.to_string_lossy();
             match level as i64 {
                 0 => tracing::debug!("{text}"),
