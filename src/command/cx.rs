@@ -9,7 +9,7 @@ use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Tur
 use crate::env::{Entropy, UnixMillis};
 use crate::keyspace::{Database, Entry, Keyspace, Ttl};
 use crate::resp::Reply;
-use crate::value::{Hash, Limits, Set, Str, StrRef, Type, Value, ValueRef};
+use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
 /// A type of value that handlers ask for by name.
 pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
@@ -71,7 +71,7 @@ macro_rules! collections {
     )*};
 }
 
-collections!(Set Set, Hash Hash);
+collections!(List List, Set Set, Hash Hash, Zset Zset);
 
 /// What an edit may use, and what it reports.
 pub struct Edit<'e> {
