@@ -49,6 +49,7 @@ impl<'a> Args<'a> {
     }
 
     /// The next argument if there is one.
+    #[expect(clippy::should_implement_trait, reason = "a cursor with a latch is no iterator")]
     pub fn next(&mut self) -> Option<&'a [u8]> {
         let arg = self.peek()?;
         self.at += 1;

@@ -8,7 +8,7 @@ use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved};
 use crate::resp::{Protocol, Reply, Request};
 
 impl Engine {
-    /// Runs one request of a client; its reply goes into the client's outbox, tagged.
+    /// Runs one request of a client, at the time last looked at; its reply goes into the client's outbox, tagged.
     pub fn execute(&mut self, id: ClientId, request: &Request) -> Flow {
         let mut inline = [&b""[..]; 16];
         if let Some(argv) = inline.get_mut(..request.len()) {
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Everything that is checked before a command runs, in stock's order.
     fn admit(&mut self, id: ClientId, argv: &[&[u8]], resolved: &Result<Resolved, CommandError>) -> Admission {
-        let now = self.parts.clock.unix_millis();
+        let now = self.now;
         let Some(client) = self.parts.clients.get_mut(id) else {
             return Admission::Refuse(CommandError::fixed("ERR client is gone"));
         };
@@ -88,10 +88,9 @@ impl Engine {
         let name = resolved.command.name;
         let writes = flags.has(Flags::WRITE) || flags.has(Flags::SCRIPT);
         if writes || name == "exec" {
-            if let Some(doubt) = self.log.doubt().filter(|_| !frees_space(name)) {
-                if name != "exec" || client.transaction.as_ref().is_some_and(|t| !t.queued.is_empty()) {
-                    return Admission::Refuse(CommandError::new(doubt));
-                }
+            let nothing_to_do = name == "exec" && client.transaction.as_ref().is_none_or(|t| t.queued.is_empty());
+            if let Some(doubt) = self.log.doubt().filter(|_| !frees_space(name) && !nothing_to_do) {
+                return Admission::Refuse(CommandError::new(doubt));
             }
             if !self.log.has_room() {
                 return Admission::Wait;
@@ -141,7 +140,7 @@ impl Engine {
     }
 
     pub(super) fn begin_turn(&mut self, id: ClientId) {
-        self.turn.begin(self.parts.clock.unix_millis(), self.log.next());
+        self.turn.begin(self.now, self.log.next());
         let (protocol, db) = self.parts.clients.get(id).map_or((Protocol::Resp2, 0), |c| (c.protocol, c.db));
         self.reply.clear();
         self.reply.set_protocol(protocol);

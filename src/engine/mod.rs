@@ -17,6 +17,8 @@ mod pubsub;
 mod replay;
 mod script;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod transaction;
 
@@ -27,14 +29,18 @@ pub use notify::EventFlags;
 pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};
 pub use pubsub::PubSub;
+pub use replay::Replaying;
 pub use stats::{CommandStats, Stats};
 
 use crate::command::{ClientId, Command, CommandTable, Turn};
-use crate::env::{Clock, Entropy};
+use crate::env::{Clock, Entropy, UnixMillis};
 use crate::keyspace::Keyspace;
 use crate::resp::{Protocol, Reply};
 use std::any::Any;
 use std::sync::Arc;
+
+/// A client that exists nowhere: turns that no connection asked for.
+const NOBODY: ClientId = ClientId(0);
 
 /// What a connection does after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub struct Engine {
     pub store: Keyspace,
     pub parts: Parts,
     pub log: Box<dyn Log>,
+    /// Wall clock as of the last look; one look serves a batch.
+    now: UnixMillis,
     turn: Turn,
     turn_db: u32,
     reply: Reply,
@@ -94,6 +102,7 @@ impl Engine {
             store,
             parts,
             log: Box::new(NoLog::at(1)),
+            now: UnixMillis(0),
             turn: Turn::new(),
             turn_db: 0,
             reply: Reply::new(Protocol::Resp2),
@@ -107,6 +116,11 @@ impl Engine {
         self.parts.clients.insert(Client::new(id, info, outbox, now));
         self.parts.stats.connections += 1;
         id
+    }
+
+    /// Looks at the clock; what follows happens at that time. Whoever holds the engine for a batch looks once.
+    pub fn look_at_clock(&mut self) {
+        self.now = self.parts.clock.unix_millis();
     }
 
     /// The connection has ended; whatever it waited for or watched is forgotten.

@@ -1,21 +1,19 @@
 //! What time brings: expiry and the end of waits.
 
-use super::Engine;
 use super::execute::{Delivery, WaitEnd};
-use crate::command::ClientId;
+use super::{Engine, NOBODY};
+use crate::command::{ClientId, Cx};
 use crate::env::UnixMillis;
 
 /// Keys that one tick deletes at most; the caller comes back at once for more.
 const EXPIRED_PER_TICK: usize = 64;
 
-/// A client that exists nowhere: turns that no connection asked for.
-const NOBODY: ClientId = ClientId(0);
-
 impl Engine {
     /// Deletes keys that are due and ends waits that are over. Returns when to come again: at once when more is due,
     /// `None` when nothing has a deadline.
     pub fn tick(&mut self) -> Option<UnixMillis> {
-        let now = self.parts.clock.unix_millis();
+        self.look_at_clock();
+        let now = self.now;
         while let Some(id) = self.parts.blocking.overdue(now) {
             self.end_wait(id, WaitEnd::Timeout);
         }
@@ -43,7 +41,8 @@ impl Engine {
         self.end_wait(id, end)
     }
 
-    fn nobody(&mut self, db: u32) -> crate::command::Cx<'_> {
-        crate::command::Cx::new(&mut self.store, &mut self.reply, &mut self.parts, &mut self.turn, NOBODY, db, false)
+    /// A call that no connection asked for.
+    pub(super) fn nobody(&mut self, db: u32) -> Cx<'_> {
+        Cx::new(&mut self.store, &mut self.reply, &mut self.parts, &mut self.turn, NOBODY, db, false)
     }
 }

@@ -45,7 +45,7 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
     let options = Arc::new(Options::default());
     let array_mark = lua.create_table()?;
     let library = lua.create_table()?;
-    let add = |name: &str, run: Box<dyn Fn(&Lua, &Options, mlua::MultiValue) -> Outcome + Send>| {
+    let add = |name: &str, run: Function| {
         let options = Arc::clone(&options);
         let raw = lua.create_function(move |lua, args: mlua::MultiValue| {
             Ok(match run(lua, &options, args) {
@@ -63,14 +63,14 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
                 return Err("bad argument #1 to 'encode' (expected 1 argument)".into());
             }
             let mut out = Vec::new();
-            encode(args.get(0).unwrap_or(&Value::Nil), options, &mark, 0, &mut out)?;
+            encode(args.front().unwrap_or(&Value::Nil), options, &mark, 0, &mut out)?;
             lua.create_string(out).map(Value::String).map_err(|error| error.to_string())
         }),
     )?;
     let mark = array_mark.clone();
     add(
         "decode",
-        Box::new(move |lua, options, args| match args.get(0) {
+        Box::new(move |lua, options, args| match args.front() {
             Some(Value::String(text)) if args.len() == 1 => {
                 let text = text.as_bytes().to_vec();
                 Decoder { lua, text: &text, at: 0, options, mark: &mark }.document()
@@ -91,7 +91,7 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
     add(
         "encode_invalid_numbers",
         Box::new(|lua, options, args| {
-            if let Some(given) = args.get(0) {
+            if let Some(given) = args.front() {
                 let mode = match given {
                     Value::Boolean(truth) => u32::from(*truth),
                     Value::String(text) => match &*text.as_bytes() {
@@ -113,7 +113,7 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
     add(
         "encode_sparse_array",
         Box::new(|_, options, args| {
-            if let Some(Value::Boolean(convert)) = args.get(0) {
+            if let Some(Value::Boolean(convert)) = args.front() {
                 options.sparse_convert.store(*convert, Ordering::Relaxed);
             }
             for (at, option) in [(1, &options.sparse_ratio), (2, &options.sparse_safe)] {
@@ -138,7 +138,7 @@ type Function = Box<dyn Fn(&Lua, &Options, mlua::MultiValue) -> Outcome + Send>;
 
 fn number_option(option: fn(&Options) -> &AtomicU32, low: u32, high: u32) -> Function {
     Box::new(move |_, options, args| {
-        if let Some(given) = args.get(0) {
+        if let Some(given) = args.front() {
             match given.as_number() {
                 Some(number) if number >= f64::from(low) && number <= f64::from(high) => {
                     option(options).store(number as u32, Ordering::Relaxed);
@@ -152,7 +152,7 @@ fn number_option(option: fn(&Options) -> &AtomicU32, low: u32, high: u32) -> Fun
 
 fn switch_option(option: fn(&Options) -> &AtomicBool) -> Function {
     Box::new(move |_, options, args| {
-        match args.get(0) {
+        match args.front() {
             Some(Value::Boolean(truth)) => option(options).store(*truth, Ordering::Relaxed),
             Some(Value::String(text)) => option(options).store(&*text.as_bytes() == b"on", Ordering::Relaxed),
             _ => {}

@@ -1,0 +1,444 @@
+//! The engine without sockets or disk: a log that becomes durable when the test says so.
+
+use super::*;
+use crate::env::{ManualClock, SeededEntropy, UnixMillis};
+use crate::resp::Request;
+use crate::value::Limits;
+use parking_lot::Mutex;
+use std::time::Duration;
+
+const START: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// Units appended, as text.
+#[derive(Clone, Default)]
+struct Units(Arc<Mutex<Vec<String>>>);
+
+struct RecordingLog {
+    next: u64,
+    units: Units,
+    doubt: Arc<Mutex<Option<String>>>,
+}
+
+impl Log for RecordingLog {
+    fn next(&self) -> u64 {
+        self.next
+    }
+
+    fn append(&mut self, _: u32, unit: &[u8], _: UnixMillis) {
+        self.next += unit.len() as u64;
+        let text = String::from_utf8_lossy(unit);
+        let words = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>();
+        self.units.0.lock().push(words.join(" ").trim().to_owned());
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn doubt(&self) -> Option<String> {
+        self.doubt.lock().clone()
+    }
+}
+
+struct World {
+    engine: Engine,
+    clock: Arc<ManualClock>,
+    units: Units,
+    gate: Gate,
+    doubt: Arc<Mutex<Option<String>>>,
+}
+
+struct Session {
+    id: ClientId,
+    outbox: Arc<Outbox>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::at(START));
+        let store = Keyspace::new(16, Limits::default());
+        let mut engine = Engine::new(store, &families(), clock.clone(), Box::new(SeededEntropy::new(1)), Box::new(()));
+        let (units, doubt) = (Units::default(), Arc::default());
+        engine.log = Box::new(RecordingLog { next: 1, units: units.clone(), doubt: Arc::clone(&doubt) });
+        Self { engine, clock, units, gate: Gate::at(u64::MAX), doubt }
+    }
+
+    fn session(&mut self) -> Session {
+        let outbox = Arc::new(Outbox::new(Box::new(NoWake)));
+        let id = self.engine.connect(ConnectionInfo::default(), Arc::clone(&outbox));
+        Session { id, outbox }
+    }
+
+    fn send(&mut self, session: &Session, line: &str) -> Flow {
+        self.engine.look_at_clock();
+        let words: Vec<Vec<u8>> = crate::resp::split_args(line.as_bytes()).expect("balanced quotes");
+        self.engine.execute(session.id, &Request::from_args(&words))
+    }
+
+    fn received(&self, session: &Session) -> String {
+        let mut out = Vec::new();
+        session.outbox.take(&self.gate, &mut out);
+        String::from_utf8_lossy(&out).replace("\r\n", "|")
+    }
+
+    /// Sends a line and reads what came back.
+    fn ask(&mut self, session: &Session, line: &str) -> String {
+        self.send(session, line);
+        self.received(session)
+    }
+
+    fn advance(&mut self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+        self.engine.tick();
+    }
+
+    fn units(&self) -> Vec<String> {
+        std::mem::take(&mut *self.units.0.lock())
+    }
+}
+
+/// Runs lines in one session and compares each reply.
+fn check(lines: &[(&str, &str)]) -> World {
+    let mut world = World::new();
+    let session = world.session();
+    for (line, expected) in lines {
+        assert_eq!(world.ask(&session, line), *expected, "{line}");
+    }
+    world
+}
+
+#[test]
+fn a_transaction_is_one_unit() {
+    let world = check(&[
+        ("multi", "+OK|"),
+        ("set a 1", "+QUEUED|"),
+        ("incr a", "+QUEUED|"),
+        ("get a", "+QUEUED|"),
+        ("exec", "*3|+OK|:2|$1|2|"),
+    ]);
+    assert_eq!(world.units(), ["MULTI set a 1 incr a EXEC"]);
+}
+
+#[test]
+fn a_refused_command_aborts_its_transaction() {
+    check(&[
+        ("multi", "+OK|"),
+        ("get", "-ERR wrong number of arguments for 'get' command|"),
+        ("set a 1", "+QUEUED|"),
+        ("exec", "-EXECABORT Transaction discarded because of previous errors.|"),
+        ("exec", "-ERR EXEC without MULTI|"),
+        ("multi", "+OK|"),
+        ("multi", "-ERR MULTI calls can not be nested|"),
+        ("watch a", "-ERR WATCH inside MULTI is not allowed|"),
+        ("discard", "+OK|"),
+        ("discard", "-ERR DISCARD without MULTI|"),
+        ("get a", "$-1|"),
+    ]);
+}
+
+#[test]
+fn an_error_inside_a_transaction_undoes_nothing() {
+    check(&[
+        ("multi", "+OK|"),
+        ("set a x", "+QUEUED|"),
+        ("incr a", "+QUEUED|"),
+        ("set b y", "+QUEUED|"),
+        ("exec", "*3|+OK|-ERR value is not an integer or out of range|+OK|"),
+        ("get b", "$1|y|"),
+    ]);
+}
+
+#[test]
+fn a_watched_key_that_changes_fails_the_transaction() {
+    let mut world = World::new();
+    let (watcher, other) = (world.session(), world.session());
+    for (change, fails) in [("set k 1", true), ("get k", false), ("del k", true), ("set other 1", false)] {
+        world.ask(&other, "set k 0");
+        world.ask(&watcher, "watch k");
+        world.ask(&other, change);
+        world.ask(&watcher, "multi");
+        world.ask(&watcher, "get k");
+        let reply = world.ask(&watcher, "exec");
+        let failed = reply == "*-1|";
+        assert_eq!(failed, fails, "{change}: {reply}");
+    }
+}
+
+#[test]
+fn a_watched_key_that_expires_fails_the_transaction() {
+    let mut world = World::new();
+    let session = world.session();
+    world.ask(&session, "set k v px 50");
+    world.ask(&session, "watch k");
+    world.clock.advance(Duration::from_millis(60));
+    world.ask(&session, "multi");
+    world.ask(&session, "get k");
+    assert_eq!(world.ask(&session, "exec"), "*-1|");
+}
+
+#[test]
+fn a_blocked_pop_is_served_in_order_and_logged_by_effect() {
+    let mut world = World::new();
+    let (first, second, pusher) = (world.session(), world.session(), world.session());
+    assert_eq!(world.send(&first, "blpop a b 0"), Flow::Parked);
+    assert_eq!(world.send(&second, "brpop a 0"), Flow::Parked);
+    assert_eq!(world.ask(&pusher, "rpush a x y z"), ":3|");
+    assert_eq!(world.received(&first), "*2|$1|a|$1|x|");
+    assert_eq!(world.received(&second), "*2|$1|a|$1|z|");
+    assert_eq!(world.units(), ["rpush a x y z", "LPOP a", "RPOP a"]);
+    assert_eq!(world.ask(&pusher, "lrange a 0 -1"), "*1|$1|y|");
+}
+
+#[test]
+fn a_wait_ends_with_its_timeout() {
+    let mut world = World::new();
+    let session = world.session();
+    assert_eq!(world.send(&session, "blpop a 0.1"), Flow::Parked);
+    world.advance(50);
+    assert_eq!(world.received(&session), "");
+    world.advance(60);
+    assert_eq!(world.received(&session), "*-1|");
+    assert_eq!(world.ask(&session, "get a"), "$-1|");
+}
+
+#[test]
+fn within_a_transaction_nothing_blocks() {
+    check(&[("multi", "+OK|"), ("blpop a 0", "+QUEUED|"), ("exec", "*1|*-1|")]);
+}
+
+#[test]
+fn due_keys_are_gone_for_readers_and_their_deletion_is_logged() {
+    let mut world = World::new();
+    let session = world.session();
+    world.ask(&session, "set a 1 px 50");
+    world.ask(&session, "set b 1 px 50");
+    world.units();
+    world.clock.advance(Duration::from_millis(60));
+    assert_eq!(world.ask(&session, "get a"), "$-1|");
+    assert!(world.units().is_empty(), "a read logs nothing");
+    assert_eq!(world.ask(&session, "incr b"), ":1|");
+    assert_eq!(world.units(), ["MULTI DEL b incr b EXEC"]);
+    world.advance(1);
+    assert_eq!(world.units(), ["DEL a"]);
+    assert_eq!(world.engine.parts.stats.expired_keys, 2);
+}
+
+#[test]
+fn a_read_waits_only_for_the_writes_it_saw() {
+    let mut world = World::new();
+    let (writer, reader) = (world.session(), world.session());
+    for number in 0..1000 {
+        world.ask(&writer, &format!("set k{number} v"));
+    }
+    world.gate = Gate::at(world.engine.log.next());
+    assert_eq!(world.ask(&writer, "set k1 new"), "", "not durable yet");
+    assert_eq!(world.ask(&reader, "get k500"), "$1|v|", "another key answers at once");
+    assert_eq!(world.ask(&reader, "get k1"), "", "the written one waits");
+    world.gate.release(u64::MAX);
+    assert_eq!(world.received(&writer), "+OK|");
+    assert_eq!(world.received(&reader), "$3|new|");
+}
+
+#[test]
+fn nothing_shows_a_write_that_may_be_lost() {
+    for (write, show) in [
+        ("del k", "get k"),
+        ("flushall", "get untouched"),
+        ("set n 1", "dbsize"),
+        ("set n 1", "scan 0"),
+        ("set n 1", "keys *"),
+        ("set n 1", "randomkey"),
+        ("set k 2", "eval 'return redis.call(\"get\", KEYS[1])' 1 k"),
+        ("sadd s m", "set x 1"),
+    ] {
+        let mut world = World::new();
+        let (writer, reader) = (world.session(), world.session());
+        world.ask(&writer, "set k 1");
+        world.gate = Gate::at(world.engine.log.next());
+        assert_eq!(world.ask(&writer, write), "", "{write}");
+        assert_eq!(world.ask(&reader, show), "", "{show} after {write}");
+        world.gate.release(u64::MAX);
+        assert_ne!(world.received(&reader), "", "{show} after {write}");
+    }
+}
+
+#[test]
+fn a_message_waits_for_the_transaction_that_sent_it() {
+    let mut world = World::new();
+    let (publisher, listener) = (world.session(), world.session());
+    world.ask(&listener, "subscribe news");
+    world.gate = Gate::at(world.engine.log.next());
+    for line in ["multi", "setex r 60 done", "publish news r", "exec"] {
+        world.ask(&publisher, line);
+    }
+    assert_eq!(world.received(&listener), "");
+    world.gate.release(world.engine.log.next());
+    assert_eq!(world.received(&listener), "*3|$7|message|$4|news|$1|r|");
+}
+
+#[test]
+fn a_woken_client_waits_for_what_woke_it() {
+    let mut world = World::new();
+    let (popper, pusher) = (world.session(), world.session());
+    world.send(&popper, "blpop q 0");
+    world.gate = Gate::at(world.engine.log.next());
+    world.ask(&pusher, "rpush q x");
+    assert_eq!(world.received(&popper), "");
+    world.gate.release(u64::MAX);
+    assert_eq!(world.received(&popper), "*2|$1|q|$1|x|");
+}
+
+#[test]
+fn a_log_in_doubt_refuses_writes_but_those_that_free() {
+    let mut world = World::new();
+    let session = world.session();
+    world.ask(&session, "set a 1");
+    *world.doubt.lock() = Some("MISCONF log in doubt".into());
+    assert_eq!(world.ask(&session, "set b 1"), "-MISCONF log in doubt|");
+    assert_eq!(world.ask(&session, "get a"), "$1|1|");
+    assert_eq!(world.ask(&session, "del a"), ":1|");
+}
+
+#[test]
+fn subscriptions_count_and_restrict() {
+    check(&[
+        ("subscribe a b", "*3|$9|subscribe|$1|a|:1|*3|$9|subscribe|$1|b|:2|"),
+        ("psubscribe c*", "*3|$10|psubscribe|$2|c*|:3|"),
+        (
+            "get x",
+            "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context|",
+        ),
+        ("unsubscribe", "*3|$11|unsubscribe|$1|a|:2|*3|$11|unsubscribe|$1|b|:1|"),
+        ("punsubscribe c*", "*3|$12|punsubscribe|$2|c*|:0|"),
+        ("unsubscribe", "*3|$11|unsubscribe|$-1|:0|"),
+        ("publish a x", ":0|"),
+    ]);
+}
+
+#[test]
+fn scripts_call_commands_and_convert_values() {
+    check(&[
+        ("eval 'return 1' 0", ":1|"),
+        ("eval 'return 3.99' 0", ":3|"),
+        ("eval 'return {1,2,{3,\"x\"},nil,5}' 0", "*3|:1|:2|*2|:3|$1|x|"),
+        ("eval 'return redis.call(\"set\", KEYS[1], ARGV[1])' 1 k v", "+OK|"),
+        ("eval 'return redis.call(\"get\", KEYS[1])' 1 k", "$1|v|"),
+        ("eval 'return redis.call(\"get\", \"missing\")' 0", "$-1|"),
+        ("eval 'return {ok=\"fine\"}' 0", "+fine|"),
+        ("eval 'return {err=\"My Err\"}' 0", "-My Err|"),
+        ("eval 'return redis.error_reply(\"x\")' 0", "-ERR x|"),
+        ("eval 'return redis.sha1hex(\"\")' 0", "$40|da39a3ee5e6b4b0d3255bfef95601890afd80709|"),
+        ("eval 'return cjson.encode({1,2,{a=\"b\"}})' 0", "$15|[1,2,{\"a\":\"b\"}]|"),
+        ("eval 'return cjson.decode(ARGV[1]).a[2]' 0 '{\"a\":[1,\"z\"]}'", "$1|z|"),
+        ("eval 'return cjson.decode(\"null\") == cjson.null' 0", ":1|"),
+        (
+            "eval 'local ok, e = pcall(redis.call, \"nope\"); return e.err' 0",
+            "$44|ERR Unknown Redis command called from script|",
+        ),
+    ]);
+}
+
+#[test]
+fn script_errors_tell_where() {
+    let mut world = World::new();
+    let session = world.session();
+    for (line, part) in [
+        (
+            "eval 'return nope' 0",
+            "-ERR user_script:1: Script attempted to access nonexistent global variable 'nope' script: ",
+        ),
+        ("eval 'x = 1' 0", "-ERR user_script:1: Attempt to modify a readonly table script: "),
+        ("eval 'return redis.call(\"nope\")' 0", "-ERR Unknown Redis command called from script script: "),
+        ("eval 'return redis.call(\"get\")' 0", "-ERR Wrong number of args calling Redis command from script script: "),
+        ("eval 'return redis.call(\"multi\")' 0", "-ERR This Redis command is not allowed from script script: "),
+        ("eval 'return redis.call()' 0", "-ERR Please specify at least one argument for this"),
+        ("eval 'return redis.call({})' 0", "-ERR Lua redis lib command arguments must be strings or integers script: "),
+        ("eval 'bad syntax' 0", "-ERR Error compiling script (new function): user_script:1: "),
+        ("evalsha ffff 0", "-NOSCRIPT No matching script. Please use EVAL.|"),
+        (
+            "eval_ro 'return redis.call(\"set\", \"a\", 1)' 0",
+            "-ERR Write commands are not allowed from read-only scripts. script: ",
+        ),
+        ("eval 'return 1' -1", "-ERR Number of keys can't be negative|"),
+        ("eval 'return 1' 2 a", "-ERR Number of keys can't be greater than number of args|"),
+        ("eval 'return loadstring(\"\\27Lua\")' 0", "$-1|"),
+    ] {
+        let reply = world.ask(&session, line);
+        assert!(reply.starts_with(part), "{line}: {reply}");
+    }
+}
+
+#[test]
+fn a_script_is_one_unit_of_its_effects() {
+    let mut world = World::new();
+    let session = world.session();
+    world.ask(
+        &session,
+        "eval 'redis.call(\"set\",\"a\",1) redis.call(\"incr\",\"a\") return redis.call(\"get\",\"a\")' 0",
+    );
+    assert_eq!(world.units(), ["MULTI set a 1 incr a EXEC"]);
+    world.ask(&session, "eval 'return redis.call(\"get\",\"a\")' 0");
+    assert!(world.units().is_empty());
+    world.ask(&session, "eval 'redis.call(\"select\",3) redis.call(\"set\",\"b\",1)' 0");
+    assert_eq!(world.ask(&session, "get b"), "$-1|", "a script's SELECT ends with it");
+}
+
+#[test]
+fn scripts_see_each_other_in_nothing() {
+    let mut world = World::new();
+    let session = world.session();
+    for hostile in ["rawset(_G,\"x\",1)", "redis.call=nil", "string.len=nil", "getmetatable(_G).x=1", "math.x=1"] {
+        let reply = world.ask(&session, &format!("eval '{hostile}' 0"));
+        assert!(reply.starts_with("-ERR"), "{hostile}: {reply}");
+    }
+    assert_eq!(
+        world.ask(&session, "eval 'return type(redis.call) .. type(string.len) .. type(os.clock)' 0"),
+        "$24|functionfunctionfunction|"
+    );
+    assert_eq!(world.ask(&session, "eval 'return type(os.execute)' 0"), "$3|nil|");
+    let first = world.ask(&session, "eval 'return tostring(math.random())' 0");
+    assert_eq!(world.ask(&session, "eval 'return tostring(math.random())' 0"), first);
+}
+
+#[test]
+fn replay_gives_the_same_data_and_expires_nothing() {
+    let mut world = World::new();
+    let session = world.session();
+    for line in ["set a 1", "rpush l x y", "lpop l", "set t v px 50", "incrbyfloat f 0.1", "incrbyfloat f 0.2"] {
+        world.ask(&session, line);
+    }
+    let mut copy = World::new();
+    {
+        let mut replaying = copy.engine.replay();
+        for unit in world.units() {
+            let words: Vec<&[u8]> = unit.split(' ').map(str::as_bytes).collect();
+            replaying.command(&words).expect("known commands");
+        }
+    }
+    assert!(copy.units().is_empty(), "replay logs nothing");
+    copy.clock.advance(Duration::from_millis(10));
+    let session = copy.session();
+    assert_eq!(copy.ask(&session, "get f"), "$3|0.3|");
+    assert_eq!(copy.ask(&session, "lrange l 0 -1"), "*1|$1|y|");
+    assert_eq!(copy.ask(&session, "get t"), "$1|v|");
+    copy.clock.advance(Duration::from_millis(60));
+    assert_eq!(copy.ask(&session, "get t"), "$-1|");
+}
+
+#[test]
+fn what_a_client_leaves_is_forgotten() {
+    let mut world = World::new();
+    let (leaver, other) = (world.session(), world.session());
+    world.ask(&leaver, "watch k");
+    world.ask(&leaver, "subscribe c");
+    world.engine.disconnect(leaver.id);
+    let blocked = world.session();
+    world.send(&blocked, "blpop q 0");
+    world.engine.disconnect(blocked.id);
+    assert!(world.engine.parts.watches.is_empty());
+    assert!(world.engine.parts.blocking.is_empty());
+    assert_eq!(world.ask(&other, "publish c x"), ":0|");
+    assert_eq!(world.ask(&other, "rpush q x"), ":1|");
+    assert_eq!(world.ask(&other, "llen q"), ":1|");
+}
