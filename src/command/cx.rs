@@ -109,7 +109,6 @@ pub struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    #[expect(clippy::too_many_arguments, reason = "the engine's parts, joined in one place")]
     pub fn new(
         store: &'a mut Keyspace,
         reply: &'a mut Reply,

@@ -130,10 +130,8 @@ impl Engine {
         }
         self.parts.forget_subscriptions(id);
         self.parts.unwatch_all(id);
-        if let Some(client) = self.parts.clients.remove(id) {
-            if let Some(blocked) = &client.blocked {
-                self.parts.blocking.unblock(id, blocked);
-            }
+        if let Some(blocked) = self.parts.clients.remove(id).and_then(|client| client.blocked) {
+            self.parts.blocking.unblock(id, &blocked);
         }
     }
 }

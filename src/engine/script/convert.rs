@@ -83,7 +83,7 @@ fn write(value: &Value, reply: &mut Reply, depth: usize) {
         Value::Boolean(true) if reply.is_resp3() => reply.boolean(true),
         Value::Boolean(false) if reply.is_resp3() => reply.boolean(false),
         Value::Boolean(true) => reply.int(1),
-        Value::Integer(number) => reply.int(*number as i64),
+        Value::Integer(number) => reply.int(*number),
         Value::Number(number) => reply.int(*number as i64),
         Value::Table(table) => write_table(table, reply, depth),
         _ => reply.null(),
@@ -124,10 +124,10 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
     if let Value::Table(verbatim) = get("verbatim_string") {
         let text = verbatim.raw_get::<mlua::LuaString>("string");
         let format = verbatim.raw_get::<mlua::LuaString>("format");
-        if let (Ok(text), Ok(format)) = (text, format) {
-            if let Ok(format) = <[u8; 3]>::try_from(&*format.as_bytes()) {
-                return reply.verbatim(format, &*text.as_bytes());
-            }
+        if let (Ok(text), Ok(format)) = (text, format)
+            && let Ok(format) = <[u8; 3]>::try_from(&*format.as_bytes())
+        {
+            return reply.verbatim(format, &*text.as_bytes());
         }
     }
     let at = reply.begin_array();
