@@ -38,36 +38,14 @@
 //!
 //! # Enumerating crashes
 //!
-//! Each mutating call is a numbered step. Run once and take [`SimDisk::steps`]; then for each `n` below it run again
-//! with [`SimDisk::freeze_at`]`(n)`: step `n` is cut off in flight, everything after it fails as on a dead machine
-//! ([`Frozen`]). [`SimDisk::crash`] then gives the disk that the next start finds, without lock, faults or open files.
-//!
-//! ```
-//! use graven::env::disk::sim::{CrashMode, Frozen, SimDisk};
-//! use graven::env::disk::{read_file, replace_file, Disk};
-//! use std::path::Path;
-//!
-//! let path = Path::new("/greeting");
-//! let before = SimDisk::new();
-//! replace_file(&before, path, b"old").unwrap();
-//! for step in 0.. {
-//!     let disk = before.fork();
-//!     disk.freeze_at(step);
-//!     let result = replace_file(&disk, path, b"new");
-//!     for seed in 0..20 {
-//!         let found = read_file(&disk.crash(CrashMode::ANY_POWER_CUT, seed), path).unwrap();
-//!         assert!(found == b"new" || found == b"old" && result.is_err(), "step {step}, seed {seed}");
-//!     }
-//!     match result {
-//!         Ok(()) => break,
-//!         Err(e) => assert!(Frozen::is(&e)),
-//!     }
-//! }
-//! ```
+//! Each mutating call is a numbered step ([`SimDisk::steps`]). [`SimDisk::freeze_at`]`(n)` cuts step `n` off in flight
+//! and fails everything after it as on a dead machine ([`Frozen`]). [`SimDisk::crash`] then gives the disk that the
+//! next start finds, without lock, faults or open files. [`SimDisk::for_each_crash`] does so for every step of a run.
 
 mod control;
 mod crash;
 mod disk;
+mod enumerate;
 mod fault;
 mod file;
 mod hold;
@@ -79,6 +57,7 @@ mod tests;
 
 pub use crash::{CrashMode, PowerCut, Survival};
 pub use disk::SimDisk;
+pub use enumerate::CrashPoint;
 pub use fault::{Fault, FaultId, FaultSpec, Op};
 pub use hold::SyncHold;
 pub use state::{Frozen, Step};

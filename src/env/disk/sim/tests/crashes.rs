@@ -266,3 +266,24 @@ fn a_fork_lives_its_own_life() {
     assert_eq!(content(&disk, FILE).unwrap(), b"origin");
     assert_eq!(disk.clone().steps(), disk.steps());
 }
+
+#[test]
+fn enumeration_ends_a_run_in_each_of_its_steps_and_after_them() {
+    let (disk, _file) = disk_with(b"old");
+    let mut points = Vec::new();
+    let steps = disk.for_each_crash(
+        &[(CrashMode::ALL_UNSYNCED_LOST, 0), (CrashMode::Kill, 7)],
+        |disk| replace_file(disk, path(FILE), b"new").map_err(|e| assert!(Frozen::is(&e))).is_ok(),
+        |acknowledged, left, point| {
+            let found = content(&left, FILE).unwrap();
+            points.push((point.to_string(), found == b"new", *acknowledged));
+        },
+    );
+    assert_eq!(steps, 5);
+    assert_eq!(points.len(), 2 * 6);
+    assert!(points[0].0.ends_with("with seed 0 in step 0 (Create /file.tmp)"), "{}", points[0].0);
+    assert!(points[11].0.ends_with("Kill with seed 7 after all 5 steps"), "{}", points[11].0);
+    let after_power_cuts: Vec<_> =
+        points.iter().step_by(2).map(|(_, new, acknowledged)| (*new, *acknowledged)).collect();
+    assert_eq!(after_power_cuts, [[(false, false); 5].as_slice(), &[(true, true)]].concat());
+}
