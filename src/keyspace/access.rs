@@ -55,7 +55,7 @@ impl AccessClock {
                 let counter = self.frequency(clock);
                 let above = u64::from(counter.saturating_sub(COUNTER_FRESH));
                 let odds = above * u64::from(log_factor) + 1;
-                let raise = counter < u8::MAX && random % odds == 0;
+                let raise = counter < u8::MAX && random.is_multiple_of(odds);
                 self.with_frequency(counter + u8::from(raise))
             }
         }

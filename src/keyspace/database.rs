@@ -87,7 +87,8 @@ impl Database {
         self.get_stamped(key, now).0
     }
 
-    /// As [`Database::get`], with the start of the last unit that may have changed the answer.
+    /// As [`Database::get`], with the position at which the last unit starts that may have changed the answer: the
+    /// stamp of the key's bucket or the floor, whichever is later. A reader depends on the log up to one byte more.
     pub fn get_stamped(&self, key: &[u8], now: UnixMillis) -> (Option<&Entry>, u64) {
         let (entry, stamp) = self.keys.get_stamped(key);
         (entry.filter(|entry| !entry.is_expired(now)), stamp.max(self.floor))
@@ -121,21 +122,33 @@ impl Database {
 
     /// Stores a value under the key, new or in place of another. True when a key was replaced, an expired one included.
     pub fn set<'a>(&mut self, key: &[u8], content: impl Into<Content<'a>>, ttl: Ttl, stamp: u64) -> bool {
+        let counts_uses = matches!(self.clock.policy(), AccessPolicy::Lfu { .. });
+        let old = if counts_uses || ttl == Ttl::Keep { self.keys.get(key) } else { None };
         let expiry = match ttl {
-            Ttl::Keep => self.keys.get(key).and_then(Entry::expiry),
+            Ttl::Keep => old.and_then(Entry::expiry),
             Ttl::Clear => None,
             Ttl::At(deadline) => Some(deadline),
         };
-        self.insert(Entry::new(key, content, expiry, self.clock.fresh()), stamp)
+        let clock = old.filter(|_| counts_uses).map_or_else(|| self.clock.fresh(), Entry::clock);
+        self.insert(Entry::new(key, content, expiry, clock), stamp)
+    }
+
+    /// Puts an entry in that was made elsewhere, by a loader for instance; true when it replaced another.
+    pub fn insert(&mut self, entry: Entry, stamp: u64) -> bool {
+        if let Some(deadline) = entry.expiry() {
+            self.expiry.insert(deadline, self.keys.hash_of(entry.key()));
+        }
+        let Some(old) = self.keys.insert_stamped(entry, stamp) else { return false };
+        self.unmark(&old);
+        self.garbage.dispose(old);
+        true
     }
 
     /// The value for change in place; `None` when the key is absent or expired at `now`, which changes nothing.
     ///
     /// A value that a snapshot shares is shared no longer afterwards; a string comes out of its packed form.
     pub fn edit(&mut self, key: &[u8], now: UnixMillis, stamp: u64) -> Option<&mut Value> {
-        // Borrowed twice, because a key that counts as absent must not be stamped or copied.
-        self.get(key, now)?;
-        self.keys.get_mut_stamped(key, stamp).map(Entry::value_mut)
+        self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now)).map(Entry::value_mut)
     }
 
     /// Removes the key, expired or not. False when there is none.
@@ -155,10 +168,7 @@ impl Database {
 
     /// Sets or clears the deadline. False when the key is absent or expired at `now`.
     pub fn set_expiry(&mut self, key: &[u8], expiry: Option<UnixMillis>, now: UnixMillis, stamp: u64) -> bool {
-        if self.get(key, now).is_none() {
-            return false;
-        }
-        let Some(entry) = self.keys.get_mut_stamped(key, stamp) else { return false };
+        let Some(entry) = self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now)) else { return false };
         let before = entry.expiry();
         entry.set_expiry(expiry);
         if before != expiry {
@@ -255,17 +265,6 @@ impl Database {
 
     pub(super) fn set_access_clock(&mut self, clock: AccessClock) {
         self.clock = clock;
-    }
-
-    /// Puts an entry in; true when it replaced another.
-    pub(super) fn insert(&mut self, entry: Entry, stamp: u64) -> bool {
-        if let Some(deadline) = entry.expiry() {
-            self.expiry.insert(deadline, self.keys.hash_of(entry.key()));
-        }
-        let Some(old) = self.keys.insert_stamped(entry, stamp) else { return false };
-        self.unmark(&old);
-        self.garbage.dispose(old);
-        true
     }
 
     fn unmark(&mut self, entry: &Entry) {

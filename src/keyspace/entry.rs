@@ -28,6 +28,8 @@ pub const INLINE_MAX: usize = 128;
 
 /// Counts beyond this are a leak that would wrap around; the process ends instead.
 const REFS_MAX: u32 = i32::MAX as u32;
+/// Measured share of a key in the table's buckets and directory.
+const TABLE_SHARE: usize = 13;
 const CLOCK_BITS: u32 = 24;
 const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
 const EXPIRES: u32 = 1 << 31;
@@ -207,6 +209,12 @@ impl Entry {
     /// Bytes of the entry's own allocation, without those of a collection.
     pub fn own_bytes(&self) -> usize {
         self.shape().bytes()
+    }
+
+    /// Bytes that key and value occupy, the key's share of the table included; see the value types for what is exact.
+    pub fn memory_bytes(&self) -> usize {
+        let beside = self.boxed_value().map_or(0, Value::heap_bytes);
+        self.own_bytes().next_multiple_of(16) + TABLE_SHARE + beside
     }
 
     fn with_string(key: &[u8], string: StrRef<'_>, expiry: Option<UnixMillis>, clock: u32) -> Self {

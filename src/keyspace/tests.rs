@@ -106,7 +106,7 @@ quickcheck! {
     fn behaves_as_a_map(ops: Vec<Op>) -> bool {
         let mut space = Keyspace::new(2, Limits::default());
         space.set_access_policy(AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 }, UnixMillis(0));
-        let limits = space.limits.clone();
+        let limits = space.limits;
         let db = space.db_mut(1);
         let (mut model, mut now, mut frozen) = (Model::new(), UnixMillis(0), Vec::<(DatabaseView, Model)>::new());
         for (op, stamp) in ops.into_iter().zip(10..) {

@@ -365,7 +365,7 @@ mod tests {
         let frozen = leaf.clone();
         assert_eq!(*leaf.edit().swap_remove(3), 3);
         leaf.edit().raise(9);
-        *leaf.edit().into_entry(0) = Box::new(99);
+        **leaf.edit().into_entry(0) = 99;
         assert_eq!((frozen.len(), leaf.len()), (40, 39));
         assert_eq!((frozen.stamp(), leaf.stamp()), (7, 9));
         assert!(frozen.entries().iter().map(|entry| **entry).eq(0..40));

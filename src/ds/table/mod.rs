@@ -140,8 +140,13 @@ impl<E: Entry, S: Stamp> Table<E, S> {
 
     /// The entry for change in place, its bucket stamped; a miss stamps nothing.
     pub fn get_mut_stamped(&mut self, key: &[u8], stamp: S) -> Option<&mut E> {
+        self.get_mut_if(key, stamp, |_| true)
+    }
+
+    /// As [`Table::get_mut_stamped`], for an entry that `wanted` accepts; one that it rejects is a miss.
+    pub fn get_mut_if(&mut self, key: &[u8], stamp: S, wanted: impl FnOnce(&E) -> bool) -> Option<&mut E> {
         let (bucket, _, index) = self.locate(key);
-        let index = index?;
+        let index = index.filter(|&index| wanted(&self.directory.leaf(bucket).entries()[index]))?;
         let mut leaf = self.directory.leaf_mut(bucket).edit();
         leaf.raise(stamp);
         Some(leaf.into_entry(index))
