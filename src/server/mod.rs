@@ -1,1 +1,6 @@
-//! (in work)
+//! The server: sockets, connections, io threads, configuration, and the commands that act on them.
+
+pub mod config;
+
+/// The version of Redis whose behaviour this is.
+pub const REDIS_VERSION: &str = "7.2.4";

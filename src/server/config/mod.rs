@@ -1,0 +1,21 @@
+//! Configuration: one declaration per directive feeds redis.conf, the command line, CONFIG GET and CONFIG SET.
+//!
+//! Text as written (`Line`), values in force (`Config`) and what the server works with (`Settings`) are three types.
+
+mod argv;
+mod declarations;
+mod directive;
+mod file;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use argv::{Invocation, parse_argv};
+pub use declarations::DIRECTIVES;
+pub use directive::{Change, Directive, Effect, Kind};
+pub use file::{ConfigError, Line, Sources};
+pub use settings::{BindAddress, Locality, LogLevel, Settings, ShutdownFlags};
+pub use store::{Config, Profile, Rename, failed};
+pub use value::{BufferLimit, SavePoint, Value};

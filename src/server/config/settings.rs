@@ -1,0 +1,228 @@
+//! Settings as the server works with them: typed, with paths made absolute.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::store::Config;
+use super::value::{BufferLimit, Value};
+
+/// One `bind` word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindAddress {
+    /// An address, or `*` and `::*` for all.
+    pub host: String,
+    /// Written with a leading `-`: skipped when the system does not have it.
+    pub optional: bool,
+}
+
+/// Who may use a command (`enable-debug-command`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locality {
+    Nobody,
+    Everybody,
+    LocalConnections,
+}
+
+/// `loglevel`, from the most to the least talkative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+/// What a signal or SHUTDOWN asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownFlags {
+    pub save: bool,
+    pub nosave: bool,
+    /// Do not wait for replicas.
+    pub now: bool,
+    /// Exit even when the last write fails.
+    pub force: bool,
+}
+
+/// What the server works with. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub bind: Vec<BindAddress>,
+    pub port: u16,
+    pub tcp_backlog: i32,
+    pub tcp_keepalive: Option<Duration>,
+    pub unixsocket: Option<PathBuf>,
+    pub unixsocket_mode: Option<u32>,
+    pub idle_timeout: Option<Duration>,
+    pub protected_mode: bool,
+    pub debug_command: Locality,
+    pub maxclients: usize,
+    pub io_threads: usize,
+    pub daemonize: bool,
+    pub pidfile: Option<PathBuf>,
+    pub logfile: Option<PathBuf>,
+    pub loglevel: LogLevel,
+    pub databases: u32,
+    pub password: Vec<u8>,
+    /// Absolute.
+    pub dir: PathBuf,
+    pub appendonly: bool,
+    /// `always`, `everysec` or `no`.
+    pub appendfsync: &'static str,
+    pub append_filename: String,
+    pub append_dirname: String,
+    pub dump_filename: String,
+    pub aof_load_truncated: bool,
+    pub segment_bytes_max: u64,
+    pub unsynced_bytes_max: u64,
+    pub bulk_bytes_max: usize,
+    pub query_buffer_bytes_max: usize,
+    /// Normal, replica, pub/sub.
+    pub output_limits: [BufferLimit; 3],
+    pub busy_reply_threshold: Duration,
+    pub notify_events: String,
+    pub shutdown_timeout: Duration,
+    pub shutdown_on_sigint: ShutdownFlags,
+    pub shutdown_on_sigterm: ShutdownFlags,
+    pub slowlog_micros: Option<u64>,
+    pub slowlog_len_max: usize,
+}
+
+impl Settings {
+    /// Resolves the values; relative paths start at `working_directory` (`dir`) or at `dir` (the others).
+    pub fn resolve(config: &Config, working_directory: &Path) -> Self {
+        let dir = working_directory.join(path(&text(config, "dir")));
+        let path_in_dir = |name: &str| Some(text(config, name)).filter(|t| !t.is_empty()).map(|t| dir.join(path(&t)));
+        Self {
+            bind: bind_addresses(config),
+            port: int(config, "port") as u16,
+            tcp_backlog: int(config, "tcp-backlog") as i32,
+            tcp_keepalive: seconds(int(config, "tcp-keepalive")),
+            unixsocket: path_in_dir("unixsocket"),
+            unixsocket_mode: match config.value("unixsocketperm") {
+                Value::Octal(mode) if *mode != 0 => Some(*mode),
+                _ => None,
+            },
+            idle_timeout: seconds(int(config, "timeout")),
+            protected_mode: flag(config, "protected-mode"),
+            debug_command: locality(choice(config, "enable-debug-command")),
+            maxclients: size(int(config, "maxclients")),
+            io_threads: size(int(config, "io-threads")),
+            daemonize: flag(config, "daemonize"),
+            pidfile: path_in_dir("pidfile"),
+            logfile: path_in_dir("logfile"),
+            loglevel: match choice(config, "loglevel") {
+                "debug" => LogLevel::Debug,
+                "verbose" => LogLevel::Verbose,
+                "warning" => LogLevel::Warning,
+                _ => LogLevel::Notice,
+            },
+            databases: int(config, "databases") as u32,
+            password: text(config, "requirepass"),
+            appendonly: flag(config, "appendonly"),
+            appendfsync: choice(config, "appendfsync"),
+            append_filename: lossy(config, "appendfilename"),
+            append_dirname: lossy(config, "appenddirname"),
+            dump_filename: lossy(config, "dbfilename"),
+            aof_load_truncated: flag(config, "aof-load-truncated"),
+            segment_bytes_max: bytes(config, "aof-segment-size"),
+            unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),
+            bulk_bytes_max: bytes(config, "proto-max-bulk-len") as usize,
+            query_buffer_bytes_max: bytes(config, "client-query-buffer-limit") as usize,
+            output_limits: match config.value("client-output-buffer-limit") {
+                Value::BufferLimits(limits) => *limits,
+                _ => Default::default(),
+            },
+            busy_reply_threshold: Duration::from_millis(int(config, "busy-reply-threshold") as u64),
+            notify_events: match config.value("notify-keyspace-events") {
+                Value::Events(classes) => classes.clone(),
+                _ => String::new(),
+            },
+            shutdown_timeout: Duration::from_secs(int(config, "shutdown-timeout") as u64),
+            shutdown_on_sigint: shutdown_flags(config, "shutdown-on-sigint"),
+            shutdown_on_sigterm: shutdown_flags(config, "shutdown-on-sigterm"),
+            slowlog_micros: u64::try_from(int(config, "slowlog-log-slower-than")).ok(),
+            slowlog_len_max: size(int(config, "slowlog-max-len")),
+            dir,
+        }
+    }
+}
+
+fn bind_addresses(config: &Config) -> Vec<BindAddress> {
+    let Value::Words(words) = config.value("bind") else { return Vec::new() };
+    let address = |word: &Vec<u8>| {
+        let word = String::from_utf8_lossy(word).into_owned();
+        match word.strip_prefix('-') {
+            Some(host) => BindAddress { host: host.to_owned(), optional: true },
+            None => BindAddress { host: word, optional: false },
+        }
+    };
+    words.iter().filter(|word| !word.is_empty()).map(address).collect()
+}
+
+fn locality(word: &str) -> Locality {
+    match word {
+        "yes" => Locality::Everybody,
+        "local" => Locality::LocalConnections,
+        _ => Locality::Nobody,
+    }
+}
+
+fn shutdown_flags(config: &Config, name: &str) -> ShutdownFlags {
+    let Value::Flags(words) = config.value(name) else { return ShutdownFlags::default() };
+    ShutdownFlags {
+        save: words.contains(&"save"),
+        nosave: words.contains(&"nosave"),
+        now: words.contains(&"now"),
+        force: words.contains(&"force"),
+    }
+}
+
+fn int(config: &Config, name: &str) -> i64 {
+    match config.value(name) {
+        Value::Int(value) => *value,
+        other => panic!("{name} is no integer: {other:?}"),
+    }
+}
+
+fn bytes(config: &Config, name: &str) -> u64 {
+    match config.value(name) {
+        Value::Bytes(value) => *value,
+        other => panic!("{name} is no size: {other:?}"),
+    }
+}
+
+fn flag(config: &Config, name: &str) -> bool {
+    *config.value(name) == Value::Bool(true)
+}
+
+fn choice(config: &Config, name: &str) -> &'static str {
+    match config.value(name) {
+        Value::Choice(word) => word,
+        other => panic!("{name} is no choice: {other:?}"),
+    }
+}
+
+fn text(config: &Config, name: &str) -> Vec<u8> {
+    match config.value(name) {
+        Value::Text(text) => text.clone(),
+        other => panic!("{name} is no text: {other:?}"),
+    }
+}
+
+fn lossy(config: &Config, name: &str) -> String {
+    String::from_utf8_lossy(&text(config, name)).into_owned()
+}
+
+fn path(text: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(text.to_vec()))
+}
+
+fn seconds(value: i64) -> Option<Duration> {
+    u64::try_from(value).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+fn size(value: i64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
