@@ -1,0 +1,144 @@
+//! The one lock in front of the engine: fair, and one that waiters can give up on.
+//!
+//! Invariants
+//! - Whoever waits is served before whoever comes later, because every release hands over to the longest waiter.
+//! - While a script is past its time (`busy`), nobody goes on waiting: `lock` returns at once, and the caller answers
+//!   -BUSY without the engine.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+/// How long a waiter sleeps before it looks whether a script has become too long.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct FairLock<T> {
+    value: Mutex<T>,
+    busy: AtomicBool,
+}
+
+/// The lock is held by a script that is past its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+impl<T> FairLock<T> {
+    pub fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), busy: AtomicBool::new(false) }
+    }
+
+    /// Waits for its turn.
+    ///
+    /// # Errors
+    /// [`Busy`] as soon as a script is past its time.
+    pub fn lock(&self) -> Result<Fair<'_, T>, Busy> {
+        if let Some(guard) = self.value.try_lock() {
+            return Ok(Fair(Some(guard)));
+        }
+        loop {
+            if self.busy.load(Ordering::Acquire) {
+                return Err(Busy);
+            }
+            if let Some(guard) = self.value.try_lock_for(LOOK_AGAIN) {
+                return Ok(Fair(Some(guard)));
+            }
+        }
+    }
+
+    /// Waits for its turn, however long a script runs: for threads that serve no connection.
+    pub fn lock_patiently(&self) -> Fair<'_, T> {
+        Fair(Some(self.value.lock()))
+    }
+
+    /// Says that the holder is a script past its time, or that it has ended.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Release);
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+}
+
+/// The lock, held.
+pub struct Fair<'a, T>(Option<MutexGuard<'a, T>>);
+
+impl<T> Deref for Fair<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(guard) => guard,
+            None => unreachable!("the guard is taken only when this is dropped"),
+        }
+    }
+}
+
+impl<T> DerefMut for Fair<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(guard) => guard,
+            None => unreachable!("the guard is taken only when this is dropped"),
+        }
+    }
+}
+
+impl<T> Drop for Fair<'_, T> {
+    fn drop(&mut self) {
+        if let Some(guard) = self.0.take() {
+            MutexGuard::unlock_fair(guard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Busy, FairLock};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn nobody_is_kept_out_by_threads_that_come_back_at_once() {
+        const ROUNDS: u64 = 4_000;
+        let lock = FairLock::new(0u64);
+        let shares = [const { AtomicU64::new(0) }; 4];
+        let start = std::sync::Barrier::new(shares.len());
+        std::thread::scope(|scope| {
+            for share in &shares {
+                let (lock, start) = (&lock, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    loop {
+                        let mut total = lock.lock().expect("no script runs");
+                        if *total == ROUNDS {
+                            return;
+                        }
+                        *total += 1;
+                        (0..5_000).for_each(|_| std::hint::spin_loop());
+                        share.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let shares: Vec<u64> = shares.iter().map(|share| share.load(Ordering::Relaxed)).collect();
+        assert_eq!(shares.iter().sum::<u64>(), ROUNDS);
+        assert!(shares.iter().all(|share| *share > ROUNDS / 20), "{shares:?}");
+    }
+
+    #[test]
+    fn waiters_give_up_when_a_script_is_past_its_time() {
+        let lock = FairLock::new(());
+        let held = lock.lock().expect("free");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| lock.lock().map(drop));
+            lock.set_busy(true);
+            assert_eq!(waiter.join().expect("no panic"), Err(Busy));
+            assert_eq!(lock.lock().map(drop), Err(Busy));
+            drop(held);
+            lock.set_busy(false);
+            assert!(lock.lock().is_ok());
+        });
+    }
+}
