@@ -49,6 +49,11 @@ impl CommandError {
         Self::new(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
+    /// An integer outside of bounds that the text names.
+    pub fn not_between(least: i64, most: i64) -> Self {
+        Self::new(format!("ERR value is out of range, value must between {least} and {most}"))
+    }
+
     /// `name`: the command's, as the client sees it.
     pub fn invalid_expire(name: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{name}' command"))

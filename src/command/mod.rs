@@ -8,9 +8,13 @@ mod cx;
 mod declare;
 mod error;
 mod glob;
+mod list;
+mod multi_pop;
 mod number;
+mod set;
 mod table;
 mod turn;
+mod zset;
 
 pub use crate::keyspace::Ttl;
 pub use args::Args;
@@ -24,5 +28,5 @@ pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Un
 
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {
-    vec![]
+    [list::FAMILIES.as_slice(), set::FAMILIES.as_slice(), zset::FAMILIES.as_slice()].concat()
 }
