@@ -1,0 +1,57 @@
+"""Everything that a server holds, key by key, in a form that two servers can be compared by."""
+
+from __future__ import annotations
+
+from .resp import Connection
+
+CHUNK = 500
+READERS = {
+    b"string": lambda key: ("GET", key),
+    b"list": lambda key: ("LRANGE", key, 0, -1),
+    b"set": lambda key: ("SMEMBERS", key),
+    b"hash": lambda key: ("HGETALL", key),
+    b"zset": lambda key: ("ZRANGE", key, 0, -1, "WITHSCORES"),
+}
+
+
+def dump_database(connection: Connection, db: int) -> dict:
+    """key -> (type, value, deadline in ms or -1) of one database; sets and hashes in a fixed order."""
+    connection.call("SELECT", db)
+    keys = sorted(connection.call("KEYS", "*"))
+    held = {}
+    for at in range(0, len(keys), CHUNK):
+        part = keys[at : at + CHUNK]
+        types = connection.pipeline(("TYPE", key) for key in part)
+        values = connection.pipeline(READERS[kind](key) for key, kind in zip(part, types))
+        deadlines = connection.pipeline(("PEXPIRETIME", key) for key in part)
+        for key, kind, value, deadline in zip(part, types, values, deadlines):
+            if kind == b"set":
+                value = sorted(value)
+            elif kind == b"hash":
+                value = sorted(zip(value[::2], value[1::2]))
+            elif kind == b"zset":
+                value = [(member, float(score)) for member, score in zip(value[::2], value[1::2])]
+            held[key] = (kind, value, deadline)
+    return held
+
+
+def dump_all(port: int) -> dict:
+    """(database, key) -> (type, value, deadline) of the whole server."""
+    with Connection(port, timeout=60.0) as connection:
+        keyspace = connection.call("INFO", "keyspace").decode()
+        databases = sorted(int(line[2:].split(":")[0]) for line in keyspace.splitlines() if line.startswith("db"))
+        return {(db, key): entry for db in databases for key, entry in dump_database(connection, db).items()}
+
+
+def differences(left: dict, right: dict, limit: int = 10) -> list[str]:
+    """What differs, as short lines; empty when both hold the same."""
+    lines = []
+    for key in sorted(left.keys() | right.keys()):
+        if left.get(key) != right.get(key):
+            lines.append(f"{key}: {shorten(left.get(key))} != {shorten(right.get(key))}")
+    return lines[:limit] + ([f"... {len(lines)} in all"] if len(lines) > limit else [])
+
+
+def shorten(value, length: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= length else text[:length] + "..."
