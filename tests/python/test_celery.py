@@ -1,0 +1,219 @@
+"""A real Celery application with real workers on the server: what a site's task queue does, and what it survives."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+
+import pytest
+
+from support.celery_app import CeleryWorld
+from support.server import wait_until
+
+
+def load_tasks(world: CeleryWorld):
+    """The application inside the test process, bound to the world's server."""
+    os.environ.update(world.environment)
+    sys.modules.pop("support.tasks", None)
+    return importlib.import_module("support.tasks")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One server, one prefork worker with two processes."""
+    from support.server import Server
+
+    base = tmp_path_factory.mktemp("celery")
+    server = Server(base / "data", name="graven").start()
+    with CeleryWorld(server, base / "work", TEST_VISIBILITY="60") as made:
+        made.worker = made.start_worker("--events", pool="prefork", concurrency=2)
+        made.tasks = load_tasks(made)
+        yield made
+    server.end()
+
+
+def test_plain_tasks(world):
+    results = [world.tasks.add.delay(n, n) for n in range(50)]
+    assert [result.get(timeout=20) for result in results] == [2 * n for n in range(50)]
+
+
+def test_errors_reach_the_caller(world):
+    result = world.tasks.fail.delay("on purpose")
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(timeout=20)
+    assert result.failed() and "on purpose" in result.traceback
+
+
+def test_retries(world):
+    result = world.tasks.flaky.delay(3)
+    assert result.get(timeout=30) == 3
+    runs = [line.split()[1] for line in world.lines("flaky") if line.startswith(result.id)]
+    assert runs == ["0", "1", "2", "3"]
+
+
+def test_countdown_and_eta(world):
+    from datetime import datetime, timedelta, timezone
+
+    sent = time.time()
+    soon = world.tasks.stamp.apply_async(countdown=1)
+    later = world.tasks.stamp.apply_async(eta=datetime.now(timezone.utc) + timedelta(seconds=2))
+    assert soon.get(timeout=20) >= sent + 0.9
+    assert later.get(timeout=20) >= sent + 1.9
+
+
+def test_expired_tasks_are_not_run(world):
+    result = world.tasks.stamp.apply_async(countdown=0.5, expires=0.2)
+    wait_until(lambda: result.state == "REVOKED", 20, "the expired task is revoked")
+
+
+def test_groups(world):
+    from celery import group
+
+    job = group(world.tasks.add.s(n, 1) for n in range(30))()
+    assert job.get(timeout=30) == [n + 1 for n in range(30)]
+    job.save()
+    assert world.tasks.app.GroupResult.restore(job.id).get(timeout=10) == [n + 1 for n in range(30)]
+
+
+def test_chains_and_chords(world):
+    from celery import chain, chord, group
+
+    assert chain(world.tasks.add.s(1, 2), world.tasks.add.s(10), world.tasks.add.s(100))().get(timeout=30) == 113
+    assert chord((world.tasks.add.s(n, n) for n in range(20)), world.tasks.total.s())().get(timeout=30) == sum(2 * n for n in range(20))
+    nested = chain(group(world.tasks.add.s(n, 0) for n in range(5)), world.tasks.total.s(), world.tasks.add.s(1))
+    assert nested().get(timeout=30) == 11
+
+
+def test_chord_with_a_failing_member(world):
+    from celery import chord
+    from celery.exceptions import ChordError
+
+    result = chord([world.tasks.add.s(1, 1), world.tasks.fail.s("member")], world.tasks.total.s())()
+    with pytest.raises((ChordError, ValueError)):
+        result.get(timeout=30)
+
+
+def test_results_expire(world):
+    result = world.tasks.add.delay(2, 3)
+    assert result.get(timeout=20) == 5
+    with world.server.connect(db=1) as connection:
+        key = f"celery-task-meta-{result.id}"
+        assert 3500 < connection.call("TTL", key) <= 3600
+        connection.call("PEXPIRE", key, 20)
+        wait_until(lambda: connection.call("EXISTS", key) == 0, 5, "the result is gone")
+    assert world.tasks.app.AsyncResult(result.id).state == "PENDING"
+
+
+def test_results_can_be_forgotten_and_waited_for_by_many(world):
+    results = [world.tasks.add.delay(n, 0) for n in range(20)]
+    from celery.result import ResultSet
+
+    assert sorted(ResultSet(results).join(timeout=20)) == list(range(20))
+    for result in results:
+        result.forget()
+    with world.server.connect(db=1) as connection:
+        assert connection.call("EXISTS", *(f"celery-task-meta-{result.id}" for result in results)) == 0
+
+
+def test_large_messages(world):
+    text = "x" * 3_000_000
+    assert len(world.tasks.add.delay(text, "y").get(timeout=30)) == 3_000_001
+
+
+def test_inspect_and_control(world):
+    """Broadcasts go by PUBLISH to the workers' pattern subscriptions, answers come back through a queue."""
+    inspect = world.tasks.app.control.inspect(timeout=1.5)
+    assert list(inspect.ping()) == ["w0@test"]
+    assert "support.tasks.add" in inspect.registered()["w0@test"]
+    assert inspect.stats()["w0@test"]["pool"]["max-concurrency"] == 2
+    assert inspect.active_queues()["w0@test"][0]["name"] == "celery"
+
+
+def test_revoke(world):
+    result = world.tasks.add.apply_async((1, 1), countdown=2)
+    world.tasks.app.control.revoke(result.id)
+    wait_until(lambda: result.state == "REVOKED", 20, "the task is revoked")
+
+
+def test_purge_and_queue_length(world, tmp_path):
+    for n in range(7):
+        world.tasks.add.apply_async((n, n), queue="idle")
+    with world.tasks.app.connection_for_write() as connection:
+        channel = connection.channel()
+        assert channel._size("idle") == 7
+        assert channel.queue_purge("idle") == 7
+    with world.server.connect() as connection:
+        assert connection.call("EXISTS", "idle") == 0
+
+
+def test_priorities(make_server, tmp_path):
+    """Messages of a higher priority that wait leave first (0 is the highest of the Redis transport)."""
+    server = make_server().start()
+    with CeleryWorld(server, tmp_path / "work") as world:
+        tasks = load_tasks(world)
+        for n in range(4):
+            for priority in (9, 6, 3, 0):
+                tasks.order.apply_async((f"{priority}",), priority=priority)
+        worker = world.start_worker("--prefetch-multiplier=1", pool="solo", concurrency=1)
+        lines = wait_until(lambda: len(world.lines("order")) == 16 and world.lines("order"), 30, "all are executed")
+        assert lines == sorted(lines)
+        worker.stop()
+
+
+def test_redelivery_after_the_death_of_a_worker(make_server, tmp_path):
+    """`acks_late`: what a killed worker held is given to another one when its visibility timeout is over."""
+    server = make_server().start()
+    with CeleryWorld(server, tmp_path / "work", TEST_VISIBILITY="3") as world:
+        tasks = load_tasks(world)
+        first = world.start_worker(pool="prefork", concurrency=2)
+        results = [tasks.slow.delay(2.5) for _ in range(2)] + [tasks.slow.delay(0.1) for _ in range(2)]
+        wait_until(lambda: len(world.lines("started")) >= 2, 20, "two tasks are running")
+        first.kill9()
+        with server.connect() as connection:
+            assert connection.call("HLEN", "unacked") >= 2
+            assert connection.call("ZCARD", "unacked_index") >= 2
+        assert not world.executed()
+        second = world.start_worker(pool="prefork", concurrency=2)
+        wait_until(lambda: {result.id for result in results} <= world.executed(), 45, "another worker has done what the dead one held")
+        for result in results:
+            assert isinstance(result.get(timeout=10), int)
+        second.stop()
+        with server.connect() as connection:
+            wait_until(lambda: connection.call("HLEN", "unacked") == 0, 10, "nothing is left unacknowledged")
+
+
+@pytest.mark.parametrize("end", ["kill9", "stop"])
+def test_an_idle_worker_outlives_its_broker(make_server, tmp_path, end):
+    """The same worker process reconnects, subscribes again and goes on."""
+    server = make_server().start()
+    with CeleryWorld(server, tmp_path / "work") as world:
+        tasks = load_tasks(world)
+        worker = world.start_worker()
+        assert tasks.add.delay(1, 2).get(timeout=20) == 3
+        time.sleep(0.3)
+        getattr(server, end)()
+        time.sleep(0.5)
+        server.start()
+        results = [tasks.slow.delay(0.01) for _ in range(10)]
+        wait_until(lambda: {result.id for result in results} <= world.executed(), 45, "tasks sent after the restart are done")
+        assert worker.process.poll() is None, worker.tail()
+        worker.stop()
+
+
+@pytest.mark.parametrize("end", ["kill9", "stop"])
+def test_a_busy_worker_and_its_broker(make_server, tmp_path, end):
+    """The server ends with tasks waiting, running and delayed; all are done after its restart."""
+    server = make_server().start()
+    with CeleryWorld(server, tmp_path / "work", TEST_VISIBILITY="5") as world:
+        tasks = load_tasks(world)
+        world.start_worker()
+        waiting = [tasks.slow.delay(0.2) for _ in range(10)]
+        delayed = tasks.slow.apply_async((0.01,), countdown=2)
+        wait_until(lambda: world.lines("started"), 20, "a task is running")
+        getattr(server, end)()
+        time.sleep(0.5)
+        server.start()
+        done = world.supervised(lambda: {result.id for result in [*waiting, delayed]} <= world.executed())
+        wait_until(done, 60, "all tasks are done", pause=0.2)
