@@ -14,6 +14,7 @@ mod hash;
 pub mod index;
 mod limits;
 mod list;
+pub mod payload;
 mod sample;
 mod set;
 mod string;

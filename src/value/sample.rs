@@ -1,8 +1,9 @@
-//! Random choice out of collections.
+//! What collections have in common: random choice, estimates of size, a look for duplicates.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use crate::ds::Item;
 use crate::env::Entropy;
 
 /// `count` different elements in random order, all of them when there are no more.
@@ -35,6 +36,12 @@ pub(super) fn distinct<T: Copy + Eq + Hash>(
         }
     }
     picked
+}
+
+/// Whether no two elements have the same text.
+pub(super) fn all_different<'a>(items: impl Iterator<Item = Item<'a>>) -> bool {
+    let mut seen = HashSet::new();
+    items.map(|item| item.as_int().map_or(item, Item::Int)).all(|item| seen.insert(item))
 }
 
 /// Elements whose sizes stand for all.

@@ -10,6 +10,7 @@ mod tests;
 
 use triomphe::{Arc, ThinArc};
 
+use super::payload::Problem;
 use super::{Limits, sample};
 use crate::ds::{Entry, Item, Listpack, Pos, Table, TableIter};
 use crate::env::Entropy;
@@ -57,6 +58,23 @@ impl Hash {
     /// An empty hash, packed.
     pub fn new() -> Self {
         Self { form: Form::Packed(Listpack::new()) }
+    }
+
+    /// A hash from a listpack of fields and values in turn; too many of them go to a table.
+    ///
+    /// # Errors
+    /// When a field has no value or occurs twice.
+    pub(super) fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Self, Problem> {
+        let count = listpack.len();
+        if !count.is_multiple_of(2) {
+            return Err(Problem::Odd);
+        }
+        if !sample::all_different(listpack.iter().step_by(2)) {
+            return Err(Problem::Duplicate);
+        }
+        let mut hash = Self { form: Form::Packed(listpack) };
+        hash.expect(count / 2, limits);
+        Ok(hash)
     }
 
     /// Number of fields.

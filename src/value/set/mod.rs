@@ -62,6 +62,23 @@ impl Set {
         Self { form }
     }
 
+    /// A set from packed integers; too many of them go to a table.
+    pub(super) fn from_intset(intset: Intset, limits: &Limits) -> Self {
+        let count = intset.len();
+        let mut set = Self { form: Form::Intset(intset) };
+        set.expect(count, limits);
+        set
+    }
+
+    /// A set from packed members, `None` when one occurs twice; too many of them go to a table.
+    pub(super) fn from_listpack(listpack: Listpack, limits: &Limits) -> Option<Self> {
+        let count = listpack.len();
+        let different = sample::all_different(listpack.iter());
+        let mut set = Self { form: Form::Listpack(listpack) };
+        set.expect(count, limits);
+        different.then_some(set)
+    }
+
     /// Number of members.
     pub fn len(&self) -> usize {
         match &self.form {

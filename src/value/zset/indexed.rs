@@ -13,13 +13,13 @@ use crate::ds::{Entry, HashSeed, Table, Tree, tree};
 
 /// A member with its score.
 #[derive(Clone, Debug)]
-pub(super) struct Scored {
-    pub(super) score: f64,
+pub(in crate::value) struct Scored {
+    pub(in crate::value) score: f64,
     member: ThinArc<(), u8>,
 }
 
 impl Scored {
-    pub(super) fn new(member: &[u8], score: f64) -> Self {
+    pub(in crate::value) fn new(member: &[u8], score: f64) -> Self {
         Self { score, member: ThinArc::from_header_and_slice((), member) }
     }
 

@@ -19,13 +19,15 @@ use std::ops::{Bound, Range};
 
 use triomphe::Arc;
 
+use super::payload::Problem;
 use super::{Limits, sample};
 use crate::ds::{Item, Listpack, ListpackIter, tree};
 use crate::env::Entropy;
 
 pub use bounds::LexBound;
 use bounds::{lex_before, lex_until, score_before, score_until};
-use indexed::{Indexed, Scored};
+use indexed::Indexed;
+pub(super) use indexed::Scored;
 
 /// A sorted set. Clone is O(1).
 #[derive(Clone, Debug)]
@@ -48,6 +50,39 @@ impl Zset {
     /// An empty sorted set, packed.
     pub fn new() -> Self {
         Self { form: Form::Packed(Listpack::new()) }
+    }
+
+    /// A sorted set from different members in any order, `None` when one occurs twice. No score is NaN.
+    pub(super) fn from_members(members: Vec<Scored>, limits: &Limits) -> Option<Self> {
+        if members.len() <= limits.zset_max_listpack_entries {
+            let mut zset = Self::new();
+            let all_new = members.iter().all(|scored| zset.set(scored.member(), scored.score, limits).is_none());
+            return all_new.then_some(zset);
+        }
+        let indexed = Indexed::build(members, limits.hash_seed).ok()?;
+        Some(Self { form: Form::Indexed(Arc::new(indexed)) })
+    }
+
+    /// A sorted set from a listpack of members and scores in turn, in any order; too many of them are indexed.
+    ///
+    /// # Errors
+    /// When a member has no score or occurs twice, or a score is not a number.
+    pub(super) fn from_listpack(listpack: Listpack, limits: &Limits) -> Result<Self, Problem> {
+        let count = listpack.len();
+        if !count.is_multiple_of(2) {
+            return Err(Problem::Odd);
+        }
+        if packed::pairs(listpack.iter()).any(|(_, score)| score.is_nan()) {
+            return Err(Problem::Score);
+        }
+        if !sample::all_different(listpack.iter().step_by(2)) {
+            return Err(Problem::Duplicate);
+        }
+        if count / 2 > limits.zset_max_listpack_entries || !packed::ordered(&listpack) {
+            let members = scored(&listpack);
+            return Self::from_members(members, limits).ok_or(Problem::Duplicate);
+        }
+        Ok(Self { form: Form::Packed(listpack) })
     }
 
     /// Number of members.
@@ -293,11 +328,7 @@ impl Zset {
 
     fn convert(&mut self, limits: &Limits) {
         if let Form::Packed(listpack) = &self.form {
-            let mut text = itoa::Buffer::new();
-            let members = packed::pairs(listpack.iter())
-                .map(|(member, score)| Scored::new(member.as_bytes(&mut text), score))
-                .collect();
-            let indexed = Indexed::build(members, limits.hash_seed).expect("packed members are all different");
+            let indexed = Indexed::build(scored(listpack), limits.hash_seed).expect("packed members are all different");
             self.form = Form::Indexed(Arc::new(indexed));
         }
     }
@@ -307,6 +338,12 @@ impl Default for Zset {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The members of a packed sorted set, each in an allocation of its own.
+fn scored(listpack: &Listpack) -> Vec<Scored> {
+    let mut text = itoa::Buffer::new();
+    packed::pairs(listpack.iter()).map(|(member, score)| Scored::new(member.as_bytes(&mut text), score)).collect()
 }
 
 fn pair(scored: &Scored) -> (Item<'_>, f64) {

@@ -60,6 +60,14 @@ pub(super) fn remove_range(listpack: &mut Listpack, ranks: Range<usize>) {
     }
 }
 
+/// Whether members stand in the order of sorted sets.
+pub(super) fn ordered(listpack: &Listpack) -> bool {
+    let (mut a_text, mut b_text) = (itoa::Buffer::new(), itoa::Buffer::new());
+    pairs(listpack.iter()).zip(pairs(listpack.iter()).skip(1)).all(|((a, a_score), (b, b_score))| {
+        order((a_score, a.as_bytes(&mut a_text)), (b_score, b.as_bytes(&mut b_text))) == Ordering::Less
+    })
+}
+
 /// Elements taken two by two, as members with their scores.
 pub(super) fn pairs<'a>(mut items: ListpackIter<'a>) -> impl Iterator<Item = (Item<'a>, f64)> {
     std::iter::from_fn(move || Some((items.next()?, score_of(items.next()?))))

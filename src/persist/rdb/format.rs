@@ -1,0 +1,46 @@
+//! The constants of the format.
+
+/// What a file begins with; four decimal digits of version follow.
+pub(super) const MAGIC: &[u8; 5] = b"REDIS";
+
+/// Length of magic and version.
+pub(super) const HEADER_LEN: usize = 9;
+
+/// The newest version that is understood: that of stock 7.2.
+pub const VERSION_MAX: u32 = 11;
+
+/// From this version on a checksum follows the end mark.
+pub(super) const VERSION_WITH_CHECKSUM: u32 = 5;
+
+/// What stands where a value's form byte could stand.
+pub(super) mod opcode {
+    /// Functions; the one before it was written by release candidates only.
+    pub(crate) const FUNCTION_2: u8 = 245;
+    pub(crate) const FUNCTION_PRE_GA: u8 = 246;
+    pub(crate) const MODULE_AUX: u8 = 247;
+    /// Seconds since the key was last used.
+    pub(crate) const IDLE: u8 = 248;
+    /// How often the key is used: the logarithmic counter, one byte.
+    pub(crate) const FREQ: u8 = 249;
+    /// A named text; unknown names are no error.
+    pub(crate) const AUX: u8 = 250;
+    /// How many keys, and keys with expiry, the database holds.
+    pub(crate) const RESIZE_DB: u8 = 251;
+    /// Deadline of the key, milliseconds since 1970, i64.
+    pub(crate) const EXPIRE_TIME_MS: u8 = 252;
+    /// Deadline of the key, seconds since 1970, i32.
+    pub(crate) const EXPIRE_TIME: u8 = 253;
+    pub(crate) const SELECT_DB: u8 = 254;
+    pub(crate) const EOF: u8 = 255;
+}
+
+/// Whether a file that begins with these bytes is an RDB file (or has one in front, as an append-only file may).
+pub fn is_rdb(beginning: &[u8]) -> bool {
+    beginning.starts_with(MAGIC)
+}
+
+/// The name of a module's type, which the file holds as nine characters of six bits above ten of version.
+pub(super) fn module_type_name(id: u64) -> String {
+    const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9).map(|at| char::from(CHARACTERS[(id >> (10 + 6 * (8 - at)) & 0x3f) as usize])).collect()
+}

@@ -1,0 +1,14 @@
+//! RDB files: a whole data set at one moment, in the stock server's format.
+//!
+//! The bytes of a value are `value::payload`'s; here is what lies around them: header, databases, keys with their
+//! expiry and access data, checksum.
+
+mod format;
+mod reader;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use format::{VERSION_MAX, is_rdb};
+pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
+pub use source::{FileSource, RdbSource};

@@ -1,0 +1,300 @@
+//! Reads an RDB file from front to end and hands its content to a sink, key by key.
+//!
+//! Invariants
+//! - Nothing here panics on foreign bytes; memory is bounded by the largest value in the file.
+//! - Whatever is not understood stops the reading by its name: data is never skipped silently, but for empty
+//!   collections, which old servers could leave behind and which are counted.
+//! - The checksum is compared before success is reported; the sink has then seen all keys already.
+
+use super::format::{HEADER_LEN, MAGIC, VERSION_MAX, VERSION_WITH_CHECKSUM, module_type_name, opcode};
+use super::source::RdbSource;
+use crate::env::UnixMillis;
+use crate::value::payload::{DecodeError, Input, SliceSource, decode_object, object};
+use crate::value::{Limits, Value};
+
+/// One key of a file.
+#[derive(Debug)]
+pub struct RdbEntry<'a> {
+    pub db: u32,
+    pub key: &'a [u8],
+    pub value: Value,
+    /// When the key expires; it may be in the past.
+    pub expiry: Option<UnixMillis>,
+    /// Seconds since the key was last used, when the file says so.
+    pub idle_seconds: Option<u64>,
+    /// The logarithmic use counter, when the file says so.
+    pub frequency: Option<u8>,
+    /// Offset of the key's record in the file.
+    pub offset: u64,
+}
+
+/// Why a sink does not take what it is given.
+pub type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+/// What receives the content of a file. A refusal stops the reading.
+pub trait RdbSink {
+    /// # Errors
+    /// When the key is not taken, say because it occurred before.
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal>;
+
+    /// A named text that says something about the file or, between keys, about its blocks.
+    ///
+    /// # Errors
+    /// When what it says stops the reading.
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        let _ = (name, value);
+        Ok(())
+    }
+
+    /// How many keys, and keys with expiry, are about to come in a database: a hint, not to be believed.
+    fn sizes(&mut self, db: u32, keys: u64, expiries: u64) {
+        let _ = (db, keys, expiries);
+    }
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub version: u32,
+    pub keys: u64,
+    /// Keys of the file that held an empty collection and were left out.
+    pub empty_keys: u64,
+    /// Offset behind the end of the RDB part: where commands begin in an append-only file.
+    pub end: u64,
+    /// The checksum, when the file has one.
+    pub checksum: Option<u64>,
+}
+
+/// Why a file was not read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("RDB at offset {offset}, reading {reading}: {problem}")]
+pub struct RdbError {
+    /// Offset of what was being read, or behind it when its content is wrong.
+    pub offset: u64,
+    /// What was being read, with the key it belongs to.
+    pub reading: String,
+    #[source]
+    pub problem: RdbProblem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum RdbProblem {
+    #[error("{0}")]
+    Value(#[from] crate::value::payload::Problem),
+    #[error("not an RDB file")]
+    NoMagic,
+    #[error("version {0} is not supported, 1 to {VERSION_MAX} are")]
+    Version(u32),
+    #[error("{0} not supported yet")]
+    Unsupported(String),
+    #[error("unknown operation {0}")]
+    UnknownOpcode(u8),
+    #[error("database number {0} is beyond what a server can have")]
+    Database(u64),
+    #[error("checksum is {actual:016x}, the file says {declared:016x}")]
+    Checksum { declared: u64, actual: u64 },
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// Reads an RDB file, or the one in front of an append-only file, from where `source` stands to behind its checksum.
+///
+/// # Errors
+/// What is wrong, and where; what came before it has reached the sink.
+pub fn read(source: &mut dyn RdbSource, limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
+    let start = source.offset();
+    let version = header(&mut Input::new(source))?;
+    let (keys, empty_keys) = Body { input: Input::new(source), limits, sink, context: Context::default() }.read()?;
+    let checksum = if version >= VERSION_WITH_CHECKSUM {
+        let actual = source.checksum();
+        let mut input = Input::new(source);
+        let at = input.offset();
+        let declared = u64::from_le_bytes(input.array("checksum").map_err(|e| from_decode(e, None))?);
+        if declared != 0 && declared != actual {
+            return Err(fail(at, "checksum", RdbProblem::Checksum { declared, actual }));
+        }
+        (declared != 0).then_some(declared)
+    } else {
+        None
+    };
+    debug_assert!(source.offset() > start);
+    Ok(Loaded { version, keys, empty_keys, end: source.offset(), checksum })
+}
+
+/// Reads an RDB file that lies in memory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(bytes: &[u8], limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
+    read(&mut SliceSource::new(bytes), limits, sink)
+}
+
+fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
+    let at = input.offset();
+    let header: [u8; HEADER_LEN] = input.array("header").map_err(|e| from_decode(e, None))?;
+    let version = header.strip_prefix(MAGIC).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    match version {
+        None => Err(fail(at, "header", RdbProblem::NoMagic)),
+        Some(version @ 1..=VERSION_MAX) => Ok(version),
+        Some(version) => Err(fail(at, "header", RdbProblem::Version(version))),
+    }
+}
+
+struct Body<'a, 's> {
+    input: Input<'s>,
+    limits: &'a Limits,
+    sink: &'a mut dyn RdbSink,
+    context: Context,
+}
+
+/// What the operations before a key said about it.
+#[derive(Default)]
+struct Context {
+    db: u32,
+    expiry: Option<UnixMillis>,
+    idle_seconds: Option<u64>,
+    frequency: Option<u8>,
+    /// Where the first of them stood.
+    offset: Option<u64>,
+}
+
+impl Body<'_, '_> {
+    /// Reads to behind the end mark; the numbers of keys and of empty keys.
+    fn read(mut self) -> Result<(u64, u64), RdbError> {
+        let (mut keys, mut empty_keys) = (0, 0);
+        loop {
+            let at = self.input.offset();
+            let operation = self.byte("operation")?;
+            match operation {
+                opcode::EOF => return Ok((keys, empty_keys)),
+                opcode::SELECT_DB => {
+                    let number = self.length("database number")?;
+                    // Stock numbers databases with an int.
+                    let db = i32::try_from(number).ok().and_then(|db| u32::try_from(db).ok());
+                    let Some(db) = db else {
+                        return Err(fail(at, "database number", RdbProblem::Database(number)));
+                    };
+                    self.context.db = db;
+                }
+                opcode::RESIZE_DB => {
+                    let keys = self.length("number of keys")?;
+                    let expiries = self.length("number of keys with expiry")?;
+                    self.sink.sizes(self.context.db, keys, expiries);
+                }
+                opcode::AUX => self.aux(at)?,
+                opcode::EXPIRE_TIME => {
+                    let seconds = i32::from_le_bytes(self.array("expiry")?);
+                    self.context.expiry = Some(UnixMillis(i64::from(seconds) * 1000));
+                    self.context.offset.get_or_insert(at);
+                }
+                opcode::EXPIRE_TIME_MS => {
+                    self.context.expiry = Some(UnixMillis(i64::from_le_bytes(self.array("expiry")?)));
+                    self.context.offset.get_or_insert(at);
+                }
+                opcode::IDLE => {
+                    self.context.idle_seconds = Some(self.length("idle time")?);
+                    self.context.offset.get_or_insert(at);
+                }
+                opcode::FREQ => {
+                    self.context.frequency = Some(self.byte("use counter")?);
+                    self.context.offset.get_or_insert(at);
+                }
+                opcode::FUNCTION_2 | opcode::FUNCTION_PRE_GA => {
+                    return Err(fail(at, "functions", RdbProblem::Unsupported("functions are".into())));
+                }
+                opcode::MODULE_AUX => {
+                    let name = module_type_name(self.length("module")?);
+                    let problem = RdbProblem::Unsupported(format!("data of a module ({name}) is"));
+                    return Err(fail(at, "data of a module", problem));
+                }
+                form if form <= object::STREAM_LISTPACKS_3 => match self.key(form, at)? {
+                    true => keys += 1,
+                    false => empty_keys += 1,
+                },
+                unknown => return Err(fail(at, "operation", RdbProblem::UnknownOpcode(unknown))),
+            }
+        }
+    }
+
+    fn aux(&mut self, at: u64) -> Result<(), RdbError> {
+        let name = self.string("name of an AUX field")?;
+        let value = self.string("value of an AUX field")?;
+        let taken = self.sink.aux(&name, &value);
+        taken.map_err(|refusal| {
+            fail(at, &format!("AUX field \"{}\"", name.escape_ascii()), RdbProblem::Refused(refusal))
+        })
+    }
+
+    /// Reads a key and its value; whether it has one.
+    fn key(&mut self, form: u8, at: u64) -> Result<bool, RdbError> {
+        let context = std::mem::replace(&mut self.context, Context::default());
+        self.context.db = context.db;
+        let offset = context.offset.unwrap_or(at);
+        let key = self.string("key")?;
+        let named = || format!("key \"{}\" of database {}", printable(&key), context.db);
+        if let Some(kind) = unsupported(form, &mut self.input)? {
+            return Err(fail(at, &named(), RdbProblem::Unsupported(format!("key of type {kind} is"))));
+        }
+        let value = decode_object(&mut self.input, form, self.limits).map_err(|e| from_decode(e, Some(&named())))?;
+        let Some(value) = value else { return Ok(false) };
+        let entry = RdbEntry {
+            db: context.db,
+            key: &key,
+            value,
+            expiry: context.expiry,
+            idle_seconds: context.idle_seconds,
+            frequency: context.frequency,
+            offset,
+        };
+        self.sink.entry(entry).map_err(|refusal| fail(offset, &named(), RdbProblem::Refused(refusal)))?;
+        Ok(true)
+    }
+
+    fn byte(&mut self, reading: &'static str) -> Result<u8, RdbError> {
+        self.input.byte(reading).map_err(|e| from_decode(e, None))
+    }
+
+    fn array<const N: usize>(&mut self, reading: &'static str) -> Result<[u8; N], RdbError> {
+        self.input.array(reading).map_err(|e| from_decode(e, None))
+    }
+
+    fn length(&mut self, reading: &'static str) -> Result<u64, RdbError> {
+        self.input.length(reading).map_err(|e| from_decode(e, None))
+    }
+
+    fn string(&mut self, reading: &'static str) -> Result<Vec<u8>, RdbError> {
+        self.input.string(reading).map(<[u8]>::to_vec).map_err(|e| from_decode(e, None))
+    }
+}
+
+/// The name of a type that is known but cannot be read.
+fn unsupported(form: u8, input: &mut Input<'_>) -> Result<Option<String>, RdbError> {
+    Ok(match form {
+        object::STREAM_LISTPACKS | object::STREAM_LISTPACKS_2 | object::STREAM_LISTPACKS_3 => Some("stream".into()),
+        object::MODULE_PRE_GA | object::MODULE_2 => {
+            let id = input.length("module type").map_err(|e| from_decode(e, None))?;
+            Some(format!("{} (of a module)", module_type_name(id)))
+        }
+        _ => None,
+    })
+}
+
+/// A key as an error shows it: at most so many bytes.
+fn printable(key: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    let shown = key[..key.len().min(SHOWN)].escape_ascii();
+    if key.len() > SHOWN { format!("{shown}...") } else { shown.to_string() }
+}
+
+fn from_decode(error: DecodeError, within: Option<&str>) -> RdbError {
+    let reading = match within {
+        Some(within) => format!("{} of {within}", error.reading),
+        None => error.reading.to_owned(),
+    };
+    RdbError { offset: error.offset, reading, problem: error.problem.into() }
+}
+
+fn fail(offset: u64, reading: &str, problem: RdbProblem) -> RdbError {
+    RdbError { offset, reading: reading.to_owned(), problem }
+}
