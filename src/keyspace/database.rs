@@ -17,7 +17,7 @@ use super::garbage::Garbage;
 use super::snapshot::DatabaseView;
 use crate::ds::{HashSeed, table::Table};
 use crate::env::{Entropy, UnixMillis};
-use crate::value::Value;
+use crate::value::{Str, Value, ValueRef};
 
 pub(super) type Keys = Table<Entry, u64>;
 
@@ -100,7 +100,9 @@ impl Database {
 
     /// Whether the key is there although its deadline has passed.
     pub fn is_due(&self, key: &[u8], now: UnixMillis) -> bool {
-        self.keys.get(key).is_some_and(|entry| entry.is_expired(now))
+        // Every write asks this, and nearly always nothing at all is due.
+        self.expiry.first().is_some_and(|first| now > first)
+            && self.keys.get(key).is_some_and(|entry| entry.is_expired(now))
     }
 
     /// Notes a use of the key in its access clock.
@@ -122,15 +124,35 @@ impl Database {
 
     /// Stores a value under the key, new or in place of another. True when a key was replaced, an expired one included.
     pub fn set<'a>(&mut self, key: &[u8], content: impl Into<Content<'a>>, ttl: Ttl, stamp: u64) -> bool {
-        let counts_uses = matches!(self.clock.policy(), AccessPolicy::Lfu { .. });
-        let old = if counts_uses || ttl == Ttl::Keep { self.keys.get(key) } else { None };
-        let expiry = match ttl {
-            Ttl::Keep => old.and_then(Entry::expiry),
-            Ttl::Clear => None,
-            Ttl::At(deadline) => Some(deadline),
+        let clock = self.clock;
+        let change = |content: Content<'a>, entry: &mut Entry| {
+            let before = entry.expiry();
+            let after = match ttl {
+                Ttl::Keep => before,
+                Ttl::Clear => None,
+                Ttl::At(deadline) => Some(deadline),
+            };
+            let used = match clock.policy() {
+                AccessPolicy::Lru => clock.fresh(),
+                // As in stock, a new value does not make a key less popular.
+                AccessPolicy::Lfu { .. } => entry.clock(),
+            };
+            let old = match entry.overwrite(content, after, used) {
+                Ok(()) => None,
+                Err(content) => Some(std::mem::replace(entry, Entry::new(key, content, after, used))),
+            };
+            (before, after, old, true)
         };
-        let clock = old.filter(|_| counts_uses).map_or_else(|| self.clock.fresh(), Entry::clock);
-        self.insert(Entry::new(key, content, expiry, clock), stamp)
+        let make = |content: Content<'a>| {
+            let after = if let Ttl::At(deadline) = ttl { Some(deadline) } else { None };
+            (Entry::new(key, content, after, clock.fresh()), (None, after, None, false))
+        };
+        let (before, after, old, replaced) = self.keys.upsert_stamped(key, stamp, content.into(), change, make);
+        self.remark(key, before, after);
+        if let Some(old) = old {
+            self.garbage.dispose(old);
+        }
+        replaced
     }
 
     /// Puts an entry in that was made elsewhere, by a loader for instance; true when it replaced another.
@@ -149,6 +171,19 @@ impl Database {
     /// A value that a snapshot shares is shared no longer afterwards; a string comes out of its packed form.
     pub fn edit(&mut self, key: &[u8], now: UnixMillis, stamp: u64) -> Option<&mut Value> {
         self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now)).map(Entry::value_mut)
+    }
+
+    /// The string for change in place, long ones without a copy; the deadline stays. `None` when the key is absent,
+    /// expired at `now` or no string, which changes nothing.
+    pub fn edit_string<R>(
+        &mut self,
+        key: &[u8],
+        now: UnixMillis,
+        stamp: u64,
+        change: impl FnOnce(&mut Str) -> R,
+    ) -> Option<R> {
+        let live_string = |entry: &Entry| !entry.is_expired(now) && matches!(entry.value(), ValueRef::Str(_));
+        Some(self.keys.get_mut_if(key, stamp, live_string)?.edit_string(change))
     }
 
     /// Removes the key, expired or not. False when there is none.
@@ -171,11 +206,7 @@ impl Database {
         let Some(entry) = self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now)) else { return false };
         let before = entry.expiry();
         entry.set_expiry(expiry);
-        if before != expiry {
-            let hash = self.keys.hash_of(key);
-            before.inspect(|&deadline| self.expiry.remove(deadline, hash));
-            expiry.inspect(|&deadline| self.expiry.insert(deadline, hash));
-        }
+        self.remark(key, before, expiry);
         true
     }
 
@@ -265,6 +296,14 @@ impl Database {
 
     pub(super) fn set_access_clock(&mut self, clock: AccessClock) {
         self.clock = clock;
+    }
+
+    fn remark(&mut self, key: &[u8], before: Option<UnixMillis>, after: Option<UnixMillis>) {
+        if before != after {
+            let hash = self.keys.hash_of(key);
+            before.inspect(|&deadline| self.expiry.remove(deadline, hash));
+            after.inspect(|&deadline| self.expiry.insert(deadline, hash));
+        }
     }
 
     fn unmark(&mut self, entry: &Entry) {

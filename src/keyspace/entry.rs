@@ -171,6 +171,49 @@ impl Entry {
         unsafe { &mut *place }
     }
 
+    /// The value, which must be a string, for change in place; one that lies in the entry is put back there.
+    pub(super) fn edit_string<R>(&mut self, change: impl FnOnce(&mut Str) -> R) -> R {
+        if self.boxed_value().is_ok() {
+            let Value::Str(string) = self.value_mut() else { panic!("the value is not a string") };
+            return change(string);
+        }
+        let Value::Str(mut string) = self.to_value() else { unreachable!("what lies in an entry is a string") };
+        let result = change(&mut string);
+        *self = Self::new(self.key(), string, self.expiry(), self.clock());
+        result
+    }
+
+    /// Replaces the value without a new allocation, where the new one is a string of the same form and length, the
+    /// presence of a deadline is the same, and nobody shares the entry. Gives the content back otherwise.
+    pub(super) fn overwrite<'a>(
+        &mut self,
+        content: Content<'a>,
+        expiry: Option<UnixMillis>,
+        clock: u32,
+    ) -> Result<(), Content<'a>> {
+        let shape = self.shape();
+        let (form, inline): (_, &[u8]) = match &content {
+            Content::Str(StrRef::Int(_)) => (Form::Int, &[]),
+            Content::Str(StrRef::Embedded(bytes)) => (Form::Embedded, bytes),
+            Content::Str(StrRef::Raw(bytes)) => (Form::Raw, bytes),
+            Content::Value(_) => return Err(content),
+        };
+        let same = form == shape.form && inline.len() == shape.inline_len && expiry.is_some() == shape.expires;
+        if !same || !self.is_unique() {
+            return Err(content);
+        }
+        // SAFETY: a single owner, borrowed mutably; the shape stays, so number, string and deadline have their places.
+        unsafe {
+            if let Content::Str(StrRef::Int(number)) = content {
+                self.at::<i64>(shape.payload_at()).write(number);
+            }
+            self.at::<u8>(shape.key_at() + shape.key_len).copy_from_nonoverlapping(inline.as_ptr(), inline.len());
+        }
+        self.set_expiry(expiry);
+        self.set_clock(clock);
+        Ok(())
+    }
+
     /// The moment after which the key counts as absent.
     pub fn expiry(&self) -> Option<UnixMillis> {
         let shape = self.shape();

@@ -38,10 +38,19 @@ fn set(members: u16, limits: &Limits) -> Set {
     set
 }
 
+fn number(digits: &[u8]) -> u16 {
+    digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+}
+
 fn plain(entry: &Entry) -> (Plain, Option<i64>) {
     let value = match entry.value() {
         ValueRef::Str(string) => Plain::Text(string.to_vec()),
-        ValueRef::Set(set) => Plain::Members((0..2000).filter(|n| set.contains(n.to_string().as_bytes())).collect()),
+        ValueRef::Set(set) => {
+            let text = set.iter().map(|member| member.as_bytes(&mut itoa::Buffer::new()).to_vec());
+            let mut members = text.map(|member| number(&member)).collect::<Vec<_>>();
+            members.sort_unstable();
+            Plain::Members(members)
+        }
         _ => panic!("never stored here"),
     };
     (value, entry.expiry().map(|deadline| deadline.0))
@@ -56,6 +65,7 @@ enum Op {
     SetText(u8, u16, Option<Option<u8>>),
     SetMembers(u8, u16),
     Edit(u8, u16),
+    EditText(u8, u16),
     Expire(u8, Option<u8>),
     Remove(u8),
     Take(u8),
@@ -72,8 +82,9 @@ impl Arbitrary for Op {
         let n = u8::arbitrary(g);
         match u8::arbitrary(g) % 24 {
             0..6 => Self::SetText(n, u16::arbitrary(g), Arbitrary::arbitrary(g)),
-            6..8 => Self::SetMembers(n, u16::arbitrary(g) % 300),
-            8..12 => Self::Edit(n, u16::arbitrary(g)),
+            6..8 => Self::SetMembers(n, u16::arbitrary(g) % 700),
+            8..10 => Self::Edit(n, u16::arbitrary(g)),
+            10..12 => Self::EditText(n, u16::arbitrary(g)),
             12..15 => Self::Expire(n, Arbitrary::arbitrary(g)),
             15 => Self::Remove(n),
             16 => Self::Take(n),
@@ -155,6 +166,19 @@ quickcheck! {
                         changed = Some(key(k));
                     }
                 }
+                Op::EditText(k, n) => {
+                    let expected = match live(&model, &key(k)) {
+                        Some((Plain::Text(text), _)) => Some([text, vec![b'0'; usize::from(n % 50)]].concat()),
+                        _ => None,
+                    };
+                    let appended = vec![b'0'; usize::from(n % 50)];
+                    let len = db.edit_string(&key(k), now, stamp, |string| string.append(&appended));
+                    assert_eq!(len, expected.as_ref().map(Vec::len));
+                    if let Some(text) = expected {
+                        model.entry(key(k)).and_modify(|(plain, _)| *plain = Plain::Text(text));
+                        changed = Some(key(k));
+                    }
+                }
                 Op::Expire(k, at) => {
                     let deadline = at.map(|at| UnixMillis(i64::from(at)));
                     let done = db.set_expiry(&key(k), deadline, now, stamp);
@@ -220,6 +244,27 @@ fn a_small_entry_fills_its_size_class() {
     assert_eq!(entry.own_bytes(), 72);
     let entry = Entry::new(&[b'k'; 16], StrRef::encode(b"12345"), None, 0);
     assert_eq!(entry.own_bytes(), 40);
+}
+
+/// Counters and values of fixed size are overwritten where they lie, but never under a snapshot's eyes.
+#[test]
+fn overwriting_in_place_spares_snapshots() {
+    let mut space = Keyspace::new(1, Limits::default());
+    let db = space.db_mut(0);
+    let place = |db: &Database, key: &[u8]| db.get(key, BEFORE_ALL).map(|entry| entry.key().as_ptr());
+    for (key, first, second) in [(b"n", "1", "2"), (b"s", "abc", "xyz"), (b"l", &"a".repeat(60), &"b".repeat(60))] {
+        db.set(key, StrRef::encode(first.as_bytes()), Ttl::At(UnixMillis(10)), 1);
+        let before = place(db, key);
+        db.set(key, StrRef::encode(second.as_bytes()), Ttl::At(UnixMillis(20)), 2);
+        assert_eq!(place(db, key), before, "{first}");
+        let frozen = db.snapshot();
+        db.set(key, StrRef::encode(first.as_bytes()), Ttl::At(UnixMillis(30)), 3);
+        let second = (Plain::Text(second.as_bytes().to_vec()), Some(20));
+        assert_eq!(frozen.get(key).map(plain), Some(second));
+        let first = (Plain::Text(first.as_bytes().to_vec()), Some(30));
+        assert_eq!(db.get(key, BEFORE_ALL).map(plain), Some(first));
+    }
+    assert_eq!((db.expires_len(), db.next_deadline()), (3, Some(UnixMillis(31))));
 }
 
 /// Stock expires a key after its deadline, not at it.

@@ -154,21 +154,41 @@ impl<E: Entry, S: Stamp> Table<E, S> {
 
     /// Adds an entry, or replaces the one with the same key and returns it; its bucket is stamped.
     pub fn insert_stamped(&mut self, entry: E, stamp: S) -> Option<E> {
-        if self.directory.len() == 0 {
-            self.directory.push(Leaf::with_capacity(1, stamp));
-        }
-        let (bucket, hash, index) = self.locate(entry.key());
+        let (bucket, hash, index) = self.locate_or_begin(entry.key());
         let mut leaf = self.directory.leaf_mut(bucket).edit();
         leaf.raise(stamp);
-        if let Some(index) = index {
-            return Some(std::mem::replace(leaf.into_entry(index), entry));
+        match index {
+            Some(index) => Some(std::mem::replace(leaf.into_entry(index), entry)),
+            None => {
+                leaf.push(fingerprint(hash), entry);
+                self.grown();
+                None
+            }
         }
-        leaf.push(fingerprint(hash), entry);
-        self.len += 1;
-        if self.len > self.directory.len() * LOAD_GROW {
-            self.split();
+    }
+
+    /// Changes the entry with this key by the first function, or adds the one that the second makes, by one lookup.
+    /// `with` goes to whichever is called. The bucket is stamped.
+    pub fn upsert_stamped<W, R>(
+        &mut self,
+        key: &[u8],
+        stamp: S,
+        with: W,
+        change: impl FnOnce(W, &mut E) -> R,
+        make: impl FnOnce(W) -> (E, R),
+    ) -> R {
+        let (bucket, hash, index) = self.locate_or_begin(key);
+        let mut leaf = self.directory.leaf_mut(bucket).edit();
+        leaf.raise(stamp);
+        match index {
+            Some(index) => change(with, leaf.into_entry(index)),
+            None => {
+                let (entry, result) = make(with);
+                leaf.push(fingerprint(hash), entry);
+                self.grown();
+                result
+            }
         }
-        None
     }
 
     /// Takes an entry out, its bucket stamped; a miss stamps nothing.
@@ -209,6 +229,22 @@ impl<E: Entry, S: Stamp> Table<E, S> {
         let bucket = self.bucket_of(hash);
         let index = self.directory.leaf(bucket).find(fingerprint(hash), |entry| entry.key() == key);
         (bucket, hash, index)
+    }
+
+    /// As `locate`, in a table that has a bucket to put the key into.
+    fn locate_or_begin(&mut self, key: &[u8]) -> (usize, u64, Option<usize>) {
+        if self.directory.len() == 0 {
+            self.directory.push(Leaf::with_capacity(1, S::default()));
+        }
+        self.locate(key)
+    }
+
+    /// Counts a new entry, and adds a bucket when they are too full.
+    fn grown(&mut self) {
+        self.len += 1;
+        if self.len > self.directory.len() * LOAD_GROW {
+            self.split();
+        }
     }
 
     fn bucket_of(&self, hash: u64) -> usize {
