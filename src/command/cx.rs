@@ -7,7 +7,7 @@
 
 use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Turn, parse_timeout};
 use crate::env::{Entropy, UnixMillis};
-use crate::keyspace::{Database, Entry, Keyspace, Ttl};
+use crate::keyspace::{Database, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
 use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
@@ -211,12 +211,21 @@ impl<'a> Cx<'a> {
 
     /// The key's entry, and the reply to write it to.
     pub fn entry(&mut self, key: &[u8]) -> (Option<&Entry>, &mut Reply) {
+        self.look_up(key, self.touch)
+    }
+
+    /// As [`Cx::entry`], but its access clock is left alone.
+    pub fn seen(&mut self, key: &[u8]) -> (Option<&Entry>, &mut Reply) {
+        self.look_up(key, false)
+    }
+
+    fn look_up(&mut self, key: &[u8], touch: bool) -> (Option<&Entry>, &mut Reply) {
         let now = self.turn.expiry_now();
         let database = self.store.db(self.db);
         let (found, stamp) = database.get_stamped(key, now);
         self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
         self.host.looked_up(found.is_some());
-        if let (Some(entry), true) = (found, self.touch) {
+        if let (Some(entry), true) = (found, touch) {
             database.touch(entry);
         }
         (found, self.reply)
@@ -264,6 +273,11 @@ impl<'a> Cx<'a> {
         found
     }
 
+    /// As [`Cx::peek`], for a key known to hold a string.
+    pub fn peek_string(&mut self, key: &[u8]) -> Option<StrRef<'_>> {
+        self.peek(key).and_then(|entry| Str::of(entry.value()))
+    }
+
     /// Whether a key is there but due.
     pub fn is_due(&self, db: u32, key: &[u8]) -> bool {
         self.store.db(db).is_due(key, self.turn.expiry_now())
@@ -281,7 +295,6 @@ impl<'a> Cx<'a> {
         if !self.turn.replaying {
             self.turn.unit.push(self.db, &[b"DEL", key]);
         }
-        self.turn.dirty += 1;
         self.host.notify(Event::Expired, "expired", key, self.db);
         true
     }
@@ -381,9 +394,10 @@ impl<'a> Cx<'a> {
         change: impl FnOnce(&mut Str, &mut Edit<'_>) -> Result<R, CommandError>,
     ) -> Result<R, CommandError> {
         self.delete_if_due(key);
-        let mut text = match self.peek(key).map(Entry::to_value) {
+        let mut text = match self.peek(key).map(Entry::value) {
             None => Str::encode(b""),
-            Some(Value::Str(text)) => text,
+            Some(ValueRef::Str(text)) if text.len() > INLINE_MAX => return self.edit_long_string(key, event, change),
+            Some(ValueRef::Str(text)) => text.into(),
             Some(_) => return Err(CommandError::WRONG_TYPE),
         };
         let (result, changed, event) = self.run_edit(&mut text, event, change);
@@ -393,6 +407,26 @@ impl<'a> Cx<'a> {
             self.report::<Str>(key, changed, event);
         }
         Ok(result)
+    }
+
+    /// A string with an allocation of its own is changed where it lies, not copied.
+    fn edit_long_string<R>(
+        &mut self,
+        key: &[u8],
+        event: &'static str,
+        change: impl FnOnce(&mut Str, &mut Edit<'_>) -> Result<R, CommandError>,
+    ) -> Result<R, CommandError> {
+        let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
+        let Some(Value::Str(text)) = self.store.db_mut(self.db).edit(key, now, stamp) else {
+            return Err(CommandError::WRONG_TYPE);
+        };
+        let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
+        let result = change(text, &mut edit);
+        let (changed, event) = (edit.changed, edit.event);
+        if changed > 0 {
+            self.report::<Str>(key, changed, event);
+        }
+        result
     }
 
     /// Puts a value at a key, whatever was there. Counts no change and notifies nothing: the command does, where its

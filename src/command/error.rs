@@ -16,6 +16,7 @@ impl CommandError {
     pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     pub const INDEX_OUT_OF_RANGE: Self = Self::fixed("ERR index out of range");
     pub const OVERFLOW: Self = Self::fixed("ERR increment or decrement would overflow");
+    pub const NOT_FINITE: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const STRING_TOO_LONG: Self = Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
     pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");

@@ -5,14 +5,24 @@
 
 mod args;
 mod cx;
+mod databases;
 mod declare;
 mod error;
+mod expire;
+mod extended;
 mod glob;
+mod hash;
+mod keys;
 mod list;
 mod multi_pop;
 mod number;
+mod scan;
 mod set;
+mod string;
 mod table;
+#[cfg(test)]
+mod tests;
+mod ttl;
 mod turn;
 mod zset;
 
@@ -28,5 +38,13 @@ pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Un
 
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {
-    [list::FAMILIES.as_slice(), set::FAMILIES.as_slice(), zset::FAMILIES.as_slice()].concat()
+    [
+        &[databases::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS][..],
+        string::FAMILIES.as_slice(),
+        hash::FAMILIES.as_slice(),
+        list::FAMILIES.as_slice(),
+        set::FAMILIES.as_slice(),
+        zset::FAMILIES.as_slice(),
+    ]
+    .concat()
 }

@@ -210,6 +210,12 @@ pub trait Host: Any + Send {
     /// A key now holds a value of this type: clients blocked on it are served after the turn.
     fn key_ready(&mut self, db: u32, key: &[u8], kind: crate::value::Type);
 
+    /// Keys of a database that transactions watch.
+    fn watched_keys(&self, db: u32) -> Vec<Vec<u8>>;
+
+    /// Keys of a database that clients are blocked on.
+    fn awaited_keys(&self, db: u32) -> Vec<Vec<u8>>;
+
     /// A keyspace notification.
     fn notify(&mut self, class: Event, event: &str, key: &[u8], db: u32);
 

@@ -103,6 +103,14 @@ impl Host for Parts {
         self.blocking.key_ready(db, key, kind);
     }
 
+    fn watched_keys(&self, db: u32) -> Vec<Vec<u8>> {
+        self.watches.keys_of(db).map(<[u8]>::to_vec).collect()
+    }
+
+    fn awaited_keys(&self, db: u32) -> Vec<Vec<u8>> {
+        self.blocking.keys_of(db)
+    }
+
     fn notify(&mut self, class: Event, event: &str, key: &[u8], db: u32) {
         let flags = self.settings.notify;
         if flags.wants(class) {

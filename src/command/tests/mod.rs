@@ -1,0 +1,9 @@
+//! Tests of the command families, as scripts that a stock server can run too (see [`support`]).
+
+pub(super) mod support;
+
+mod expire;
+mod hash;
+mod keys;
+mod scan;
+mod string;
