@@ -100,11 +100,20 @@ impl<'a> Options<'a> {
     }
 }
 
+/// A cursor as `strtoul` reads it: a sign is allowed, and an empty one starts.
 fn cursor(args: &mut Args<'_>) -> Result<u64, CommandError> {
     let arg = args.bytes();
-    let digits = !arg.is_empty() && arg.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(arg).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-    number.ok_or(CommandError::INVALID_CURSOR)
+    if arg.is_empty() {
+        return Ok(0);
+    }
+    let (negative, digits) = match arg {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number: u64 = number.and_then(|text| text.parse().ok()).ok_or(CommandError::INVALID_CURSOR)?;
+    Ok(if negative { number.wrapping_neg() } else { number })
 }
 
 /// Replies the next cursor and the elements that `walk` reports; it is given the reply and the count of what it wrote.

@@ -10,7 +10,10 @@ fn grammar() {
         r#"
         SCAN 0                      => [0, []]
         SCAN x                      => -ERR invalid cursor
-        SCAN -1                     => -ERR invalid cursor
+        SCAN -                      => -ERR invalid cursor
+        SCAN 18446744073709551616   => -ERR invalid cursor
+        SCAN -1                     => [0, []]
+        SCAN ""                     => [0, []]
         SCAN " 0"                   => -ERR invalid cursor
         SCAN 0 COUNT 0              => -ERR syntax error
         SCAN 0 COUNT x              => -ERR value is not an integer or out of range
