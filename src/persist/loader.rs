@@ -1,0 +1,220 @@
+//! Loads bases and stock files: RDB, RESP, or RDB followed by RESP.
+//!
+//! Invariant: of a file by stock nothing is believed beyond stock's own rules: whole commands count, a transaction
+//! counts when its EXEC is there, a command cut off at the end of the last file may be dropped.
+
+use super::rdb::{self, RdbEntry, RdbSink, Refusal};
+use super::replay::{BaseKey, Block, Piece, Replay};
+use super::resp_scan::{Scanned, scan};
+use super::{Damage, DamageKind, Lsn, OpenError};
+use crate::env::{Disk, DiskFile, OpenMode};
+use crate::value::Limits;
+use std::path::Path;
+
+/// Keys of a base that are handed over together.
+const KEYS_PER_PIECE: usize = 512;
+/// Bytes of commands that are handed over together.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// What a plain file held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlainLoaded {
+    pub keys: u64,
+    pub commands: u64,
+    /// Bytes of the commands that count.
+    pub command_bytes: u64,
+    /// Offset behind the last command that counts.
+    pub end: u64,
+    /// Why the file does not end there.
+    pub rest: Option<DamageKind>,
+    /// Database selected at the end.
+    pub db: u32,
+}
+
+/// Loads a base or a stock file from its beginning.
+pub fn load_plain(
+    disk: &dyn Disk,
+    path: &Path,
+    limits: &Limits,
+    replay: &mut dyn Replay,
+) -> Result<PlainLoaded, OpenError> {
+    let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
+    let len = file.len().map_err(OpenError::io(path))?;
+    let mut head = [0; 9];
+    let shown = (len as usize).min(head.len());
+    file.read_exact_at(&mut head[..shown], 0).map_err(OpenError::io(path))?;
+    let bad_replay = |reason| OpenError::BadReplay { path: path.to_owned(), offset: 0, reason };
+    replay.piece(Piece::FileBegins).map_err(bad_replay)?;
+    let (mut keys, mut start) = (0, 0);
+    if rdb::is_rdb(&head[..shown]) {
+        let mut sink = KeySink { replay, keys: Vec::new(), loaded: 0 };
+        let bad = |reason: String| OpenError::BadBase { path: path.to_owned(), reason };
+        let mut source = rdb::FileSource::new(&*file).map_err(OpenError::io(path))?;
+        let loaded = rdb::read(&mut source, limits, &mut sink).map_err(|error| bad(error.to_string()))?;
+        sink.flush().map_err(bad)?;
+        keys = sink.loaded;
+        start = loaded.end;
+    }
+    let mut loaded = load_commands(&*file, path, start, len, replay)?;
+    loaded.keys = keys;
+    Ok(loaded)
+}
+
+/// Loads stock commands from an offset to the end of a file.
+pub fn load_commands(
+    file: &dyn DiskFile,
+    path: &Path,
+    start: u64,
+    len: u64,
+    replay: &mut dyn Replay,
+) -> Result<PlainLoaded, OpenError> {
+    let mut loaded = PlainLoaded { end: start, ..PlainLoaded::default() };
+    let mut buffer: Vec<u8> = Vec::new();
+    // Offset of the buffer's first byte, and how much of it was looked at.
+    let (mut base, mut at) = (start, 0);
+    let mut block = Block::default();
+    let mut transaction: Option<Vec<Vec<std::ops::Range<usize>>>> = None;
+    loop {
+        match scan(&buffer, at) {
+            Scanned::Comment { end } => {
+                at = end;
+                if transaction.is_none() {
+                    loaded.end = base + at as u64;
+                }
+            }
+            Scanned::Command { words, end } => {
+                let name = &buffer[words[0].clone()];
+                let (multi, exec) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
+                if name.eq_ignore_ascii_case(b"select") && words.len() == 2 {
+                    let index = std::str::from_utf8(&buffer[words[1].clone()]).ok().and_then(|text| text.parse().ok());
+                    loaded.db = index.unwrap_or(loaded.db);
+                }
+                at = end;
+                match &mut transaction {
+                    None if multi => transaction = Some(Vec::new()),
+                    Some(queued) if exec => {
+                        for words in queued.drain(..) {
+                            block.push(words);
+                            loaded.commands += 1;
+                        }
+                        transaction = None;
+                        loaded.end = base + at as u64;
+                    }
+                    Some(queued) => queued.push(words),
+                    None => {
+                        block.push(words);
+                        loaded.commands += 1;
+                        loaded.end = base + at as u64;
+                    }
+                }
+            }
+            Scanned::Garbage => {
+                loaded.rest = Some(DamageKind::BadCommand);
+                break;
+            }
+            Scanned::Incomplete => {
+                // A transaction under way keeps its bytes; otherwise what was looked at is handed over.
+                if transaction.is_none() {
+                    hand_over(&mut block, &buffer[..at], path, loaded.end, replay)?;
+                    buffer.drain(..at);
+                    base += at as u64;
+                    at = 0;
+                }
+                let held = base + buffer.len() as u64;
+                if held >= len {
+                    let ends_whole = transaction.is_none() && at == buffer.len();
+                    loaded.rest = (!ends_whole).then_some(DamageKind::ShortCommand);
+                    break;
+                }
+                let more = (BLOCK_BYTES.max(buffer.len())).min((len - held) as usize);
+                let from = buffer.len();
+                buffer.resize(from + more, 0);
+                file.read_exact_at(&mut buffer[from..], held).map_err(OpenError::io(path))?;
+            }
+        }
+    }
+    hand_over(&mut block, &buffer, path, loaded.end, replay)?;
+    loaded.command_bytes = loaded.end - start;
+    Ok(loaded)
+}
+
+fn hand_over(
+    block: &mut Block,
+    bytes: &[u8],
+    path: &Path,
+    offset: u64,
+    replay: &mut dyn Replay,
+) -> Result<(), OpenError> {
+    if block.is_empty() {
+        return Ok(());
+    }
+    let mut full = std::mem::take(block);
+    full.bytes = bytes.to_vec();
+    let bad = |reason| OpenError::BadReplay { path: path.to_owned(), offset, reason };
+    replay.piece(Piece::Commands(full)).map_err(bad)
+}
+
+/// The commands of a verified frame; the reason when they do not parse, which a frame of ours never gives.
+pub fn frame_block(payload: &[u8], db: &mut u32) -> Result<Block, usize> {
+    let mut block = Block { bytes: payload.to_vec(), ..Block::default() };
+    let mut at = 0;
+    while at < payload.len() {
+        match scan(payload, at) {
+            Scanned::Command { words, end } => {
+                if payload[words[0].clone()].eq_ignore_ascii_case(b"select") && words.len() == 2 {
+                    let index = std::str::from_utf8(&payload[words[1].clone()]).ok().and_then(|text| text.parse().ok());
+                    *db = index.unwrap_or(*db);
+                }
+                block.push(words);
+                at = end;
+            }
+            Scanned::Comment { end } => at = end,
+            Scanned::Incomplete | Scanned::Garbage => return Err(at),
+        }
+    }
+    Ok(block)
+}
+
+/// Whether whole commands follow from an offset of a file on, the first of them stock's seam: an upper-case SELECT, which
+/// we never write.
+pub fn stock_seam(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    loop {
+        match scan(bytes, at) {
+            Scanned::Command { words, end } => {
+                if &bytes[words[0].clone()] == b"SELECT" {
+                    return true;
+                }
+                at = end;
+            }
+            Scanned::Comment { end } => at = end,
+            Scanned::Incomplete | Scanned::Garbage => return false,
+        }
+    }
+}
+
+/// Damage in a plain file.
+pub fn plain_damage(path: &Path, loaded: &PlainLoaded, kind: DamageKind) -> Damage {
+    Damage { file: path.to_owned(), offset: loaded.end, lsn: Lsn(0), kind }
+}
+
+struct KeySink<'r> {
+    replay: &'r mut dyn Replay,
+    keys: Vec<BaseKey>,
+    loaded: u64,
+}
+
+impl KeySink<'_> {
+    fn flush(&mut self) -> Result<(), String> {
+        if self.keys.is_empty() { Ok(()) } else { self.replay.piece(Piece::Keys(std::mem::take(&mut self.keys))) }
+    }
+}
+
+impl RdbSink for KeySink<'_> {
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+        let RdbEntry { db, key, value, expiry, .. } = entry;
+        self.keys.push(BaseKey { db, key: key.to_vec(), value, expiry });
+        self.loaded += 1;
+        if self.keys.len() >= KEYS_PER_PIECE { self.flush().map_err(Refusal) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,168 @@
+//! What has been appended and not written yet: frames under construction, header space included.
+//!
+//! Invariants
+//! - A unit is never split over frames; a frame holds one database's beginning and whole units only.
+//! - `append` never waits and never allocates more than the unit needs: room was asked for before.
+
+use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, select};
+use super::progress::Progress;
+use crate::persist::Lsn;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One frame in a batch: its bytes in the batch (header space first), and what its header will say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSpan {
+    pub start: usize,
+    pub end: usize,
+    pub lsn: Lsn,
+    pub db: u32,
+    pub time: i64,
+}
+
+impl FrameSpan {
+    pub fn payload_bytes(&self) -> u64 {
+        (self.end - self.start - FRAME_HEADER_BYTES) as u64
+    }
+
+    pub fn end_lsn(&self) -> Lsn {
+        self.lsn.plus(self.payload_bytes())
+    }
+}
+
+/// Frames that are written together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub bytes: Vec<u8>,
+    pub frames: Vec<FrameSpan>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+
+    pub fn end_lsn(&self) -> Option<Lsn> {
+        self.frames.last().map(FrameSpan::end_lsn)
+    }
+
+    /// A frame without payload.
+    pub fn push_mark(&mut self, lsn: Lsn, db: u32, time: i64) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + FRAME_HEADER_BYTES, b'#');
+        self.frames.push(FrameSpan { start, end: self.bytes.len(), lsn, db, time });
+    }
+
+    fn append(&mut self, lsn: Lsn, db: u32, time: i64, pieces: [&[u8]; 2]) {
+        let len = pieces[0].len() + pieces[1].len();
+        let fits = self.frames.last().is_some_and(|frame| frame.payload_bytes() as usize + len <= FRAME_BYTES_MAX);
+        if !fits {
+            self.push_mark(lsn, db, time);
+        }
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece);
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.end = self.bytes.len();
+        }
+    }
+}
+
+struct Filling {
+    batch: Batch,
+    next: Lsn,
+    /// Database that the log has selected after what was appended.
+    db: u32,
+    time: i64,
+    closing: bool,
+}
+
+/// The end of the log that the engine appends to; shared with the writer.
+pub struct LogBuffer {
+    filling: Mutex<Filling>,
+    progress: Arc<Progress>,
+    /// Bytes that may wait to be durable before writers are asked to wait.
+    unsynced_max: AtomicU64,
+}
+
+impl LogBuffer {
+    pub fn new(next: Lsn, db: u32, time: i64, unsynced_max: u64, progress: Arc<Progress>) -> Self {
+        Self {
+            filling: Mutex::new(Filling { batch: Batch::default(), next, db, time, closing: false }),
+            progress,
+            unsynced_max: AtomicU64::new(unsynced_max),
+        }
+    }
+
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Position at which the next unit will start (its `select`, if it needs one, included).
+    pub fn next(&self) -> Lsn {
+        self.progress.appended()
+    }
+
+    /// Appends one unit: RESP commands that begin and end with `db` selected. `time`: milliseconds since the epoch.
+    pub fn append(&self, db: u32, unit: &[u8], time: i64) {
+        let mut filling = self.filling.lock();
+        let was_empty = filling.batch.is_empty();
+        let prefix = if filling.db == db { Vec::new() } else { select(db) };
+        let (lsn, before) = (filling.next, filling.db);
+        filling.time = filling.time.max(time);
+        let time = filling.time;
+        filling.batch.append(lsn, before, time, [&prefix, unit]);
+        filling.next = lsn.plus((prefix.len() + unit.len()) as u64);
+        filling.db = db;
+        self.progress.publish_appended(filling.next);
+        drop(filling);
+        if was_empty {
+            self.progress.wake_writer();
+        }
+    }
+
+    /// Whether a write may start: what is not durable yet stays within its bound.
+    pub fn has_room(&self) -> bool {
+        self.progress.appended().0 - self.progress.durable().0.min(self.progress.appended().0)
+            <= self.unsynced_max.load(Ordering::Relaxed)
+    }
+
+    pub fn unsynced_max(&self) -> u64 {
+        self.unsynced_max.load(Ordering::Relaxed)
+    }
+
+    pub fn set_unsynced_max(&self, bytes: u64) {
+        self.unsynced_max.store(bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// Takes what was appended, leaving `empty` to be filled.
+    pub fn swap(&self, empty: &mut Batch) {
+        std::mem::swap(&mut self.filling.lock().batch, empty);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.filling.lock().batch.is_empty()
+    }
+
+    /// The database that the next frame to be taken begins with.
+    pub fn next_frame_db(&self) -> u32 {
+        let filling = self.filling.lock();
+        filling.batch.frames.first().map_or(filling.db, |frame| frame.db)
+    }
+
+    /// Asks the writer to seal the log once everything appended is durable.
+    pub fn close(&self) {
+        self.filling.lock().closing = true;
+        self.progress.wake_writer();
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.filling.lock().closing
+    }
+}

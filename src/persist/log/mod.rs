@@ -1,0 +1,14 @@
+//! The log: segments of frames of units. Knows bytes and positions, never a command.
+
+mod buffer;
+pub mod format;
+mod progress;
+mod reader;
+mod segment;
+mod writer;
+
+pub use buffer::{Batch, FrameSpan, LogBuffer};
+pub use progress::{LogStats, Progress, SyncPolicy, Trouble};
+pub use reader::{SegmentEnd, SegmentReader, Unit};
+pub use segment::{Segment, SegmentPlace};
+pub use writer::{LogWriter, Step, SyncDone, SyncJob, WriterOptions};

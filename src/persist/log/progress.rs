@@ -1,0 +1,211 @@
+//! How far the log has come, for everyone who follows it.
+//!
+//! Invariants
+//! - `durable <= written <= appended`, each only ever grows.
+//! - Whoever learned a position learned it after it was true.
+
+use crate::persist::Lsn;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    Always,
+    Everysec,
+    No,
+}
+
+impl SyncPolicy {
+    /// Longest time that something written may stay unsynced.
+    pub fn interval(self) -> Duration {
+        match self {
+            Self::Always => Duration::ZERO,
+            Self::Everysec => Duration::from_secs(1),
+            Self::No => Duration::from_secs(30),
+        }
+    }
+
+    fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Always,
+            1 => Self::Everysec,
+            _ => Self::No,
+        }
+    }
+}
+
+/// Why the log does not advance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub path: String,
+    /// The operating system's words.
+    pub error: String,
+    /// Frames are no longer all in memory: only a new base can make the log whole.
+    pub needs_rebase: bool,
+}
+
+type OnPublish = Box<dyn Fn() + Send + Sync>;
+
+/// Positions and state of one log.
+pub struct Progress {
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    policy: AtomicU8,
+    troubled: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
+    closed: AtomicBool,
+    on_publish: Mutex<Option<OnPublish>>,
+    wake: Mutex<bool>,
+    wake_changed: Condvar,
+    pub stats: LogStats,
+}
+
+/// Counters of the log writer.
+#[derive(Debug, Default)]
+pub struct LogStats {
+    pub writes: AtomicU64,
+    pub syncs: AtomicU64,
+    pub sync_micros: AtomicU64,
+    pub sync_micros_last: AtomicU64,
+    pub frames: AtomicU64,
+    pub bytes: AtomicU64,
+    pub segments: AtomicU64,
+    pub write_errors: AtomicU64,
+    pub sync_errors: AtomicU64,
+    /// Bytes in all segments and the base.
+    pub size: AtomicU64,
+    pub base_size: AtomicU64,
+}
+
+impl Progress {
+    /// A log of which everything before `end` is durable.
+    pub fn new(end: Lsn, policy: SyncPolicy) -> Self {
+        Self {
+            appended: AtomicU64::new(end.0),
+            written: AtomicU64::new(end.0),
+            durable: AtomicU64::new(end.0),
+            policy: AtomicU8::new(policy as u8),
+            troubled: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            on_publish: Mutex::new(None),
+            wake: Mutex::new(false),
+            wake_changed: Condvar::new(),
+            stats: LogStats::default(),
+        }
+    }
+
+    pub fn appended(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::Acquire))
+    }
+
+    pub fn written(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    pub fn policy(&self) -> SyncPolicy {
+        SyncPolicy::from_code(self.policy.load(Ordering::Acquire))
+    }
+
+    pub fn set_policy(&self, policy: SyncPolicy) {
+        self.policy.store(policy as u8, Ordering::Release);
+        self.wake_writer();
+        self.notify();
+    }
+
+    /// How far replies may show the log: what is durable under `always`, what is written otherwise.
+    pub fn released(&self) -> Lsn {
+        match self.policy() {
+            SyncPolicy::Always => self.durable(),
+            SyncPolicy::Everysec | SyncPolicy::No => self.written(),
+        }
+    }
+
+    pub fn trouble(&self) -> Option<Trouble> {
+        if !self.troubled.load(Ordering::Acquire) {
+            return None;
+        }
+        self.trouble.lock().clone()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Called after each change that followers may want to see, from the writer's thread.
+    pub fn on_publish(&self, notify: OnPublish) {
+        *self.on_publish.lock() = Some(notify);
+    }
+
+    pub(super) fn publish_appended(&self, end: Lsn) {
+        self.appended.store(end.0, Ordering::Release);
+    }
+
+    pub(super) fn publish_written(&self, end: Lsn) {
+        self.written.fetch_max(end.0, Ordering::AcqRel);
+        if self.policy() != SyncPolicy::Always {
+            self.notify();
+        }
+    }
+
+    pub(super) fn publish_durable(&self, end: Lsn) {
+        self.written.fetch_max(end.0, Ordering::AcqRel);
+        self.durable.fetch_max(end.0, Ordering::AcqRel);
+        self.notify();
+    }
+
+    pub(super) fn publish_trouble(&self, trouble: Option<Trouble>) {
+        self.troubled.store(trouble.is_some(), Ordering::Release);
+        *self.trouble.lock() = trouble;
+        self.notify();
+    }
+
+    pub(super) fn clear_trouble(&self) {
+        if self.troubled.load(Ordering::Acquire) {
+            self.publish_trouble(None);
+        }
+    }
+
+    pub(super) fn publish_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = &*self.on_publish.lock() {
+            notify();
+        }
+    }
+
+    /// There is something for the writer to look at.
+    pub fn wake_writer(&self) {
+        let mut woken = self.wake.lock();
+        if !*woken {
+            *woken = true;
+            self.wake_changed.notify_all();
+        }
+    }
+
+    /// Waits until woken or until the time is over; for the writer's thread.
+    pub fn wait(&self, at_most: Option<Duration>) {
+        let mut woken = self.wake.lock();
+        while !*woken {
+            match at_most {
+                Some(limit) => {
+                    if self.wake_changed.wait_for(&mut woken, limit).timed_out() {
+                        break;
+                    }
+                }
+                None => self.wake_changed.wait(&mut woken),
+            }
+        }
+        *woken = false;
+    }
+}

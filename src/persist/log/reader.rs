@@ -1,0 +1,246 @@
+//! Reading a segment: frames that verify, and where and how they stop. Finds damage; decides nothing about it.
+//!
+//! Invariant: a payload is handed out only if its header stands in its place, its CRC is right, and it follows the
+//! frame before. Memory is bounded by the largest frame that the file can hold.
+
+use super::format::{EndMark, FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, frame_magic};
+use crate::env::DiskFile;
+use crate::persist::{DamageKind, Lsn};
+use std::io;
+
+/// Bytes read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// A file read through a window that moves forwards.
+struct Window<'f> {
+    file: &'f dyn DiskFile,
+    len: u64,
+    bytes: Vec<u8>,
+    start: u64,
+}
+
+impl<'f> Window<'f> {
+    fn new(file: &'f dyn DiskFile, len: u64) -> Self {
+        Self { file, len, bytes: Vec::new(), start: 0 }
+    }
+
+    /// Bytes from `offset` on: `want` of them, fewer only at the end of the file.
+    fn at(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
+        let want = want.min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let held = self.start..self.start + self.bytes.len() as u64;
+        if offset < held.start || offset + want as u64 > held.end {
+            let ahead = want.max(WINDOW_BYTES).min((self.len - offset.min(self.len)) as usize);
+            self.bytes.resize(ahead, 0);
+            self.start = offset;
+            if let Err(error) = self.file.read_exact_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let from = (offset - self.start) as usize;
+        Ok(&self.bytes[from..from + want])
+    }
+}
+
+/// What stands at the beginning of a file.
+pub enum Opened<'f> {
+    Segment(SegmentReader<'f>),
+    /// Nothing at all.
+    Empty,
+    /// Begins as a segment of ours, but does not verify.
+    BadHeader,
+    /// Somebody else's file: stock commands, or an RDB preamble.
+    Foreign,
+}
+
+/// What stands next in a segment.
+#[derive(Debug)]
+pub enum Item<'r> {
+    Frame { header: FrameHeader, payload: &'r [u8] },
+    /// The end annotation.
+    Sealed,
+    /// The file ends behind a whole frame.
+    EndOfFile,
+    /// No whole frame follows.
+    Bad(DamageKind),
+}
+
+/// Walks the frames of one segment.
+pub struct SegmentReader<'f> {
+    window: Window<'f>,
+    header: SegmentHeader,
+    offset: u64,
+    lsn: Lsn,
+    chain: u32,
+    /// Highest position that a header read so far says is durable.
+    mark: Lsn,
+    time: i64,
+    db: u32,
+    frames: u64,
+    /// Offset, position and chain value behind the last frame that ends at or before the mark.
+    sealed: bool,
+}
+
+impl<'f> SegmentReader<'f> {
+    /// Looks at the beginning of a file.
+    pub fn open(file: &'f dyn DiskFile) -> io::Result<Opened<'f>> {
+        let len = file.len()?;
+        if len == 0 {
+            return Ok(Opened::Empty);
+        }
+        let mut window = Window::new(file, len);
+        let head = window.at(0, 512)?;
+        let Some((header, chain)) = SegmentHeader::decode(head) else {
+            return Ok(if SegmentHeader::is_ours(head) { Opened::BadHeader } else { Opened::Foreign });
+        };
+        Ok(Opened::Segment(Self {
+            window,
+            header,
+            offset: header.bytes(),
+            lsn: header.first,
+            chain,
+            mark: header.first,
+            time: 0,
+            db: header.db,
+            frames: 0,
+            sealed: false,
+        }))
+    }
+
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// File offset behind the last frame read.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Position behind the last frame read.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Chain value of the last frame read.
+    pub fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    pub fn mark(&self) -> Lsn {
+        self.mark
+    }
+
+    pub fn time(&self) -> i64 {
+        self.time
+    }
+
+    /// Frames with payload read so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    pub fn file_len(&self) -> u64 {
+        self.window.len
+    }
+
+    pub fn next(&mut self) -> io::Result<Item<'_>> {
+        loop {
+            let (offset, salt) = (self.offset, self.header.salt);
+            if offset >= self.window.len {
+                return Ok(Item::EndOfFile);
+            }
+            let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
+            if let Some((header, chain)) = FrameHeader::decode(head, salt, offset) {
+                return self.frame(header, chain);
+            }
+            if let Some((end, _)) = EndMark::decode(head, salt, offset) {
+                if end.end != self.lsn || end.previous != self.chain {
+                    return Ok(Item::Bad(DamageKind::BrokenChain));
+                }
+                let behind = offset + super::format::END_BYTES as u64;
+                if behind < self.window.len {
+                    // Somebody went on behind the end: what follows is not ours.
+                    self.offset = behind;
+                    return Ok(Item::Bad(DamageKind::BytesBehindEnd));
+                }
+                self.sealed = true;
+                return Ok(Item::Sealed);
+            }
+            if let Some(len) = timestamp_line(head) {
+                self.offset += len;
+                continue;
+            }
+            let short = head.len() < FRAME_HEADER_BYTES;
+            return Ok(Item::Bad(if short { DamageKind::ShortHeader } else { DamageKind::BadHeader }));
+        }
+    }
+
+    fn frame(&mut self, header: FrameHeader, chain: u32) -> io::Result<Item<'_>> {
+        if header.previous != self.chain {
+            return Ok(Item::Bad(DamageKind::BrokenChain));
+        }
+        if header.lsn != self.lsn {
+            return Ok(Item::Bad(DamageKind::BrokenChain));
+        }
+        let start = self.offset + FRAME_HEADER_BYTES as u64;
+        if header.len > self.window.len - start.min(self.window.len) {
+            return Ok(Item::Bad(DamageKind::ShortPayload));
+        }
+        let payload = self.window.at(start, header.len as usize)?;
+        if crc32fast::hash(payload) != header.payload_crc {
+            return Ok(Item::Bad(DamageKind::BadPayload));
+        }
+        self.offset = start + header.len;
+        self.lsn = header.end();
+        self.chain = chain;
+        self.mark = self.mark.max(header.durable);
+        self.time = self.time.max(header.time);
+        self.frames += u64::from(header.len > 0);
+        Ok(Item::Frame { header, payload })
+    }
+
+    /// The highest position that any header behind the present offset says was durable: found by looking for lines that
+    /// verify in their place, whatever lies between.
+    pub fn later_mark(&mut self) -> io::Result<Lsn> {
+        let (salt, magic) = (self.header.salt, frame_magic());
+        let mut highest = self.mark;
+        let mut offset = self.offset;
+        while offset < self.window.len {
+            let chunk = self.window.at(offset, WINDOW_BYTES)?;
+            let candidates: Vec<usize> = memchr::memmem::find_iter(chunk, magic).collect();
+            let read = chunk.len();
+            for candidate in candidates {
+                let at = offset + candidate as u64;
+                let line = self.window.at(at, FRAME_HEADER_BYTES)?;
+                if let Some((header, _)) = FrameHeader::decode(line, salt, at) {
+                    highest = highest.max(header.durable);
+                }
+            }
+            // A line may lie across the border of two windows.
+            let step = if offset + read as u64 >= self.window.len { read } else { read - FRAME_HEADER_BYTES };
+            offset += step as u64;
+        }
+        Ok(highest)
+    }
+
+    /// Bytes of the file from an offset on, `want` at most.
+    pub fn raw(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
+        self.window.at(offset, want)
+    }
+
+    /// The header that verifies at the present offset although its payload does not.
+    pub fn bad_frame_payload(&mut self) -> io::Result<Option<u64>> {
+        let (offset, salt) = (self.offset, self.header.salt);
+        let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
+        Ok(FrameHeader::decode(head, salt, offset).map(|_| offset + FRAME_HEADER_BYTES as u64))
+    }
+}
+
+/// Length of a `#TS:` line at the front, CRLF included.
+fn timestamp_line(head: &[u8]) -> Option<u64> {
+    if !head.starts_with(b"#TS:") {
+        return None;
+    }
+    let end = head.windows(2).position(|pair| pair == b"\r\n")?;
+    head[4..end].iter().all(u8::is_ascii_digit).then_some(end as u64 + 2)
+}

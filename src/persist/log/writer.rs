@@ -1,0 +1,541 @@
+//! The writer of the log: swaps buffers, writes frames, asks for syncs, publishes positions, rolls and seals segments.
+//!
+//! A state machine: `step` does what can be done now and says what to wait for; a thread drives it in the server, a
+//! seed in a test. A sync is handed out as a job, so that writing can go on beside it.
+//!
+//! Invariants
+//! - Frames are written in order; what is not durable stays in memory.
+//! - Segment k is durable before a byte of segment k+1 is written.
+//! - After a failed sync a file is never written again: it is cut to what was durable, and only then does the manifest
+//!   name the segment that takes the frames over.
+
+use super::buffer::{Batch, LogBuffer};
+use super::format::{FRAME_HEADER_BYTES, FrameHeader};
+use super::progress::{Progress, SyncPolicy, Trouble};
+use super::segment::{Segment, SegmentPlace};
+use crate::env::{Clock, Disk, DiskFile, Entropy};
+use crate::persist::manifest::{CloseState, Manifest};
+use crate::persist::{Lineage, Lsn};
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Where the log lives and how it is cut into files.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// The directory of the segments.
+    pub directory: PathBuf,
+    /// `appendfilename`: what the names of its files begin with.
+    pub prefix: String,
+    /// A segment is closed when it has this many bytes.
+    pub segment_bytes_max: u64,
+}
+
+impl WriterOptions {
+    pub fn manifest_path(&self) -> PathBuf {
+        self.directory.join(format!("{}.manifest", self.prefix))
+    }
+
+    pub fn segment_name(&self, sequence: u64) -> String {
+        format!("{}.{sequence}.incr.aof", self.prefix)
+    }
+}
+
+/// An idle log notes in a mark that it is durable, at the latest after this time.
+const MARK_AFTER: Duration = Duration::from_millis(50);
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Failed attempts after which waiting clients are told.
+const ATTEMPTS_SILENT: u32 = 3;
+const ROLL_RETRY: Duration = Duration::from_secs(1);
+
+/// What `step` asks of its driver.
+pub enum Step {
+    /// Come again at once.
+    Worked,
+    /// Run the job, here or elsewhere, and hand the result to `finish_sync`.
+    Sync(SyncJob),
+    /// Nothing to do until woken or until this much time has passed.
+    Idle(Option<Duration>),
+    /// Sealed; there is nothing more to do.
+    Closed,
+}
+
+/// A sync of what has been written so far.
+pub struct SyncJob {
+    file: Arc<dyn DiskFile>,
+    segment: u64,
+    upto: Lsn,
+    batches: usize,
+}
+
+/// The outcome of a [`SyncJob`].
+pub struct SyncDone {
+    segment: u64,
+    upto: Lsn,
+    batches: usize,
+    result: io::Result<()>,
+}
+
+impl SyncJob {
+    /// Waits for the disk.
+    pub fn run(self) -> SyncDone {
+        SyncDone { segment: self.segment, upto: self.upto, batches: self.batches, result: self.file.sync_data() }
+    }
+}
+
+/// A batch that is not durable yet.
+struct Pending {
+    batch: Batch,
+    /// Where it was written: offset and chain value before it.
+    place: Option<(u64, u32)>,
+}
+
+enum State {
+    Healthy,
+    /// The last write failed and what it left was cut away.
+    WriteFailed { retry_at: Duration, attempts: u32 },
+    /// The file must not be written again.
+    Poisoned { retry_at: Duration, attempts: u32 },
+    Closed,
+}
+
+/// See the module's header.
+pub struct LogWriter {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    entropy: Box<dyn Entropy>,
+    buffer: Arc<LogBuffer>,
+    progress: Arc<Progress>,
+    options: WriterOptions,
+    manifest: Manifest,
+    segment: Segment,
+    /// Oldest first; the first `written` of them are in the file.
+    pending: VecDeque<Pending>,
+    written: usize,
+    spare: Batch,
+    state: State,
+    syncing: bool,
+    sync_started: Duration,
+    /// When the oldest byte that is not durable was written.
+    unsynced_since: Option<Duration>,
+    /// Last position that a frame in the file says is durable.
+    marked: Lsn,
+    quiet_since: Duration,
+    roll_after: Duration,
+    time: i64,
+}
+
+impl LogWriter {
+    /// Takes over a segment that is durable and named in the manifest.
+    #[expect(clippy::too_many_arguments, reason = "the parts that recovery hands over, once")]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+        buffer: Arc<LogBuffer>,
+        options: WriterOptions,
+        manifest: Manifest,
+        segment: Segment,
+        time: i64,
+    ) -> Self {
+        let progress = Arc::clone(buffer.progress());
+        let now = clock.monotonic();
+        Self {
+            disk,
+            clock,
+            entropy,
+            progress,
+            options,
+            manifest,
+            marked: segment.header().first,
+            segment,
+            pending: VecDeque::new(),
+            written: 0,
+            spare: Batch::default(),
+            state: State::Healthy,
+            syncing: false,
+            sync_started: now,
+            unsynced_since: None,
+            quiet_since: now,
+            roll_after: now,
+            time,
+            buffer,
+        }
+    }
+
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    pub fn lineage(&self) -> Lineage {
+        self.segment.header().lineage
+    }
+
+    /// Does what can be done now.
+    pub fn step(&mut self) -> Step {
+        let now = self.clock.monotonic();
+        match self.state {
+            State::Closed => return Step::Closed,
+            State::Poisoned { retry_at, attempts } => return self.step_poisoned(now, retry_at, attempts),
+            State::WriteFailed { retry_at, .. } if now < retry_at => {
+                return self.sync_if(now, true).unwrap_or(Step::Idle(Some(retry_at - now)));
+            }
+            State::WriteFailed { .. } | State::Healthy => {}
+        }
+        self.take_batch();
+        let rolling = self.roll_is_due(now);
+        if self.written < self.pending.len() && !rolling {
+            if let Err(error) = self.write_next(now) {
+                self.write_failed(now, &error);
+                return Step::Worked;
+            }
+            self.write_recovered();
+            return self.sync_if(now, false).unwrap_or(Step::Worked);
+        }
+        let closing = self.buffer.is_closing() && self.written == self.pending.len() && self.buffer.is_empty();
+        if let Some(sync) = self.sync_if(now, rolling || closing) {
+            return sync;
+        }
+        if self.syncing {
+            return Step::Idle(None);
+        }
+        if closing && self.unsynced_payload() == 0 {
+            return self.close();
+        }
+        if rolling {
+            self.roll(now);
+            return Step::Worked;
+        }
+        self.rest(now)
+    }
+
+    fn take_batch(&mut self) {
+        if self.written < self.pending.len() {
+            return;
+        }
+        self.buffer.swap(&mut self.spare);
+        if !self.spare.is_empty() {
+            let batch = std::mem::take(&mut self.spare);
+            self.pending.push_back(Pending { batch, place: None });
+        }
+    }
+
+    fn unsynced_payload(&self) -> u64 {
+        self.progress.written().0 - self.progress.durable().0
+    }
+
+    /// A sync, when one is due by policy or demanded.
+    fn sync_if(&mut self, now: Duration, demanded: bool) -> Option<Step> {
+        let unsynced = self.unsynced_payload();
+        if self.syncing || unsynced == 0 {
+            return None;
+        }
+        let since = self.unsynced_since.unwrap_or(now);
+        let due = demanded
+            || now.saturating_sub(since) >= self.progress.policy().interval()
+            || unsynced > self.buffer.unsynced_max() / 2;
+        if !due {
+            return None;
+        }
+        let upto = self.progress.written();
+        self.syncing = true;
+        self.sync_started = now;
+        Some(Step::Sync(SyncJob { file: self.segment.file(), segment: self.segment.header().number, upto, batches: self.written }))
+    }
+
+    /// What to wait for when there is nothing to write or sync.
+    fn rest(&mut self, now: Duration) -> Step {
+        if self.unsynced_payload() > 0 {
+            let since = self.unsynced_since.unwrap_or(now);
+            let due = since + self.progress.policy().interval();
+            return Step::Idle(Some(due.saturating_sub(now)));
+        }
+        if self.marked >= self.progress.durable() {
+            return Step::Idle(None);
+        }
+        let due = self.quiet_since + MARK_AFTER;
+        if now < due {
+            return Step::Idle(Some(due - now));
+        }
+        self.append_mark();
+        Step::Worked
+    }
+
+    /// Queues a frame without payload that says how far the log is durable.
+    fn append_mark(&mut self) {
+        let end = self.progress.written();
+        let mut batch = Batch::default();
+        batch.push_mark(end, self.buffer.next_frame_db(), self.time);
+        self.pending.push_back(Pending { batch, place: None });
+        // The mark itself says it; nothing else need be written for this.
+        self.marked = self.progress.durable();
+    }
+
+    fn write_next(&mut self, now: Duration) -> io::Result<()> {
+        let durable = self.progress.durable();
+        let pending = &mut self.pending[self.written];
+        let place = (self.segment.size(), self.segment.chain());
+        let chain = encode_headers(&mut pending.batch, &self.segment, durable, &mut self.time);
+        self.segment.append(&pending.batch.bytes, chain)?;
+        pending.place = Some(place);
+        self.marked = durable;
+        self.written += 1;
+        self.quiet_since = now;
+        let stats = &self.progress.stats;
+        stats.writes.fetch_add(1, Ordering::Relaxed);
+        stats.frames.fetch_add(pending.batch.frames.len() as u64, Ordering::Relaxed);
+        stats.bytes.fetch_add(pending.batch.bytes.len() as u64, Ordering::Relaxed);
+        stats.size.fetch_add(pending.batch.bytes.len() as u64, Ordering::Relaxed);
+        if let Some(end) = pending.batch.end_lsn() {
+            if end > self.progress.written() {
+                self.unsynced_since.get_or_insert(now);
+            }
+            self.progress.publish_written(end);
+        }
+        Ok(())
+    }
+
+    /// Hands in the outcome of a sync job.
+    pub fn finish_sync(&mut self, done: SyncDone) {
+        let now = self.clock.monotonic();
+        if done.segment != self.segment.header().number || matches!(self.state, State::Poisoned { .. } | State::Closed) {
+            return;
+        }
+        self.syncing = false;
+        let stats = &self.progress.stats;
+        stats.syncs.fetch_add(1, Ordering::Relaxed);
+        let micros = now.saturating_sub(self.sync_started).as_micros() as u64;
+        stats.sync_micros.fetch_add(micros, Ordering::Relaxed);
+        stats.sync_micros_last.store(micros, Ordering::Relaxed);
+        match done.result {
+            Ok(()) => {
+                self.forget(done.batches);
+                self.unsynced_since = (done.upto < self.progress.written()).then_some(self.sync_started);
+                self.quiet_since = now;
+                self.progress.publish_durable(done.upto);
+                if matches!(self.state, State::Healthy) {
+                    self.progress.clear_trouble();
+                }
+            }
+            Err(error) => {
+                stats.sync_errors.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("fsync of {} failed: {error}. The file is given up at LSN {}", self.segment.path(), self.progress.durable());
+                self.poison(now, &error, 1);
+            }
+        }
+    }
+
+    /// The oldest batches are durable.
+    fn forget(&mut self, batches: usize) {
+        for pending in self.pending.drain(..batches) {
+            let mut batch = pending.batch;
+            if batch.bytes.capacity() <= 4 << 20 && batch.bytes.capacity() > self.spare.bytes.capacity() {
+                batch.clear();
+                self.spare = batch;
+            }
+        }
+        self.written -= batches;
+    }
+
+    fn write_failed(&mut self, now: Duration, error: &io::Error) {
+        self.progress.stats.write_errors.fetch_add(1, Ordering::Relaxed);
+        let attempts = match self.state {
+            State::WriteFailed { attempts, .. } => attempts + 1,
+            _ => 1,
+        };
+        if attempts == 1 {
+            tracing::warn!("Error writing to the AOF file {}: {error}", self.segment.path());
+        }
+        if let Err(cut) = self.segment.cut_to_size() {
+            tracing::warn!("Cutting a partial frame from {} failed: {cut}", self.segment.path());
+            self.poison(now, error, attempts);
+            return;
+        }
+        self.state = State::WriteFailed { retry_at: now + backoff(attempts), attempts };
+        if attempts > ATTEMPTS_SILENT {
+            self.report(error);
+        }
+    }
+
+    fn write_recovered(&mut self) {
+        if let State::WriteFailed { .. } = self.state {
+            self.state = State::Healthy;
+            tracing::warn!("The AOF file {} can be written again", self.segment.path());
+            if self.progress.policy() != SyncPolicy::Always {
+                self.progress.clear_trouble();
+            }
+        }
+    }
+
+    fn report(&self, error: &io::Error) {
+        let trouble =
+            Trouble { path: self.segment.path().to_string(), error: error.to_string(), needs_rebase: false };
+        self.progress.publish_trouble(Some(trouble));
+    }
+
+    fn poison(&mut self, now: Duration, error: &io::Error, attempts: u32) {
+        self.syncing = false;
+        self.state = State::Poisoned { retry_at: now, attempts };
+        if attempts > 1 {
+            self.report(error);
+        }
+    }
+
+    fn step_poisoned(&mut self, now: Duration, retry_at: Duration, attempts: u32) -> Step {
+        if now < retry_at {
+            return Step::Idle(Some(retry_at - now));
+        }
+        match self.rehome(now) {
+            Ok(()) => {
+                tracing::warn!("The log goes on in {}", self.segment.path());
+                self.state = State::Healthy;
+                self.progress.clear_trouble();
+                Step::Worked
+            }
+            Err(error) => {
+                if attempts == 1 {
+                    tracing::warn!("The log cannot be continued in a new segment: {error}");
+                }
+                self.report(&error);
+                self.state = State::Poisoned { retry_at: now + backoff(attempts), attempts: attempts + 1 };
+                Step::Worked
+            }
+        }
+    }
+
+    /// Cuts the poisoned file to what was durable, writes everything since then into a fresh segment, and names it.
+    fn rehome(&mut self, now: Duration) -> io::Result<()> {
+        let durable = self.progress.durable();
+        let (size, chain) = match self.pending.front().and_then(|first| first.place) {
+            Some(place) => place,
+            None => (self.segment.size(), self.segment.chain()),
+        };
+        self.segment.cut_for_good(&*self.disk, size)?;
+        let db = self.next_db();
+        let mut fresh = self.create_segment(durable, chain, db)?;
+        let mut time = self.time;
+        for pending in &mut self.pending {
+            let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut time);
+            fresh.append(&pending.batch.bytes, chain)?;
+        }
+        fresh.sync()?;
+        self.name_segment(&fresh)?;
+        self.time = time;
+        let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(durable);
+        self.pending.clear();
+        self.written = 0;
+        self.segment = fresh;
+        self.marked = durable;
+        self.unsynced_since = None;
+        self.quiet_since = now;
+        self.progress.publish_durable(end.max(durable));
+        Ok(())
+    }
+
+    /// A new segment behind the present one: written and synced, its name too, but not in the manifest yet.
+    fn create_segment(&mut self, first: Lsn, chain: u32, db: u32) -> io::Result<Segment> {
+        let sequence = self.manifest.next_sequence();
+        let place = SegmentPlace {
+            lineage: self.segment.header().lineage,
+            number: self.segment.header().number + 1,
+            first,
+            db,
+            previous_end: first,
+            previous_chain: chain,
+        };
+        let name = self.options.segment_name(sequence);
+        Segment::create(&*self.disk, &self.options.directory, name, sequence, place, self.entropy.next_u64())
+    }
+
+    /// The database that the next frame to be written begins with.
+    fn next_db(&self) -> u32 {
+        let waiting = self.pending.iter().find_map(|pending| pending.batch.frames.first());
+        waiting.map_or_else(|| self.buffer.next_frame_db(), |frame| frame.db)
+    }
+
+    fn name_segment(&mut self, segment: &Segment) -> io::Result<()> {
+        let mut manifest = self.manifest.clone();
+        manifest.add_incremental(segment.name().to_owned(), segment.sequence());
+        manifest.state = CloseState::Open;
+        manifest.store(&*self.disk, &self.options.manifest_path())?;
+        self.manifest = manifest;
+        self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn roll_is_due(&self, now: Duration) -> bool {
+        self.segment.size() >= self.options.segment_bytes_max && now >= self.roll_after
+    }
+
+    /// Everything is durable: goes on in a new segment. If that fails, stays on the present one for a while.
+    fn roll(&mut self, now: Duration) {
+        let (end, chain) = (self.progress.durable(), self.segment.chain());
+        // What was written is durable; marks of the full segment have no place in the next one.
+        self.pending.drain(..self.written);
+        self.written = 0;
+        let db = self.next_db();
+        let rolled = self.create_segment(end, chain, db).and_then(|fresh| {
+            self.name_segment(&fresh)?;
+            Ok(fresh)
+        });
+        match rolled {
+            Ok(fresh) => {
+                let full = std::mem::replace(&mut self.segment, fresh);
+                if let Err(error) = full.seal(end) {
+                    tracing::warn!("Sealing {} failed: {error}; the next segment's header says where it ends", full.path());
+                }
+                self.marked = end;
+            }
+            Err(error) => {
+                tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
+                self.roll_after = now + ROLL_RETRY;
+            }
+        }
+    }
+
+    /// Everything is durable and nothing more will come: seals the segment and says so in the manifest.
+    fn close(&mut self) -> Step {
+        let end = self.progress.durable();
+        let sealed = if self.segment.is_empty() { Ok(self.segment.size()) } else { self.segment.seal(end) };
+        let stored = sealed.and_then(|size| {
+            let mut manifest = self.manifest.clone();
+            manifest.state = CloseState::Closed { end, chain: self.segment.chain(), size };
+            manifest.store(&*self.disk, &self.options.manifest_path())
+        });
+        if let Err(error) = stored {
+            tracing::warn!("Closing the log in {} failed: {error}; the next start will verify it", self.segment.path());
+        }
+        self.state = State::Closed;
+        self.progress.publish_closed();
+        Step::Closed
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    (RETRY_FIRST * 2u32.saturating_pow(attempts.saturating_sub(1).min(10))).min(RETRY_MAX)
+}
+
+/// Fills in the headers of a batch for its place at the end of a segment; returns the chain value behind it.
+fn encode_headers(batch: &mut Batch, segment: &Segment, durable: Lsn, time: &mut i64) -> u32 {
+    let (base, salt, mut chain) = (segment.size(), segment.header().salt, segment.chain());
+    for frame in &batch.frames {
+        *time = frame.time.max(*time);
+        let payload = &batch.bytes[frame.start + FRAME_HEADER_BYTES..frame.end];
+        let header = FrameHeader {
+            lsn: frame.lsn,
+            len: payload.len() as u64,
+            db: frame.db,
+            time: *time,
+            previous: chain,
+            payload_crc: crc32fast::hash(payload),
+            durable,
+        };
+        let line = &mut batch.bytes[frame.start..frame.start + FRAME_HEADER_BYTES];
+        chain = header.encode(salt, base + frame.start as u64, line);
+    }
+    chain
+}

@@ -1,0 +1,276 @@
+//! The manifest: which files make up the log, in stock's multi-part format, with comment lines of ours.
+//!
+//! Invariants
+//! - Replaced atomically; a file is named only after it and its directory entry are durable, and deleted only after
+//!   the manifest without it is.
+//! - Sequence numbers of incremental files strictly increase, as stock demands.
+//!
+//! Layout: format-spec/manifest.md. Stock drops comments, so their absence is no damage.
+
+use super::Lsn;
+use crate::env::Disk;
+use crate::env::disk::replace_file;
+use std::io;
+use std::path::Path;
+
+/// What a file in the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    Base,
+    History,
+    Incremental,
+}
+
+/// A line of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    pub name: String,
+    pub sequence: u64,
+    pub kind: FileKind,
+}
+
+/// How the log was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseState {
+    /// No comment of ours: stock wrote it, or nobody ever opened it.
+    Unknown,
+    Open,
+    /// Sealed: its end, its chain value there, and the size of its last file.
+    Closed { end: Lsn, chain: u32, size: u64 },
+}
+
+/// The manifest's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub files: Vec<FileEntry>,
+    pub state: CloseState,
+}
+
+/// A manifest that cannot be used: the line, from 1, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError {
+    pub line: usize,
+    pub reason: &'static str,
+}
+
+const STATE: &str = "#graven-state ";
+const CHECKSUM: &str = "#graven-crc ";
+
+impl Manifest {
+    pub fn new() -> Self {
+        Self { files: Vec::new(), state: CloseState::Unknown }
+    }
+
+    pub fn base(&self) -> Option<&FileEntry> {
+        self.files.iter().find(|file| file.kind == FileKind::Base)
+    }
+
+    /// Incremental files in order.
+    pub fn incremental(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files.iter().filter(|file| file.kind == FileKind::Incremental)
+    }
+
+    /// Sequence for the next incremental file.
+    pub fn next_sequence(&self) -> u64 {
+        self.incremental().map(|file| file.sequence).max().unwrap_or(0) + 1
+    }
+
+    pub fn add_incremental(&mut self, name: String, sequence: u64) {
+        self.files.push(FileEntry { name, sequence, kind: FileKind::Incremental });
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = String::new();
+        match self.state {
+            CloseState::Unknown => {}
+            CloseState::Open => text.push_str(&format!("{STATE}open\n")),
+            CloseState::Closed { end, chain, size } => {
+                text.push_str(&format!("{STATE}closed {:016x} {chain:08x} {size:016x}\n", end.0));
+            }
+        }
+        for file in &self.files {
+            let kind = match file.kind {
+                FileKind::Base => 'b',
+                FileKind::History => 'h',
+                FileKind::Incremental => 'i',
+            };
+            text.push_str(&format!("file {} seq {} type {kind}\n", quoted(&file.name), file.sequence));
+        }
+        let crc = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!("{CHECKSUM}{crc:08x}\n"));
+        text.into_bytes()
+    }
+
+    /// # Errors
+    /// For the first line that is wrong.
+    pub fn decode(content: &[u8]) -> Result<Self, ManifestError> {
+        let mut manifest = Self::new();
+        let (mut at, mut number) = (0, 0);
+        let fail = |line, reason| Err(ManifestError { line, reason });
+        if content.is_empty() {
+            return fail(1, "is empty");
+        }
+        while at < content.len() {
+            number += 1;
+            let end = match content[at..].iter().position(|byte| *byte == b'\n') {
+                Some(end) => at + end,
+                None => return fail(number, "ends inside a line"),
+            };
+            let line = &content[at..end];
+            let Ok(text) = std::str::from_utf8(line) else { return fail(number, "is not text") };
+            if line.len() > 1022 {
+                return fail(number, "is too long");
+            }
+            if let Some(crc) = text.strip_prefix(CHECKSUM) {
+                let right = crc.len() == 8 && u32::from_str_radix(crc, 16) == Ok(crc32fast::hash(&content[..at]));
+                if !right {
+                    return fail(number, "has the wrong checksum");
+                }
+                if end + 1 != content.len() {
+                    // Stock rewrites manifests from their entries: nothing can follow ours but a line of somebody else.
+                    return fail(number, "is followed by more lines");
+                }
+            } else if let Some(state) = text.strip_prefix(STATE) {
+                match close_state(state) {
+                    Some(state) => manifest.state = state,
+                    None => return fail(number, "has an unknown state"),
+                }
+            } else if !text.starts_with('#') {
+                match entry(text) {
+                    Ok(file) => manifest.push(file).map_err(|reason| ManifestError { line: number, reason })?,
+                    Err(reason) => return fail(number, reason),
+                }
+            }
+            at = end + 1;
+        }
+        if manifest.state != CloseState::Unknown && !content.windows(CHECKSUM.len()).any(|w| w == CHECKSUM.as_bytes()) {
+            return fail(number, "has lost its checksum");
+        }
+        if manifest.files.is_empty() {
+            return fail(number, "names no file");
+        }
+        Ok(manifest)
+    }
+
+    fn push(&mut self, file: FileEntry) -> Result<(), &'static str> {
+        match file.kind {
+            FileKind::Base if self.base().is_some() => return Err("names a second base"),
+            FileKind::Incremental if self.incremental().any(|known| known.sequence >= file.sequence) => {
+                return Err("has a sequence that does not increase");
+            }
+            _ => {}
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Replaces the manifest on disk; durable when this returns.
+    pub fn store(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        replace_file(disk, path, &self.encode())
+    }
+}
+
+impl Default for Manifest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn close_state(text: &str) -> Option<CloseState> {
+    if text == "open" {
+        return Some(CloseState::Open);
+    }
+    let mut fields = text.strip_prefix("closed ")?.split(' ');
+    let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
+    let (end, chain, size) = (number()?, number()?, number()?);
+    Some(CloseState::Closed { end: Lsn(end), chain: u32::try_from(chain).ok()?, size })
+}
+
+/// `file <name> seq <n> type <b|h|i>`; pairs may stand in any order, unknown ones are refused.
+fn entry(text: &str) -> Result<FileEntry, &'static str> {
+    let Some(words) = crate::resp::split_args(text.as_bytes()) else { return Err("has unbalanced quotes") };
+    let words: Vec<String> = words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect();
+    if words.len() < 6 || words.len() % 2 != 0 {
+        return Err("is no entry");
+    }
+    let (mut name, mut sequence, mut kind) = (None, None, None);
+    for pair in words.chunks(2) {
+        match pair[0].to_lowercase().as_str() {
+            "file" => name = Some(pair[1].clone()),
+            "seq" => sequence = pair[1].parse().ok(),
+            "type" => {
+                kind = match pair[1].as_str() {
+                    "b" => Some(FileKind::Base),
+                    "h" => Some(FileKind::History),
+                    "i" => Some(FileKind::Incremental),
+                    _ => return Err("has an unknown file type"),
+                }
+            }
+            _ => {}
+        }
+    }
+    match (name, sequence, kind) {
+        (Some(name), _, _) if name.is_empty() || name.contains('/') => Err("has a file name with a path"),
+        (Some(name), Some(sequence), Some(kind)) if sequence > 0 => Ok(FileEntry { name, sequence, kind }),
+        _ => Err("is no entry"),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | '#'));
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        let mut manifest = Manifest::new();
+        manifest.files.push(FileEntry { name: "a.1.base.rdb".into(), sequence: 1, kind: FileKind::Base });
+        manifest.add_incremental("a b.1.incr.aof".into(), 1);
+        manifest.add_incremental("a.2.incr.aof".into(), 2);
+        manifest.state = CloseState::Closed { end: Lsn(77), chain: 5, size: 1234 };
+        manifest
+    }
+
+    #[test]
+    fn a_manifest_reads_back() {
+        assert_eq!(Manifest::decode(&sample().encode()), Ok(sample()));
+        assert_eq!(sample().next_sequence(), 3);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let content = sample().encode();
+        for at in 0..content.len() {
+            for bit in 0..8 {
+                let mut damaged = content.clone();
+                damaged[at] ^= 1 << bit;
+                let decoded = Manifest::decode(&damaged);
+                // A comment whose name is damaged is a stranger's comment; what it said is then not believed.
+                let harmless = decoded.as_ref().is_ok_and(|m| m.files == sample().files && m.state != CloseState::Open);
+                assert!(decoded.is_err() || harmless, "byte {at} bit {bit}: {decoded:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stock_writes_is_read_and_what_stock_refuses_is_refused() {
+        let stock = b"file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+        let manifest = Manifest::decode(stock).expect("stock's own");
+        assert_eq!((manifest.state, manifest.files.len()), (CloseState::Unknown, 2));
+        for (text, reason) in [
+            ("", "is empty"),
+            ("file a seq 1 type b", "ends inside a line"),
+            ("file a seq 1\n", "is no entry"),
+            ("file ../a seq 1 type i\n", "has a file name with a path"),
+            ("file a seq 1 type x\n", "has an unknown file type"),
+            ("file a seq 2 type i\nfile b seq 2 type i\n", "has a sequence that does not increase"),
+            ("file a seq 1 type b\nfile b seq 2 type b\n", "names a second base"),
+            ("#only\n", "names no file"),
+        ] {
+            assert_eq!(Manifest::decode(text.as_bytes()).map_err(|error| error.reason), Err(reason), "{text:?}");
+        }
+    }
+}

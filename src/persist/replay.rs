@@ -1,0 +1,65 @@
+//! Where loaded data goes: a sink of base keys and of blocks of commands.
+//!
+//! Blocks are made by the loader (reading, checksums, parsing) and applied by their receiver, which may be another
+//! thread: loading overlaps with applying.
+
+use crate::env::UnixMillis;
+use crate::value::Value;
+use std::ops::Range;
+
+/// Commands in order, whole units only.
+#[derive(Debug, Default)]
+pub struct Block {
+    pub bytes: Vec<u8>,
+    /// Words of all commands, as ranges of `bytes`.
+    words: Vec<Range<usize>>,
+    /// Where each command's words end in `words`.
+    ends: Vec<usize>,
+}
+
+impl Block {
+    pub fn push(&mut self, words: impl IntoIterator<Item = Range<usize>>) {
+        self.words.extend(words);
+        self.ends.push(self.words.len());
+    }
+
+    pub fn commands(&self) -> impl Iterator<Item = Vec<&[u8]>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(from, to)| {
+            self.words[from..*to].iter().map(|word| &self.bytes[word.clone()]).collect()
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// A key of a base.
+#[derive(Debug)]
+pub struct BaseKey {
+    pub db: u32,
+    pub key: Vec<u8>,
+    pub value: Value,
+    pub expiry: Option<UnixMillis>,
+}
+
+/// What the loader hands over.
+#[derive(Debug)]
+pub enum Piece {
+    /// A file begins: database 0 is selected.
+    FileBegins,
+    Keys(Vec<BaseKey>),
+    Commands(Block),
+}
+
+/// Takes loaded data, in order.
+pub trait Replay {
+    /// # Errors
+    /// When it cannot be applied: the reason, for the operator.
+    fn piece(&mut self, piece: Piece) -> Result<(), String>;
+}

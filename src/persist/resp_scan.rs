@@ -1,0 +1,106 @@
+//! Commands in log bytes: RESP arrays of bulk strings, exactly as stock's loader takes them.
+
+use std::ops::Range;
+
+/// What stands at the front of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// A command: where its words are, and where it ends.
+    Command { words: Vec<Range<usize>>, end: usize },
+    /// A comment line and where it ends.
+    Comment { end: usize },
+    /// The bytes end inside it.
+    Incomplete,
+    /// Neither.
+    Garbage,
+}
+
+/// Longest comment line that stock's loader takes, CRLF included.
+const LINE_MAX: usize = 1024;
+/// More words than this are no command.
+const WORDS_MAX: u64 = 1 << 30;
+
+/// Looks at the command or comment that begins at `at`.
+pub fn scan(bytes: &[u8], at: usize) -> Scanned {
+    match bytes.get(at) {
+        None => Scanned::Incomplete,
+        Some(b'#') => match memchr::memchr(b'\n', &bytes[at..]) {
+            Some(end) if end < LINE_MAX => Scanned::Comment { end: at + end + 1 },
+            None if bytes.len() - at < LINE_MAX => Scanned::Incomplete,
+            _ => Scanned::Garbage,
+        },
+        Some(b'*') => command(bytes, at),
+        Some(_) => Scanned::Garbage,
+    }
+}
+
+fn command(bytes: &[u8], at: usize) -> Scanned {
+    let (count, mut at) = match number(bytes, at + 1) {
+        Ok(read) => read,
+        Err(outcome) => return outcome,
+    };
+    if count == 0 || count > WORDS_MAX {
+        return Scanned::Garbage;
+    }
+    let mut words = Vec::with_capacity((count as usize).min(64));
+    for _ in 0..count {
+        match bytes.get(at) {
+            None => return Scanned::Incomplete,
+            Some(b'$') => {}
+            Some(_) => return Scanned::Garbage,
+        }
+        let (len, start) = match number(bytes, at + 1) {
+            Ok(read) => read,
+            Err(outcome) => return outcome,
+        };
+        if len > bytes.len() as u64 {
+            return Scanned::Incomplete;
+        }
+        let end = start + len as usize;
+        match bytes.get(end..end + 2) {
+            None => return Scanned::Incomplete,
+            Some(b"\r\n") => {}
+            Some(_) => return Scanned::Garbage,
+        }
+        words.push(start..end);
+        at = end + 2;
+    }
+    Scanned::Command { words, end: at }
+}
+
+/// Digits up to CRLF: the number, and where the next thing begins.
+fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), Scanned> {
+    let mut value: u64 = 0;
+    for (read, byte) in bytes[at.min(bytes.len())..].iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if read < 19 => value = value * 10 + u64::from(byte - b'0'),
+            b'\r' if read > 0 => {
+                return match bytes.get(at + read + 1) {
+                    None => Err(Scanned::Incomplete),
+                    Some(b'\n') => Ok((value, at + read + 2)),
+                    Some(_) => Err(Scanned::Garbage),
+                };
+            }
+            _ => return Err(Scanned::Garbage),
+        }
+    }
+    Err(Scanned::Incomplete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_comments_and_rubbish_are_told_apart() {
+        let bytes = b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n";
+        assert_eq!(scan(bytes, 0), Scanned::Command { words: vec![8..11, 17..17], end: bytes.len() });
+        for cut in 1..bytes.len() {
+            assert_eq!(scan(&bytes[..cut], 0), Scanned::Incomplete, "{cut}");
+        }
+        assert_eq!(scan(b"#TS:1\r\n*", 0), Scanned::Comment { end: 7 });
+        for rubbish in [&b"\0\0"[..], b"*0\r\n", b"*x\r\n", b"*1\r\n:1\r\n", b"*1\r\n$1\r\nab\r\n", b"+OK\r\n"] {
+            assert_eq!(scan(rubbish, 0), Scanned::Garbage, "{rubbish:?}");
+        }
+    }
+}
