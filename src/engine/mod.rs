@@ -11,6 +11,7 @@ mod execute;
 mod gate;
 mod log;
 mod notify;
+mod open;
 mod outbox;
 mod parts;
 mod pubsub;
@@ -26,6 +27,7 @@ pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transactio
 pub use gate::Gate;
 pub use log::{Log, NoLog};
 pub use notify::EventFlags;
+pub use open::{in_doubt, misconf};
 pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};
 pub use pubsub::PubSub;

@@ -83,6 +83,13 @@ pub enum OpenError {
     )]
     Truncated(Damage),
 
+    #[error(
+        "{} holds data but `appendonly` is off and there is no dump; start with `appendonly yes`, or move that file out of {} \
+         to start empty",
+        path.display(), directory.display()
+    )]
+    DataElsewhere { path: PathBuf, directory: PathBuf },
+
     #[error("the base {} cannot be loaded: {reason}", path.display())]
     BadBase { path: PathBuf, reason: String },
 

@@ -156,7 +156,7 @@ fn hand_over(
 
 /// The commands of a verified frame; the reason when they do not parse, which a frame of ours never gives.
 pub fn frame_block(payload: &[u8], db: &mut u32) -> Result<Block, usize> {
-    let mut block = Block { bytes: payload.to_vec(), ..Block::default() };
+    let mut block = Block::over(payload.to_vec());
     let mut at = 0;
     while at < payload.len() {
         match scan(payload, at) {
@@ -215,6 +215,6 @@ impl RdbSink for KeySink<'_> {
         let RdbEntry { db, key, value, expiry, .. } = entry;
         self.keys.push(BaseKey { db, key: key.to_vec(), value, expiry });
         self.loaded += 1;
-        if self.keys.len() >= KEYS_PER_PIECE { self.flush().map_err(Refusal) } else { Ok(()) }
+        if self.keys.len() >= KEYS_PER_PIECE { self.flush().map_err(Refusal::from) } else { Ok(()) }
     }
 }

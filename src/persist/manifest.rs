@@ -36,7 +36,11 @@ pub enum CloseState {
     Unknown,
     Open,
     /// Sealed: its end, its chain value there, and the size of its last file.
-    Closed { end: Lsn, chain: u32, size: u64 },
+    Closed {
+        end: Lsn,
+        chain: u32,
+        size: u64,
+    },
 }
 
 /// The manifest's content.

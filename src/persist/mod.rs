@@ -1,3 +1,24 @@
-//! (in work)
+//! Persistence: the log, the manifest, RDB files, and opening what they left.
+//!
+//! Knows bytes, frames and positions, never a command: loaded data goes to a [`Replay`].
 
+mod chain;
+mod error;
+mod loader;
+pub mod log;
+mod lsn;
+mod manifest;
 pub mod rdb;
+mod recovery;
+mod replay;
+mod resp_scan;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Damage, DamageKind, OpenError};
+pub use log::{LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
+pub use lsn::{Lineage, Lsn, Timeline};
+pub use manifest::{CloseState, FileEntry, FileKind, Manifest, ManifestError};
+pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, open};
+pub use replay::{BaseKey, Block, Piece, Replay};
+pub use resp_scan::{Scanned, scan};

@@ -18,6 +18,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// No commands yet, in these bytes.
+    pub fn over(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
     pub fn push(&mut self, words: impl IntoIterator<Item = Range<usize>>) {
         self.words.extend(words);
         self.ends.push(self.words.len());
@@ -25,9 +30,9 @@ impl Block {
 
     pub fn commands(&self) -> impl Iterator<Item = Vec<&[u8]>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(from, to)| {
-            self.words[from..*to].iter().map(|word| &self.bytes[word.clone()]).collect()
-        })
+        starts
+            .zip(&self.ends)
+            .map(|(from, to)| self.words[from..*to].iter().map(|word| &self.bytes[word.clone()]).collect())
     }
 
     pub fn len(&self) -> usize {

@@ -9,6 +9,6 @@ mod writer;
 
 pub use buffer::{Batch, FrameSpan, LogBuffer};
 pub use progress::{LogStats, Progress, SyncPolicy, Trouble};
-pub use reader::{SegmentEnd, SegmentReader, Unit};
+pub use reader::{Item, OpenedSegment, SegmentReader};
 pub use segment::{Segment, SegmentPlace};
 pub use writer::{LogWriter, Step, SyncDone, SyncJob, WriterOptions};

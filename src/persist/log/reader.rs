@@ -43,7 +43,7 @@ impl<'f> Window<'f> {
 }
 
 /// What stands at the beginning of a file.
-pub enum Opened<'f> {
+pub enum OpenedSegment<'f> {
     Segment(SegmentReader<'f>),
     /// Nothing at all.
     Empty,
@@ -56,7 +56,10 @@ pub enum Opened<'f> {
 /// What stands next in a segment.
 #[derive(Debug)]
 pub enum Item<'r> {
-    Frame { header: FrameHeader, payload: &'r [u8] },
+    Frame {
+        header: FrameHeader,
+        payload: &'r [u8],
+    },
     /// The end annotation.
     Sealed,
     /// The file ends behind a whole frame.
@@ -75,25 +78,22 @@ pub struct SegmentReader<'f> {
     /// Highest position that a header read so far says is durable.
     mark: Lsn,
     time: i64,
-    db: u32,
     frames: u64,
-    /// Offset, position and chain value behind the last frame that ends at or before the mark.
-    sealed: bool,
 }
 
 impl<'f> SegmentReader<'f> {
     /// Looks at the beginning of a file.
-    pub fn open(file: &'f dyn DiskFile) -> io::Result<Opened<'f>> {
+    pub fn open(file: &'f dyn DiskFile) -> io::Result<OpenedSegment<'f>> {
         let len = file.len()?;
         if len == 0 {
-            return Ok(Opened::Empty);
+            return Ok(OpenedSegment::Empty);
         }
         let mut window = Window::new(file, len);
         let head = window.at(0, 512)?;
         let Some((header, chain)) = SegmentHeader::decode(head) else {
-            return Ok(if SegmentHeader::is_ours(head) { Opened::BadHeader } else { Opened::Foreign });
+            return Ok(if SegmentHeader::is_ours(head) { OpenedSegment::BadHeader } else { OpenedSegment::Foreign });
         };
-        Ok(Opened::Segment(Self {
+        Ok(OpenedSegment::Segment(Self {
             window,
             header,
             offset: header.bytes(),
@@ -101,9 +101,7 @@ impl<'f> SegmentReader<'f> {
             chain,
             mark: header.first,
             time: 0,
-            db: header.db,
             frames: 0,
-            sealed: false,
         }))
     }
 
@@ -160,10 +158,8 @@ impl<'f> SegmentReader<'f> {
                 let behind = offset + super::format::END_BYTES as u64;
                 if behind < self.window.len {
                     // Somebody went on behind the end: what follows is not ours.
-                    self.offset = behind;
                     return Ok(Item::Bad(DamageKind::BytesBehindEnd));
                 }
-                self.sealed = true;
                 return Ok(Item::Sealed);
             }
             if let Some(len) = timestamp_line(head) {
@@ -226,6 +222,13 @@ impl<'f> SegmentReader<'f> {
     /// Bytes of the file from an offset on, `want` at most.
     pub fn raw(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
         self.window.at(offset, want)
+    }
+
+    /// Bytes of the end annotation at the present offset; 0 when none stands there.
+    pub fn end_mark_bytes(&mut self) -> io::Result<u64> {
+        let (offset, salt) = (self.offset, self.header.salt);
+        let head = self.window.at(offset, super::format::END_BYTES)?;
+        Ok(if EndMark::decode(head, salt, offset).is_some() { super::format::END_BYTES as u64 } else { 0 })
     }
 
     /// The header that verifies at the present offset although its payload does not.

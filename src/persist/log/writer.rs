@@ -97,9 +97,15 @@ struct Pending {
 enum State {
     Healthy,
     /// The last write failed and what it left was cut away.
-    WriteFailed { retry_at: Duration, attempts: u32 },
+    WriteFailed {
+        retry_at: Duration,
+        attempts: u32,
+    },
     /// The file must not be written again.
-    Poisoned { retry_at: Duration, attempts: u32 },
+    Poisoned {
+        retry_at: Duration,
+        attempts: u32,
+    },
     Closed,
 }
 
@@ -244,7 +250,12 @@ impl LogWriter {
         let upto = self.progress.written();
         self.syncing = true;
         self.sync_started = now;
-        Some(Step::Sync(SyncJob { file: self.segment.file(), segment: self.segment.header().number, upto, batches: self.written }))
+        Some(Step::Sync(SyncJob {
+            file: self.segment.file(),
+            segment: self.segment.header().number,
+            upto,
+            batches: self.written,
+        }))
     }
 
     /// What to wait for when there is nothing to write or sync.
@@ -302,7 +313,8 @@ impl LogWriter {
     /// Hands in the outcome of a sync job.
     pub fn finish_sync(&mut self, done: SyncDone) {
         let now = self.clock.monotonic();
-        if done.segment != self.segment.header().number || matches!(self.state, State::Poisoned { .. } | State::Closed) {
+        if done.segment != self.segment.header().number || matches!(self.state, State::Poisoned { .. } | State::Closed)
+        {
             return;
         }
         self.syncing = false;
@@ -323,7 +335,11 @@ impl LogWriter {
             }
             Err(error) => {
                 stats.sync_errors.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("fsync of {} failed: {error}. The file is given up at LSN {}", self.segment.path(), self.progress.durable());
+                tracing::warn!(
+                    "fsync of {} failed: {error}. The file is given up at LSN {}",
+                    self.segment.path(),
+                    self.progress.durable()
+                );
                 self.poison(now, &error, 1);
             }
         }
@@ -372,8 +388,7 @@ impl LogWriter {
     }
 
     fn report(&self, error: &io::Error) {
-        let trouble =
-            Trouble { path: self.segment.path().to_string(), error: error.to_string(), needs_rebase: false };
+        let trouble = Trouble { path: self.segment.path().to_string(), error: error.to_string(), needs_rebase: false };
         self.progress.publish_trouble(Some(trouble));
     }
 
@@ -486,7 +501,10 @@ impl LogWriter {
             Ok(fresh) => {
                 let full = std::mem::replace(&mut self.segment, fresh);
                 if let Err(error) = full.seal(end) {
-                    tracing::warn!("Sealing {} failed: {error}; the next segment's header says where it ends", full.path());
+                    tracing::warn!(
+                        "Sealing {} failed: {error}; the next segment's header says where it ends",
+                        full.path()
+                    );
                 }
                 self.marked = end;
             }

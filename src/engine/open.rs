@@ -1,0 +1,94 @@
+//! Where the engine and persistence are joined: opening a data directory, and appending to its log.
+
+use super::log::Log;
+use super::replay::Replaying;
+use super::{Engine, NoLog};
+use crate::env::UnixMillis;
+use crate::persist::{self, LogBuffer, OpenError, OpenOptions, Opened, Piece, Replay, Trouble, World};
+use std::sync::Arc;
+
+impl Engine {
+    /// Opens a data directory and loads what it holds; the engine must be empty. Afterwards the engine appends to the
+    /// log that is returned, which its caller drives.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: nothing on disk was changed then.
+    pub fn open(&mut self, world: World, options: &OpenOptions) -> Result<Opened, OpenError> {
+        let opened = persist::open(world, options, &mut self.replay())?;
+        self.log = match &opened.log {
+            Some(log) => Box::new(AofLog { buffer: Arc::clone(&log.buffer) }),
+            None => Box::new(NoLog::at(1)),
+        };
+        Ok(opened)
+    }
+}
+
+impl Replay for Replaying<'_> {
+    fn piece(&mut self, piece: Piece) -> Result<(), String> {
+        match piece {
+            Piece::FileBegins => self.select(0).map_err(|error| error.text().to_owned()),
+            Piece::Keys(keys) => {
+                for key in keys {
+                    let name = String::from_utf8_lossy(&key.key).into_owned();
+                    match self.key(key.db, &key.key, key.value, key.expiry) {
+                        Ok(true) => {}
+                        Ok(false) => return Err(format!("the key '{name}' occurs twice in database {}", key.db)),
+                        Err(error) => return Err(format!("the key '{name}': {}", error.text())),
+                    }
+                }
+                Ok(())
+            }
+            Piece::Commands(block) => {
+                for argv in block.commands() {
+                    self.command(&argv).map_err(|error| {
+                        let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());
+                        if self.knows(name.as_bytes()) {
+                            format!("command '{name}': {}", error.text())
+                        } else {
+                            format!("Unknown command '{name}' reading the append only file")
+                        }
+                    })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The log as the engine sees it.
+struct AofLog {
+    buffer: Arc<LogBuffer>,
+}
+
+impl Log for AofLog {
+    fn next(&self) -> u64 {
+        self.buffer.next().0
+    }
+
+    fn append(&mut self, db: u32, unit: &[u8], now: UnixMillis) {
+        self.buffer.append(db, unit, now.0);
+    }
+
+    fn has_room(&self) -> bool {
+        self.buffer.has_room()
+    }
+
+    fn doubt(&self) -> Option<String> {
+        self.buffer.progress().trouble().map(|trouble| misconf(&trouble))
+    }
+}
+
+/// The error that tells a client of a log in trouble.
+pub fn misconf(trouble: &Trouble) -> String {
+    let Trouble { path, error, .. } = trouble;
+    format!(
+        "MISCONF Errors writing to the AOF file {path}: {error}. New writes are refused until it can be written again; \
+         reads, DEL, UNLINK and FLUSH are served"
+    )
+}
+
+/// The error that replaces a reply whose write is applied but not durable while the log is in trouble.
+pub fn in_doubt(trouble: &Trouble) -> String {
+    let Trouble { path, error, .. } = trouble;
+    format!("MISCONF {path} {error}: result in doubt, applied in memory, made durable when the log is back")
+}

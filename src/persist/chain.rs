@@ -1,0 +1,506 @@
+//! The chain of segments: loads them in order, checks that each follows the one before, and finds where the log ends.
+//!
+//! Torn or rotten: bytes above every mark that verified may be lost to a crash, and are cut; bytes below one were
+//! durable, and their damage stops the start. What stock servers appended is loaded by stock's rules.
+
+use super::loader::{PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
+use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
+use super::log::{Item, OpenedSegment, Segment, SegmentReader};
+use super::manifest::{CloseState, FileEntry, Manifest};
+use super::recovery::{Counting, LoadReport, OpenOptions};
+use super::replay::{Piece, Replay};
+use super::{Damage, DamageKind, Lineage, Lsn, OpenError};
+use crate::env::{Disk, DiskFile, OpenMode};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A place between two frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub lsn: Lsn,
+    pub chain: u32,
+    /// Database selected there.
+    pub db: u32,
+    pub offset: u64,
+}
+
+/// A frame in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRef {
+    pub header: FrameHeader,
+    /// Offset of its payload.
+    pub payload: u64,
+}
+
+/// Frames that may exist in the page cache only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tail {
+    None,
+    Frames { path: PathBuf, frames: Vec<FrameRef> },
+}
+
+/// A tail that a crash has torn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// Where the log ends and how it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainEnd {
+    /// The log ends where it was closed.
+    pub clean: bool,
+    /// Lineage of the last segment of ours.
+    pub lineage: Option<Lineage>,
+    /// Lineage of the last one that stays.
+    pub kept: Option<Lineage>,
+    /// Number of the segment that the log goes on in.
+    pub number: u64,
+    /// Its first position, where that is above `marked` because stock wrote in between.
+    pub first: Lsn,
+    pub end: Lsn,
+    /// Database selected at the end, and time of the last frame.
+    pub db: u32,
+    pub time: i64,
+    /// Behind the last frame that is known to be durable.
+    pub marked: Place,
+    pub tail: Tail,
+    pub torn: Option<Torn>,
+    /// A last segment without frames, whose place the new one takes.
+    pub reuse: Option<(String, u64)>,
+    /// What is to be cut once the new segment is named.
+    pub cuts: Vec<(PathBuf, u64)>,
+    /// A stock file whose last command is cut off.
+    pub cut_plain: Option<(PathBuf, u64)>,
+}
+
+impl ChainEnd {
+    /// No segment yet.
+    pub fn fresh() -> Self {
+        Self {
+            clean: false,
+            lineage: None,
+            kept: None,
+            number: 1,
+            first: Lsn::FIRST,
+            end: Lsn::FIRST,
+            db: 0,
+            time: 0,
+            marked: Place { lsn: Lsn::FIRST, ..Place::default() },
+            tail: Tail::None,
+            torn: None,
+            reuse: None,
+            cuts: Vec::new(),
+            cut_plain: None,
+        }
+    }
+}
+
+/// Whether a stock file that ends inside a command may be accepted.
+pub fn judge_plain(
+    path: &Path,
+    loaded: &PlainLoaded,
+    kind: DamageKind,
+    last: bool,
+    options: &OpenOptions,
+) -> Result<(), OpenError> {
+    let damage = plain_damage(path, loaded, kind);
+    match kind {
+        DamageKind::ShortCommand if last && options.load_truncated => Ok(()),
+        DamageKind::ShortCommand if last => Err(OpenError::Truncated(damage)),
+        _ => Err(OpenError::Rotten(damage)),
+    }
+}
+
+/// Loads the incremental files of a manifest.
+pub fn load(
+    disk: &dyn Disk,
+    directory: &Path,
+    manifest: &Manifest,
+    options: &OpenOptions,
+    replay: &mut dyn Replay,
+    report: &mut LoadReport,
+) -> Result<ChainEnd, OpenError> {
+    let mut files = Vec::new();
+    for entry in manifest.incremental() {
+        let path = directory.join(&entry.name);
+        let file = disk.open(&path, OpenMode::Read).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::MissingFile { path: path.clone() },
+            _ => OpenError::Io { path: path.clone(), source: error },
+        })?;
+        files.push((entry, path, file));
+    }
+    let mut headers = Vec::new();
+    for (_, path, file) in &files {
+        headers.push(match SegmentReader::open(&**file).map_err(OpenError::io(path))? {
+            OpenedSegment::Segment(reader) => Some(*reader.header()),
+            _ => None,
+        });
+    }
+    let mut counting = Counting { inner: replay, commands: 0 };
+    let mut chain = Chain {
+        disk,
+        manifest,
+        options,
+        replay: &mut counting,
+        report,
+        end: ChainEnd::fresh(),
+        last: None,
+        plain_bytes: 0,
+    };
+    for (at, (entry, path, file)) in files.iter().enumerate() {
+        let next = headers[at + 1..].iter().flatten().next();
+        let is_last = at + 1 == files.len();
+        chain.file(entry, path, &**file, next, is_last)?;
+    }
+    let (end, commands) = (chain.finish()?, counting.commands);
+    report.commands += commands;
+    Ok(end)
+}
+
+/// The segment before.
+struct Last {
+    header: SegmentHeader,
+    end: Lsn,
+    chain: u32,
+}
+
+struct Chain<'c, 'r> {
+    disk: &'c dyn Disk,
+    manifest: &'c Manifest,
+    options: &'c OpenOptions,
+    replay: &'c mut Counting<'r>,
+    report: &'c mut LoadReport,
+    end: ChainEnd,
+    last: Option<Last>,
+    /// Bytes by stock behind the last segment.
+    plain_bytes: u64,
+}
+
+impl Chain<'_, '_> {
+    fn file(
+        &mut self,
+        entry: &FileEntry,
+        path: &Path,
+        file: &dyn DiskFile,
+        next: Option<&SegmentHeader>,
+        is_last: bool,
+    ) -> Result<(), OpenError> {
+        self.report.files += 1;
+        let ours = self.manifest.state != CloseState::Unknown;
+        let rotten = |kind| Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: Lsn(0), kind }));
+        match SegmentReader::open(file).map_err(OpenError::io(path))? {
+            OpenedSegment::Empty if ours && self.last.is_some() => rotten(DamageKind::EmptyFile),
+            OpenedSegment::Empty => Ok(()),
+            OpenedSegment::BadHeader => rotten(DamageKind::BadSegmentHeader),
+            OpenedSegment::Foreign if ours && self.last.is_some() => rotten(DamageKind::NotTheNext),
+            OpenedSegment::Foreign => self.plain_file(path, is_last),
+            OpenedSegment::Segment(reader) => self.segment(entry, path, file, reader, next),
+        }
+    }
+
+    fn plain_file(&mut self, path: &Path, is_last: bool) -> Result<(), OpenError> {
+        let loaded = load_plain(self.disk, path, &self.options.limits, self.replay)?;
+        self.report.keys += loaded.keys;
+        self.report.bytes += loaded.end;
+        self.accept_plain(path, &loaded, is_last)
+    }
+
+    /// Takes in what stock wrote, at the end of the log so far.
+    fn accept_plain(&mut self, path: &Path, loaded: &PlainLoaded, is_last: bool) -> Result<(), OpenError> {
+        if let Some(kind) = loaded.rest {
+            judge_plain(path, loaded, kind, is_last, self.options)?;
+            self.end.cut_plain = Some((path.to_owned(), loaded.end));
+        }
+        self.plain_bytes += loaded.command_bytes;
+        self.end.db = loaded.db;
+        Ok(())
+    }
+
+    fn follows(&self, header: &SegmentHeader) -> bool {
+        let gap = header.first.0.checked_sub(header.previous_end.0);
+        match &self.last {
+            None => header.number == 1 && gap == Some(0),
+            Some(last) => {
+                let lineage = &header.lineage;
+                let related = *lineage == last.header.lineage || lineage.parent == last.header.lineage.timeline;
+                header.number == last.header.number + 1
+                    && related
+                    && header.previous_end == last.end
+                    && header.previous_chain == last.chain
+                    && gap == Some(self.plain_bytes)
+            }
+        }
+    }
+
+    fn segment(
+        &mut self,
+        entry: &FileEntry,
+        path: &Path,
+        file: &dyn DiskFile,
+        mut reader: SegmentReader<'_>,
+        next: Option<&SegmentHeader>,
+    ) -> Result<(), OpenError> {
+        let header = *reader.header();
+        if !self.follows(&header) {
+            let kind = DamageKind::NotTheNext;
+            return Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: header.first, kind }));
+        }
+        self.plain_bytes = 0;
+        let bad_replay = |offset| move |reason| OpenError::BadReplay { path: path.to_owned(), offset, reason };
+        self.replay.piece(Piece::FileBegins).map_err(bad_replay(0))?;
+        let mut db = header.db;
+        self.commands(&select(header.db), &mut db, path, 0)?;
+        let mut walk = Walk { path, db, since: Vec::new() };
+        match next {
+            Some(next) => self.read_to(&mut reader, &mut walk, next)?,
+            None => self.read_to_end(&mut reader, &mut walk, entry)?,
+        }
+        self.report.frames += reader.frames();
+        self.report.bytes += reader.offset();
+        let (lsn, chain) = (reader.lsn(), reader.chain());
+        if let Some(start) = self.visit(&mut reader, next, path)? {
+            let len = reader.file_len();
+            let before = self.replay.commands;
+            let loaded = load_commands(file, path, start, len, self.replay)?;
+            self.accept_plain(path, &loaded, next.is_none())?;
+            self.report.visited = Some(self.report.visited.unwrap_or(0) + self.replay.commands - before);
+            if next.is_none() {
+                // Frames above the mark lie before stock's bytes and stay where they are: made durable, not moved.
+                let file = self.disk.open(path, OpenMode::ReadWrite).map_err(OpenError::io(path))?;
+                file.sync_all().map_err(OpenError::io(path))?;
+                self.end.marked = Place { lsn, chain, db: loaded.db, offset: reader.offset() };
+                self.end.tail = Tail::None;
+                self.end.torn = None;
+                self.end.cuts.clear();
+                self.end.reuse = None;
+            }
+        }
+        self.end.lineage = Some(header.lineage);
+        if self.end.reuse.is_none() {
+            self.end.kept = Some(header.lineage);
+        }
+        self.end.time = self.end.time.max(reader.time());
+        self.last = Some(Last { header, end: lsn, chain });
+        Ok(())
+    }
+
+    fn commands(&mut self, payload: &[u8], db: &mut u32, path: &Path, offset: u64) -> Result<(), OpenError> {
+        let block = frame_block(payload, db).map_err(|at| OpenError::BadReplay {
+            path: path.to_owned(),
+            offset: offset + at as u64,
+            reason: "a verified frame holds no command here".into(),
+        })?;
+        self.replay.piece(Piece::Commands(block)).map_err(|reason| OpenError::BadReplay {
+            path: path.to_owned(),
+            offset,
+            reason,
+        })
+    }
+
+    /// Applies the next frame; `None` when one was applied, else what stood there instead.
+    fn frame(&mut self, reader: &mut SegmentReader<'_>, walk: &mut Walk<'_>) -> Result<Option<Stop>, OpenError> {
+        let before = Place { lsn: reader.lsn(), chain: reader.chain(), db: walk.db, offset: reader.offset() };
+        match reader.next().map_err(OpenError::io(walk.path))? {
+            Item::Frame { header, payload } => {
+                let mut db = walk.db;
+                let offset = before.offset;
+                if !payload.is_empty() {
+                    self.commands(payload, &mut db, walk.path, offset)?;
+                }
+                walk.db = db;
+                walk.since.push((FrameRef { header, payload: offset + FRAME_HEADER_BYTES as u64 }, before));
+                let mark = reader.mark();
+                let durable = walk.since.iter().take_while(|(frame, _)| frame.header.end() <= mark).count();
+                walk.since.drain(..durable);
+                Ok(None)
+            }
+            Item::Sealed => Ok(Some(Stop::Sealed)),
+            Item::EndOfFile => Ok(Some(Stop::EndOfFile)),
+            Item::Bad(kind) => Ok(Some(Stop::Bad(kind))),
+        }
+    }
+
+    /// Reads a segment that another one follows: up to where that one says.
+    fn read_to(
+        &mut self,
+        reader: &mut SegmentReader<'_>,
+        walk: &mut Walk<'_>,
+        next: &SegmentHeader,
+    ) -> Result<(), OpenError> {
+        while reader.lsn() < next.previous_end
+            || (reader.lsn() == next.previous_end && reader.chain() != next.previous_chain)
+        {
+            if let Some(stop) = self.frame(reader, walk)? {
+                let kind = match stop {
+                    Stop::Bad(kind) => kind,
+                    Stop::Sealed | Stop::EndOfFile => DamageKind::EndsEarly,
+                };
+                return Err(OpenError::Rotten(walk.damage(reader, kind)));
+            }
+        }
+        let end = reader.offset();
+        let stock_follows = next.first > next.previous_end;
+        if !stock_follows && end < reader.file_len() {
+            let sealed = matches!(reader.next().map_err(OpenError::io(walk.path))?, Item::Sealed);
+            if !sealed {
+                // The next segment has taken over what follows here; a crash came before the cut.
+                self.end.cuts.push((walk.path.to_owned(), end));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the last segment of ours, and finds out how it ends.
+    fn read_to_end(
+        &mut self,
+        reader: &mut SegmentReader<'_>,
+        walk: &mut Walk<'_>,
+        entry: &FileEntry,
+    ) -> Result<(), OpenError> {
+        let stop = loop {
+            if let Some(stop) = self.frame(reader, walk)? {
+                break stop;
+            }
+        };
+        let here = Place { lsn: reader.lsn(), chain: reader.chain(), db: walk.db, offset: reader.offset() };
+        let header = *reader.header();
+        let closed = match self.manifest.state {
+            CloseState::Closed { end, chain, .. } => Some((end, chain)),
+            CloseState::Open | CloseState::Unknown => None,
+        };
+        if let Stop::Bad(kind) = stop {
+            if self.visit(reader, None, walk.path)?.is_none() {
+                let later = reader.later_mark().map_err(OpenError::io(walk.path))?;
+                let durable = later > here.lsn || kind == DamageKind::BytesBehindEnd;
+                if durable || closed.is_some() {
+                    return Err(OpenError::Rotten(walk.damage(reader, kind)));
+                }
+                if !self.options.load_truncated {
+                    return Err(OpenError::Truncated(walk.damage(reader, kind)));
+                }
+                let bytes = reader.file_len() - here.offset;
+                self.end.torn = Some(Torn { path: walk.path.to_owned(), offset: here.offset, bytes });
+                self.end.cuts.push((walk.path.to_owned(), here.offset));
+            }
+        }
+        if let Some((end, chain)) = closed {
+            if here.lsn != end || here.chain != chain {
+                return Err(OpenError::Rotten(walk.damage(reader, DamageKind::EndsBeforeClose)));
+            }
+            self.end.clean = true;
+        }
+        self.end.number = header.number + 1;
+        self.end.end = here.lsn;
+        self.end.first = here.lsn;
+        self.end.db = walk.db;
+        self.end.marked = here;
+        let untouched = here.offset == header.bytes();
+        if untouched && !matches!(stop, Stop::Sealed) {
+            // Nothing was ever written here: the next process takes its place.
+            self.end.reuse = Some((entry.name.clone(), entry.sequence));
+            self.end.number = header.number;
+            self.end.first = header.first;
+            self.end.marked.lsn = header.previous_end;
+            self.end.marked.chain = header.previous_chain;
+            self.end.cuts.retain(|(path, _)| path != walk.path);
+            return Ok(());
+        }
+        let proven = self.end.clean || matches!(stop, Stop::Sealed);
+        let frames: Vec<FrameRef> = walk.since.iter().map(|(frame, _)| *frame).filter(|f| f.header.len > 0).collect();
+        if let (false, Some((_, boundary)), false) = (proven, walk.since.first(), frames.is_empty()) {
+            self.end.marked = Place { db: frames[0].header.db, ..*boundary };
+            self.end.cuts.retain(|(path, _)| path != walk.path);
+            self.end.cuts.push((walk.path.to_owned(), boundary.offset));
+            self.end.tail = Tail::Frames { path: walk.path.to_owned(), frames };
+        }
+        Ok(())
+    }
+
+    /// Where stock went on behind what we wrote, if it did.
+    fn visit(
+        &mut self,
+        reader: &mut SegmentReader<'_>,
+        next: Option<&SegmentHeader>,
+        path: &Path,
+    ) -> Result<Option<u64>, OpenError> {
+        if next.is_some_and(|next| next.first == next.previous_end) {
+            return Ok(None);
+        }
+        let io_error = |error| OpenError::Io { path: path.to_owned(), source: error };
+        let (offset, len) = (reader.offset(), reader.file_len());
+        if offset >= len {
+            return Ok(None);
+        }
+        let inside = reader.bad_frame_payload().map_err(io_error)?;
+        let behind_end = reader.end_mark_bytes().map_err(io_error)?;
+        let start = inside.unwrap_or(offset + behind_end);
+        let head = reader.raw(start, 1).map_err(io_error)?;
+        if inside.is_none() && head != b"*" {
+            return Ok(None);
+        }
+        let rest = reader.raw(start, usize::try_from(len - start).unwrap_or(usize::MAX)).map_err(io_error)?;
+        Ok(stock_seam(rest).then_some(start))
+    }
+
+    fn finish(mut self) -> Result<ChainEnd, OpenError> {
+        if self.plain_bytes > 0 && self.last.is_some() {
+            self.end.first = self.end.end.plus(self.plain_bytes);
+            self.end.end = self.end.first;
+            self.end.clean = false;
+        }
+        if self.last.is_none() {
+            if let CloseState::Closed { end, .. } = self.manifest.state {
+                // Closed before anything of ours was written cannot be: the segments are gone.
+                let kind = DamageKind::EndsBeforeClose;
+                let file = PathBuf::from("the log");
+                return Err(OpenError::Rotten(Damage { file, offset: 0, lsn: end, kind }));
+            }
+        }
+        Ok(self.end)
+    }
+}
+
+enum Stop {
+    Sealed,
+    EndOfFile,
+    Bad(DamageKind),
+}
+
+/// State of walking one segment.
+struct Walk<'w> {
+    path: &'w Path,
+    db: u32,
+    /// Frames above the highest mark, each with the place before it.
+    since: Vec<(FrameRef, Place)>,
+}
+
+impl Walk<'_> {
+    fn damage(&self, reader: &SegmentReader<'_>, kind: DamageKind) -> Damage {
+        Damage { file: self.path.to_owned(), offset: reader.offset(), lsn: reader.lsn(), kind }
+    }
+}
+
+/// Copies verified frames into a new segment, where they get headers for their new place.
+pub fn copy_frames(
+    disk: &dyn Disk,
+    path: &Path,
+    frames: &[FrameRef],
+    segment: &mut Segment,
+    durable: Lsn,
+) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Read)?;
+    for frame in frames {
+        let mut bytes = vec![0; FRAME_HEADER_BYTES + frame.header.len as usize];
+        file.read_exact_at(&mut bytes[FRAME_HEADER_BYTES..], frame.payload)?;
+        if crc32fast::hash(&bytes[FRAME_HEADER_BYTES..]) != frame.header.payload_crc {
+            return Err(io::Error::other(format!("{} changed while it was read", path.display())));
+        }
+        let header = FrameHeader { previous: segment.chain(), durable, ..frame.header };
+        let chain = header.encode(segment.header().salt, segment.size(), &mut bytes[..FRAME_HEADER_BYTES]);
+        segment.append(&bytes, chain)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,447 @@
+//! Opening a data directory: what is loaded, what is believed, what is cut, and where the log goes on.
+//!
+//! Invariants
+//! - Until everything has been loaded nothing on disk is changed: a refusal leaves the directory as it was.
+//! - Only bytes above every mark that verified are ever cut, and a copy of them is kept.
+//! - Each step of taking over is durable before the next begins and may be repeated: a crash in recovery is an ordinary
+//!   crash.
+//! - No segment is appended to by a second process.
+
+use super::chain::{self, ChainEnd, Tail};
+use super::loader::{self, PlainLoaded};
+use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPolicy, WriterOptions};
+use super::manifest::{CloseState, FileEntry, FileKind, Manifest};
+use super::replay::{Piece, Replay};
+use super::{Lineage, Lsn, OpenError, Timeline};
+use crate::env::disk::DiskLock;
+use crate::env::disk::{read_file, replace_file};
+use crate::env::{Clock, Disk, Entropy, OpenMode};
+use crate::value::Limits;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which directory is opened, and how.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// `dir`.
+    pub directory: PathBuf,
+    /// `appendonly`.
+    pub append_only: bool,
+    /// `appenddirname`.
+    pub append_directory: String,
+    /// `appendfilename`.
+    pub append_file: String,
+    /// `dbfilename`.
+    pub dump_file: String,
+    /// `aof-load-truncated`.
+    pub load_truncated: bool,
+    /// `aof-segment-size`.
+    pub segment_bytes_max: u64,
+    /// `aof-unsynced-bytes-max`.
+    pub unsynced_bytes_max: u64,
+    pub policy: SyncPolicy,
+    pub limits: Limits,
+}
+
+/// What was loaded, for the log and INFO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    pub keys: u64,
+    pub commands: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Frames of ours that verified.
+    pub frames: u64,
+    pub end: Lsn,
+    pub clean: bool,
+    /// A torn tail that was cut: file, offset, bytes.
+    pub torn: Option<(PathBuf, u64, u64)>,
+    /// Stock servers wrote into a segment of ours: commands of theirs.
+    pub visited: Option<u64>,
+    /// The source, in words: what kind of data was found.
+    pub source: &'static str,
+}
+
+/// An opened directory.
+pub struct Opened {
+    /// Held for as long as the directory is in use.
+    pub lock: Box<dyn DiskLock>,
+    pub report: LoadReport,
+    /// Without `appendonly` there is none.
+    pub log: Option<OpenedLog>,
+}
+
+/// A log ready for writing.
+pub struct OpenedLog {
+    pub writer: LogWriter,
+    pub buffer: Arc<LogBuffer>,
+    pub lineage: Lineage,
+}
+
+/// What recovery needs of the world.
+pub struct World {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Box<dyn Entropy>,
+}
+
+/// Opens a data directory: locks it, loads what it holds into `replay`, and prepares the log.
+///
+/// # Errors
+/// When the directory is in use or what it holds cannot be believed; nothing was changed then.
+pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Result<Opened, OpenError> {
+    let World { disk, clock, entropy } = world;
+    let lock = take_lock(&*disk, &options.directory)?;
+    let mut recovery = Recovery { disk, options, replay, report: LoadReport::default() };
+    if !options.append_only {
+        recovery.load_dump_only()?;
+        return Ok(Opened { lock, report: recovery.report, log: None });
+    }
+    let found = recovery.load_log()?;
+    recovery.report.bytes = found.bytes;
+    let log = recovery.take_over(found, clock, entropy)?;
+    Ok(Opened { lock, report: recovery.report, log: Some(log) })
+}
+
+fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
+    if !disk.exists(directory).map_err(OpenError::io(directory))? {
+        create_durable_directory(disk, directory).map_err(OpenError::io(directory))?;
+    }
+    let path = directory.join("graven.lock");
+    disk.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse { path: directory.to_owned() },
+        _ => OpenError::Io { path, source: error },
+    })
+}
+
+fn create_durable_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
+        _ => disk.sync_dir(Path::new(".")),
+    }
+}
+
+struct Recovery<'r> {
+    disk: Arc<dyn Disk>,
+    options: &'r OpenOptions,
+    replay: &'r mut dyn Replay,
+    report: LoadReport,
+}
+
+/// What was found and loaded, before anything is changed.
+struct Found {
+    manifest: Manifest,
+    /// Files to be moved into the log before the manifest names them.
+    adopt: Option<Adopt>,
+    end: ChainEnd,
+    bytes: u64,
+}
+
+/// A file from outside that becomes the base.
+struct Adopt {
+    from: PathBuf,
+    name: String,
+    /// Copied, where the original keeps its own use; moved otherwise.
+    copy: bool,
+}
+
+impl Recovery<'_> {
+    fn log_directory(&self) -> PathBuf {
+        self.options.directory.join(&self.options.append_directory)
+    }
+
+    fn writer_options(&self) -> WriterOptions {
+        WriterOptions {
+            directory: self.log_directory(),
+            prefix: self.options.append_file.clone(),
+            segment_bytes_max: self.options.segment_bytes_max,
+        }
+    }
+
+    fn dump_path(&self) -> PathBuf {
+        self.options.directory.join(&self.options.dump_file)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenError> {
+        self.disk.exists(path).map_err(OpenError::io(path))
+    }
+
+    /// AOF off: the dump alone; data that only the log holds is never passed over.
+    fn load_dump_only(&mut self) -> Result<(), OpenError> {
+        let dump = self.dump_path();
+        if self.exists(&dump)? {
+            let loaded = loader::load_plain(&*self.disk, &dump, &self.options.limits, self.replay)?;
+            self.report.source = "dump";
+            self.report.keys = loaded.keys;
+            self.report.files = 1;
+            return Ok(());
+        }
+        self.report.source = "nothing";
+        let manifest = self.writer_options().manifest_path();
+        let single = self.options.directory.join(&self.options.append_file);
+        for path in [manifest, single] {
+            if self.exists(&path)? {
+                return Err(OpenError::DataElsewhere { path, directory: self.options.directory.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn load_log(&mut self) -> Result<Found, OpenError> {
+        let directory = self.log_directory();
+        let manifest_path = self.writer_options().manifest_path();
+        if self.exists(&manifest_path)? {
+            let content = read_file(&*self.disk, &manifest_path).map_err(OpenError::io(&manifest_path))?;
+            let manifest = Manifest::decode(&content).map_err(|error| OpenError::BadManifest {
+                path: manifest_path,
+                line: error.line,
+                reason: error.reason,
+            })?;
+            return self.load_manifest(manifest);
+        }
+        if self.exists(&directory)? {
+            let names = self.disk.list(&directory).map_err(OpenError::io(&directory))?;
+            if names.iter().any(|name| name.starts_with(&self.options.append_file) && !name.ends_with(".tmp")) {
+                return Err(OpenError::NoManifest { path: directory });
+            }
+        }
+        let single = self.options.directory.join(&self.options.append_file);
+        if self.exists(&single)? {
+            let adopt = Adopt { from: single, name: self.options.append_file.clone(), copy: false };
+            return self.load_adopted(adopt, "append only file of one part");
+        }
+        let dump = self.dump_path();
+        if self.exists(&dump)? {
+            let name = format!("{}.1.base.rdb", self.options.append_file);
+            return self.load_adopted(Adopt { from: dump, name, copy: true }, "dump");
+        }
+        self.report.source = "nothing";
+        let manifest = Manifest::new();
+        Ok(Found { manifest, adopt: None, end: ChainEnd::fresh(), bytes: 0 })
+    }
+
+    fn load_adopted(&mut self, adopt: Adopt, source: &'static str) -> Result<Found, OpenError> {
+        let loaded = loader::load_plain(&*self.disk, &adopt.from, &self.options.limits, self.replay)?;
+        self.accept_plain(&adopt.from, &loaded, true)?;
+        self.report.source = source;
+        let mut manifest = Manifest::new();
+        manifest.files.push(FileEntry { name: adopt.name.clone(), sequence: 1, kind: FileKind::Base });
+        let mut end = ChainEnd::fresh();
+        end.db = loaded.db;
+        end.cut_plain = loaded.rest.map(|_| (adopt.from.clone(), loaded.end));
+        Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end })
+    }
+
+    fn load_manifest(&mut self, manifest: Manifest) -> Result<Found, OpenError> {
+        self.report.source = "append only log";
+        let directory = self.log_directory();
+        let mut bytes = 0;
+        let mut adopt = None;
+        if let Some(base) = manifest.base() {
+            let mut path = directory.join(&base.name);
+            let single = self.options.directory.join(&base.name);
+            if !self.exists(&path)? && base.name == self.options.append_file && self.exists(&single)? {
+                // An adoption that was interrupted between naming and moving.
+                adopt = Some(Adopt { from: single.clone(), name: base.name.clone(), copy: false });
+                path = single;
+            }
+            if !self.exists(&path)? {
+                return Err(OpenError::MissingFile { path });
+            }
+            let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, self.replay)?;
+            if loaded.end == 0 {
+                return Err(OpenError::BadBase { path, reason: "it is empty".into() });
+            }
+            self.accept_plain(&path, &loaded, manifest.incremental().next().is_none())?;
+            bytes += loaded.end;
+        }
+        let end = chain::load(&*self.disk, &directory, &manifest, self.options, self.replay, &mut self.report)?;
+        bytes += self.report.bytes;
+        Ok(Found { manifest, adopt, end, bytes })
+    }
+
+    /// Counts a plain file; its end may be missing when it is the last of the log.
+    fn accept_plain(&mut self, path: &Path, loaded: &PlainLoaded, last: bool) -> Result<(), OpenError> {
+        self.report.keys += loaded.keys;
+        self.report.commands += loaded.commands;
+        self.report.files += 1;
+        match loaded.rest {
+            None => Ok(()),
+            Some(kind) => chain::judge_plain(path, loaded, kind, last, self.options),
+        }
+    }
+
+    /// Makes the log ours: everything has been loaded, from here on the disk is changed.
+    fn take_over(
+        &mut self,
+        found: Found,
+        clock: Arc<dyn Clock>,
+        mut entropy: Box<dyn Entropy>,
+    ) -> Result<OpenedLog, OpenError> {
+        let options = self.writer_options();
+        let directory = options.directory.clone();
+        let io_error = || OpenError::io(directory.clone());
+        create_durable_directory(&*self.disk, &directory).map_err(io_error())?;
+        let Found { mut manifest, adopt, end, .. } = found;
+        let clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
+        if let Some(adopt) = &adopt {
+            self.adopt(adopt, &end, &manifest, &options).map_err(io_error())?;
+        } else if let Some((path, offset)) = &end.cut_plain {
+            self.keep_torn(path, *offset).map_err(io_error())?;
+            self.cut(path, *offset).map_err(io_error())?;
+        }
+        if manifest.state != CloseState::Open && !manifest.files.is_empty() {
+            manifest.state = CloseState::Open;
+            manifest.store(&*self.disk, &options.manifest_path()).map_err(io_error())?;
+        }
+        let lineage = self.lineage(&end, clean, &mut *entropy);
+        let segment = self.open_segment(&end, &mut manifest, lineage, &options, &mut *entropy).map_err(io_error())?;
+        self.finish_cuts(&end).map_err(io_error())?;
+        self.report.clean = clean;
+        self.report.end = end.end;
+        let progress = Arc::new(Progress::new(end.end, self.options.policy));
+        let buffer = Arc::new(LogBuffer::new(end.end, end.db, end.time, self.options.unsynced_bytes_max, progress));
+        let writer = LogWriter::new(
+            Arc::clone(&self.disk),
+            clock,
+            entropy,
+            Arc::clone(&buffer),
+            options,
+            manifest,
+            segment,
+            end.time,
+        );
+        Ok(OpenedLog { writer, buffer, lineage })
+    }
+
+    fn lineage(&self, end: &ChainEnd, clean: bool, entropy: &mut dyn Entropy) -> Lineage {
+        match end.lineage {
+            None => Lineage::root(Timeline::draw(entropy)),
+            Some(lineage) if clean => lineage,
+            Some(_) => match end.kept {
+                Some(kept) => kept.child(Timeline::draw(entropy), end.end),
+                None => Lineage::root(Timeline::draw(entropy)),
+            },
+        }
+    }
+
+    /// Brings a file from outside in as the base, and names it.
+    fn adopt(&mut self, adopt: &Adopt, end: &ChainEnd, manifest: &Manifest, options: &WriterOptions) -> io::Result<()> {
+        let to = options.directory.join(&adopt.name);
+        if let Some((path, offset)) = &end.cut_plain {
+            self.keep_torn(path, *offset)?;
+            self.cut(path, *offset)?;
+        }
+        let named = Manifest { state: CloseState::Open, ..manifest.clone() };
+        if adopt.copy {
+            let content = read_file(&*self.disk, &adopt.from)?;
+            replace_file(&*self.disk, &to, &content)?;
+            return named.store(&*self.disk, &options.manifest_path());
+        }
+        named.store(&*self.disk, &options.manifest_path())?;
+        self.disk.rename(&adopt.from, &to)?;
+        self.disk.sync_dir(&options.directory)?;
+        self.disk.sync_dir(&self.options.directory)
+    }
+
+    /// Opens the segment that the log goes on in: behind the last one, with the frames that were above its last mark;
+    /// or in place of one that holds no frame.
+    fn open_segment(
+        &mut self,
+        end: &ChainEnd,
+        manifest: &mut Manifest,
+        lineage: Lineage,
+        options: &WriterOptions,
+        entropy: &mut dyn Entropy,
+    ) -> io::Result<Segment> {
+        if let Some(torn) = &end.torn {
+            self.keep_torn(&torn.path, torn.offset)?;
+            self.report.torn = Some((torn.path.clone(), torn.offset, torn.bytes));
+        }
+        let place = SegmentPlace {
+            lineage,
+            number: end.number,
+            first: end.marked.lsn.max(end.first),
+            db: end.marked.db,
+            previous_end: end.marked.lsn,
+            previous_chain: end.marked.chain,
+        };
+        let salt = entropy.next_u64();
+        if let Some((name, sequence)) = &end.reuse {
+            let directory = &options.directory;
+            return Segment::replace(&*self.disk, directory, name.clone(), *sequence, place, salt);
+        }
+        let sequence = manifest.next_sequence();
+        let name = options.segment_name(sequence);
+        let mut segment = Segment::create(&*self.disk, &options.directory, name, sequence, place, salt)?;
+        if let Tail::Frames { path, frames } = &end.tail {
+            chain::copy_frames(&*self.disk, path, frames, &mut segment, end.marked.lsn)?;
+            segment.sync()?;
+        }
+        manifest.add_incremental(segment.name().to_owned(), sequence);
+        manifest.state = CloseState::Open;
+        manifest.store(&*self.disk, &options.manifest_path())?;
+        Ok(segment)
+    }
+
+    /// Cuts what the new segment has taken over, and what was torn. The new segment's header says where each older one
+    /// ends, so this is for stock servers' sake and for the eye.
+    fn finish_cuts(&mut self, end: &ChainEnd) -> io::Result<()> {
+        for (path, offset) in &end.cuts {
+            self.cut(path, *offset)?;
+        }
+        Ok(())
+    }
+
+    fn cut(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let path = if self.disk.exists(path)? {
+            path.to_owned()
+        } else {
+            self.log_directory().join(path.file_name().unwrap_or_default())
+        };
+        let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+        if file.len()? > offset {
+            file.set_len(offset)?;
+        }
+        file.sync_all()
+    }
+
+    /// Keeps a copy of what will be cut, beside the file.
+    fn keep_torn(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::Read)?;
+        let len = file.len()?.saturating_sub(offset);
+        if len == 0 {
+            return Ok(());
+        }
+        let mut torn = vec![0; len as usize];
+        file.read_exact_at(&mut torn, offset)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{offset}.torn"));
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let copy = directory.join(name);
+        let out = self.disk.open(&copy, OpenMode::Truncate)?;
+        out.write_all_at(&torn, 0)?;
+        out.sync_all()?;
+        self.disk.sync_dir(directory)
+    }
+}
+
+/// Counts pieces on their way.
+pub(super) struct Counting<'r> {
+    pub inner: &'r mut dyn Replay,
+    pub commands: u64,
+}
+
+impl Replay for Counting<'_> {
+    fn piece(&mut self, piece: Piece) -> Result<(), String> {
+        if let Piece::Commands(block) = &piece {
+            self.commands += block.len() as u64;
+        }
+        self.inner.piece(piece)
+    }
+}

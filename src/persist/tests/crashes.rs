@@ -1,0 +1,158 @@
+//! Every write, sync, rename and cut of a run as its last; then recovery, more writes, and the same again.
+
+use super::model::{Db, History, State, Workload, open_db, options};
+use crate::env::disk::sim::{CrashMode, SimDisk};
+use crate::persist::{OpenOptions, SyncPolicy};
+use std::time::Duration;
+
+/// Runs of longer tests: `GRAVEN_CRASH_RUNS` workloads instead of a few.
+fn runs() -> u64 {
+    std::env::var("GRAVEN_CRASH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+fn crashes() -> Vec<(CrashMode, u64)> {
+    let mut crashes = vec![(CrashMode::Kill, 0), (CrashMode::Kill, 1), (CrashMode::ALL_UNSYNCED_LOST, 0)];
+    crashes.extend((0..5).map(|seed| (CrashMode::ANY_POWER_CUT, seed)));
+    crashes
+}
+
+/// Opens, writes, perhaps closes; what was acknowledged when it ended. `None` where opening was cut off.
+fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, units: u64, close: bool) -> Option<History> {
+    let mut workload = Workload::new(seed);
+    let mut db: Db = match open_db(disk, options, seed) {
+        Ok(db) => db,
+        Err(error) => {
+            assert!(disk.is_frozen(), "starts without help: {error}");
+            return None;
+        }
+    };
+    let mut history = History::from(db.store.state.clone());
+    for _ in 0..units {
+        for _ in 0..=workload.below(3) {
+            let (number, commands) = workload.unit();
+            db.submit(number, &commands, &mut history);
+        }
+        let patience = if workload.below(4) == 0 { Duration::from_millis(1100) } else { Duration::ZERO };
+        db.pump_for(&mut history, patience);
+    }
+    if close {
+        db.log.buffer.close();
+        assert!(db.pump_for(&mut history, Duration::from_secs(2)) || disk.is_frozen(), "closes");
+    }
+    Some(history)
+}
+
+/// What recovery finds is a prefix that holds everything acknowledged.
+fn judge(history: &Option<History>, before: &State, found: &State, mode: CrashMode, policy: SyncPolicy, what: &str) {
+    let Some(history) = history else {
+        assert_eq!(found, before, "{what}: opening alone changes nothing");
+        return;
+    };
+    let Some(prefix) = history.prefix(found) else {
+        panic!("{what}: not a prefix: {found:?}");
+    };
+    let acknowledged = match (mode, policy) {
+        (CrashMode::Kill, SyncPolicy::Always) => history.durable,
+        (CrashMode::Kill, _) => history.written,
+        (CrashMode::PowerCut(_), _) => history.durable,
+    };
+    assert!(prefix >= acknowledged, "{what}: {prefix} units of {acknowledged} acknowledged");
+}
+
+fn enumerate(policy: SyncPolicy, seed: u64) {
+    let options = options(policy);
+    let disk = SimDisk::new();
+    let before = State::new();
+    let mut second = 0;
+    disk.for_each_crash(
+        &crashes(),
+        |disk| run(disk, &options, seed, 6, seed.is_multiple_of(2)),
+        |history, crashed, point| {
+            let what = format!("{policy:?}, workload {seed}, {point}");
+            let fork = crashed.fork();
+            let db = open_db(&fork, &options, seed + 1000).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let found = db.store.state.clone();
+            judge(history, &before, &found, point.mode, policy, &what);
+            drop(db);
+            // One in some crashes is followed through: every step of the recovery and of what is written after it.
+            second += 1;
+            if second % 23 != 0 {
+                return;
+            }
+            let modes = [(CrashMode::Kill, 0), (CrashMode::ANY_POWER_CUT, seed), (CrashMode::ALL_UNSYNCED_LOST, 0)];
+            crashed.for_each_crash(
+                &modes,
+                |disk| run(disk, &options, seed + 1, 2, false),
+                |again, crashed, inner| {
+                    let what = format!("{what}; then {inner}");
+                    let db = open_db(&crashed, &options, seed + 2000).unwrap_or_else(|error| panic!("{what}: {error}"));
+                    let lost_before = matches!(inner.mode, CrashMode::PowerCut(_)) && again.is_none();
+                    if lost_before && matches!(point.mode, CrashMode::Kill) {
+                        // The first crash left what was not synced in the page cache, the second may take it.
+                        judge(history, &before, &db.store.state, inner.mode, policy, &what);
+                    } else {
+                        judge(again, &found, &db.store.state, inner.mode, policy, &what);
+                    }
+                },
+            );
+        },
+    );
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_under_always() {
+    (0..runs()).for_each(|seed| enumerate(SyncPolicy::Always, seed));
+}
+
+#[test]
+fn nothing_synced_is_lost_under_everysec() {
+    (0..runs()).for_each(|seed| enumerate(SyncPolicy::Everysec, 100 + seed));
+}
+
+#[test]
+fn nothing_synced_is_lost_under_no() {
+    (0..runs().div_ceil(2)).for_each(|seed| enumerate(SyncPolicy::No, 200 + seed));
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let run_once = |seed| {
+        let disk = SimDisk::new();
+        run(&disk, &options(SyncPolicy::Always), seed, 8, true);
+        disk.contents()
+    };
+    assert_eq!(run_once(7), run_once(7));
+    assert_ne!(run_once(7), run_once(8));
+}
+
+#[test]
+fn a_clean_close_keeps_its_timeline_and_an_unclean_end_opens_another() {
+    let (disk, options) = (SimDisk::new(), options(SyncPolicy::Always));
+    let first = open_db(&disk, &options, 1).expect("fresh").log.lineage;
+    let mut history = History::from(State::new());
+    let mut db = open_db(&disk, &options, 2).expect("again");
+    db.submit(0, &[vec!["SET".into(), "a".into(), "1".into()]], &mut history);
+    db.log.buffer.close();
+    assert!(db.pump_for(&mut history, Duration::from_secs(1)));
+    let lineage = db.log.lineage;
+    drop(db);
+    assert_ne!(lineage.timeline, first.timeline, "the first was never closed");
+    let db = open_db(&disk, &options, 3).expect("after a clean close");
+    assert!(db.report.clean);
+    assert_eq!(db.log.lineage.timeline, lineage.timeline);
+    drop(db);
+    let db = open_db(&disk, &options, 4).expect("after an unclean end");
+    assert!(!db.report.clean);
+    assert_eq!((db.log.lineage.parent, db.store.state.len()), (lineage.timeline, 1));
+}
+
+#[test]
+fn starts_that_write_nothing_leave_one_segment() {
+    let (disk, options) = (SimDisk::new(), options(SyncPolicy::Everysec));
+    for seed in 0..5 {
+        let mut db = open_db(&disk, &options, seed).expect("opens");
+        db.pump_for(&mut History::from(State::new()), Duration::from_secs(3));
+    }
+    let segments = disk.contents().into_keys().filter(|path| path.to_string_lossy().ends_with(".incr.aof")).count();
+    assert_eq!(segments, 1);
+}

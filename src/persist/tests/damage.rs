@@ -1,0 +1,1 @@
+//! Damage, one named test per kind.

@@ -1,0 +1,6 @@
+//! The log on a simulated disk: five commands, every crash, every fault.
+
+mod crashes;
+mod damage;
+mod faults;
+mod model;

@@ -1,0 +1,206 @@
+//! A tiny store over the log, and the history against which a recovered state is judged.
+
+use crate::env::disk::sim::SimDisk;
+use crate::env::{Clock, Entropy, ManualClock, SeededEntropy, UnixMillis};
+use crate::persist::log::Step;
+use crate::persist::{LoadReport, OpenError, OpenOptions, OpenedLog, Piece, Replay, SyncPolicy, World, open};
+use crate::value::{Limits, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const START: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// Keys by database.
+pub type State = BTreeMap<(u32, String), String>;
+
+/// SET, DEL, INCR, APPEND and transactions of them.
+#[derive(Default)]
+pub struct Store {
+    pub state: State,
+    db: u32,
+}
+
+impl Store {
+    pub fn apply(&mut self, argv: &[&[u8]]) {
+        let word = |at: usize| String::from_utf8_lossy(argv[at]).into_owned();
+        let place = |store: &Self| (store.db, word(1));
+        match word(0).to_uppercase().as_str() {
+            "SELECT" => self.db = word(1).parse().expect("a database"),
+            "SET" => {
+                self.state.insert(place(self), word(2));
+            }
+            "DEL" => {
+                self.state.remove(&place(self));
+            }
+            "INCR" => {
+                let place = place(self);
+                let number: i64 = self.state.get(&place).map_or(0, |text| text.parse().unwrap_or(0));
+                self.state.insert(place, (number + 1).to_string());
+            }
+            "MULTI" | "EXEC" => {}
+            other => panic!("unknown command {other}"),
+        }
+    }
+}
+
+impl Replay for Store {
+    fn piece(&mut self, piece: Piece) -> Result<(), String> {
+        match piece {
+            Piece::FileBegins => self.db = 0,
+            Piece::Keys(keys) => {
+                for key in keys {
+                    let Value::Str(text) = key.value else { panic!("strings only") };
+                    let name = String::from_utf8_lossy(&key.key).into_owned();
+                    self.state.insert((key.db, name), String::from_utf8_lossy(&text.to_vec()).into_owned());
+                }
+            }
+            Piece::Commands(block) => block.commands().for_each(|argv| self.apply(&argv)),
+        }
+        Ok(())
+    }
+}
+
+/// RESP bytes of commands, several of them as a transaction.
+pub fn unit(commands: &[Vec<String>]) -> Vec<u8> {
+    let mut unit = crate::command::Unit::default();
+    for command in commands {
+        let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
+        unit.push(0, &words);
+    }
+    unit.seal().map(|(_, bytes)| bytes.to_vec()).unwrap_or_default()
+}
+
+/// What happened: after each unit its end in the log, and the state then.
+#[derive(Clone)]
+pub struct History {
+    pub states: Vec<(u64, State)>,
+    /// Units whose end was durable, or written, when last looked.
+    pub durable: usize,
+    pub written: usize,
+}
+
+impl History {
+    pub fn from(state: State) -> Self {
+        Self { states: vec![(0, state)], durable: 0, written: 0 }
+    }
+
+    /// Which prefix a recovered state is.
+    pub fn prefix(&self, state: &State) -> Option<usize> {
+        self.states.iter().rposition(|(_, then)| then == state)
+    }
+}
+
+pub struct Db {
+    pub log: OpenedLog,
+    pub clock: Arc<ManualClock>,
+    pub store: Store,
+    pub report: LoadReport,
+    _lock: Box<dyn crate::env::disk::DiskLock>,
+}
+
+pub fn options(policy: SyncPolicy) -> OpenOptions {
+    OpenOptions {
+        directory: "/data".into(),
+        append_only: true,
+        append_directory: "appendonlydir".into(),
+        append_file: "appendonly.aof".into(),
+        dump_file: "dump.rdb".into(),
+        load_truncated: true,
+        segment_bytes_max: 1500,
+        unsynced_bytes_max: 1 << 20,
+        policy,
+        limits: Limits::default(),
+    }
+}
+
+pub fn open_db(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<Db, OpenError> {
+    let clock = Arc::new(ManualClock::at(START));
+    let mut store = Store::default();
+    let world = World {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        entropy: Box::new(SeededEntropy::new(seed)),
+    };
+    let opened = open(world, options, &mut store)?;
+    let log = opened.log.expect("append only");
+    Ok(Db { log, clock, store, report: opened.report, _lock: opened.lock })
+}
+
+impl Db {
+    /// Executes commands as one unit.
+    pub fn submit(&mut self, db: u32, commands: &[Vec<String>], history: &mut History) {
+        self.store.db = db;
+        for command in commands {
+            let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
+            self.store.apply(&words);
+        }
+        self.log.buffer.append(db, &unit(commands), START.0);
+        history.states.push((self.log.buffer.next().0, self.store.state.clone()));
+    }
+
+    /// Lets the writer work until it waits; whether it is closed.
+    pub fn pump(&mut self, history: &mut History) -> bool {
+        self.pump_for(history, Duration::ZERO)
+    }
+
+    /// The same, letting this much time pass where the writer waits for time.
+    pub fn pump_for(&mut self, history: &mut History, mut patience: Duration) -> bool {
+        for _ in 0..10_000 {
+            match self.log.writer.step() {
+                Step::Worked => {}
+                Step::Sync(job) => self.log.writer.finish_sync(job.run()),
+                Step::Idle(Some(wait)) if wait <= patience => {
+                    patience -= wait;
+                    self.clock.advance(wait);
+                }
+                Step::Idle(_) => break,
+                Step::Closed => {
+                    self.look(history);
+                    return true;
+                }
+            }
+        }
+        self.look(history);
+        false
+    }
+
+    fn look(&self, history: &mut History) {
+        let progress = self.log.buffer.progress();
+        history.durable = history.states.iter().filter(|(end, _)| *end <= progress.durable().0).count() - 1;
+        history.written = history.states.iter().filter(|(end, _)| *end <= progress.written().0).count() - 1;
+    }
+}
+
+/// Random units over few keys and databases.
+pub struct Workload(SeededEntropy);
+
+impl Workload {
+    pub fn new(seed: u64) -> Self {
+        Self(SeededEntropy::new(seed))
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    pub fn unit(&mut self) -> (u32, Vec<Vec<String>>) {
+        let db = [0, 0, 0, 3][self.below(4) as usize];
+        let count = if self.below(3) == 0 { 2 + self.below(3) } else { 1 };
+        (db, (0..count).map(|_| self.command()).collect())
+    }
+
+    fn command(&mut self) -> Vec<String> {
+        let key = format!("k{}", self.below(5));
+        match self.below(4) {
+            0 => vec!["DEL".into(), key],
+            1 => {
+                let len = [3, 10, 400][self.below(3) as usize];
+                let letter = char::from(b'a' + self.below(26) as u8);
+                vec!["SET".into(), key, letter.to_string().repeat(len)]
+            }
+            // Every unit counts here, so that no two states are alike.
+            _ => vec!["INCR".into(), "counter".into()],
+        }
+    }
+}
