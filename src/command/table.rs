@@ -54,6 +54,22 @@ impl CommandTable {
         table
     }
 
+    /// Gives a top-level command another name, or none (`rename-command`). The new name lives as long as the process.
+    ///
+    /// # Errors
+    /// There is no such command, or the new name is taken.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
+        let entry = self.by_name.remove(from).ok_or("No such command in rename-command")?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let name: &'static [u8] = Box::leak(to.to_ascii_lowercase().into_boxed_slice());
+        match self.by_name.insert(name, entry) {
+            None => Ok(()),
+            Some(_) => Err("Target command name already exists"),
+        }
+    }
+
     fn number(&mut self, command: &'static Command, parent: Option<&'static Command>) -> Resolved {
         let resolved = Resolved { command, parent, index: self.all.len() };
         self.all.push(resolved);

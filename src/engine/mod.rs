@@ -32,6 +32,7 @@ pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};
 pub use pubsub::PubSub;
 pub use replay::Replaying;
+pub use script::{Control, KillAnswer};
 pub use stats::{CommandStats, Stats};
 
 use crate::command::{ClientId, Command, CommandTable, Turn};

@@ -6,7 +6,6 @@
 //!   -BUSY without the engine.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -18,7 +17,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct FairLock<T> {
     value: Mutex<T>,
-    busy: AtomicBool,
 }
 
 /// The lock is held by a script that is past its time.
@@ -27,19 +25,19 @@ pub struct Busy;
 
 impl<T> FairLock<T> {
     pub fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), busy: AtomicBool::new(false) }
+        Self { value: Mutex::new(value) }
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn. `is_busy` tells whether the holder is a script past its time.
     ///
     /// # Errors
-    /// [`Busy`] as soon as a script is past its time.
-    pub fn lock(&self) -> Result<Fair<'_, T>, Busy> {
+    /// [`Busy`] as soon as it is.
+    pub fn lock(&self, is_busy: impl Fn() -> bool) -> Result<Fair<'_, T>, Busy> {
         if let Some(guard) = self.value.try_lock() {
             return Ok(Fair(Some(guard)));
         }
         loop {
-            if self.busy.load(Ordering::Acquire) {
+            if is_busy() {
                 return Err(Busy);
             }
             if let Some(guard) = self.value.try_lock_for(LOOK_AGAIN) {
@@ -51,15 +49,6 @@ impl<T> FairLock<T> {
     /// Waits for its turn, however long a script runs: for threads that serve no connection.
     pub fn lock_patiently(&self) -> Fair<'_, T> {
         Fair(Some(self.value.lock()))
-    }
-
-    /// Says that the holder is a script past its time, or that it has ended.
-    pub fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Release);
-    }
-
-    pub fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
     }
 }
 
@@ -97,7 +86,7 @@ impl<T> Drop for Fair<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::{Busy, FairLock};
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     #[test]
     fn nobody_is_kept_out_by_threads_that_come_back_at_once() {
@@ -111,7 +100,7 @@ mod tests {
                 scope.spawn(move || {
                     start.wait();
                     loop {
-                        let mut total = lock.lock().expect("no script runs");
+                        let mut total = lock.lock(|| false).expect("no script runs");
                         if *total == ROUNDS {
                             return;
                         }
@@ -130,15 +119,16 @@ mod tests {
     #[test]
     fn waiters_give_up_when_a_script_is_past_its_time() {
         let lock = FairLock::new(());
-        let held = lock.lock().expect("free");
+        let busy = AtomicBool::new(false);
+        let try_it = || lock.lock(|| busy.load(Ordering::Relaxed)).map(drop);
+        let held = lock.lock_patiently();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| lock.lock().map(drop));
-            lock.set_busy(true);
+            let waiter = scope.spawn(try_it);
+            busy.store(true, Ordering::Relaxed);
             assert_eq!(waiter.join().expect("no panic"), Err(Busy));
-            assert_eq!(lock.lock().map(drop), Err(Busy));
+            assert_eq!(try_it(), Err(Busy));
             drop(held);
-            lock.set_busy(false);
-            assert!(lock.lock().is_ok());
+            assert_eq!(try_it(), Ok(()));
         });
     }
 }

@@ -6,8 +6,8 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
@@ -19,10 +19,11 @@ use crate::env::Clock;
 
 /// The letter behind the pid: what the process is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Role {
     /// Reading its configuration.
-    Starting,
-    Primary,
+    Starting = b'C',
+    Primary = b'M',
 }
 
 /// Prints events as log lines.
@@ -38,6 +39,13 @@ enum Target {
     File(PathBuf),
 }
 
+static INSTALLED: OnceLock<Arc<LogLines>> = OnceLock::new();
+
+/// The process's log, if it is ours.
+pub fn installed() -> Option<&'static Arc<LogLines>> {
+    INSTALLED.get()
+}
+
 impl LogLines {
     /// Lines to standard output, from `notice` on.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
@@ -45,7 +53,7 @@ impl LogLines {
             clock,
             target: Mutex::new(Target::StandardOutput),
             level: AtomicU8::new(LogLevel::Notice as u8),
-            role: AtomicU8::new(b'C'),
+            role: AtomicU8::new(Role::Starting as u8),
         })
     }
 
@@ -53,7 +61,8 @@ impl LogLines {
     ///
     /// Returns false when there is one already, as in a test that starts two servers.
     pub fn install(self: &Arc<Self>) -> bool {
-        tracing::subscriber::set_global_default(Handle(Arc::clone(self))).is_ok()
+        INSTALLED.set(Arc::clone(self)).is_ok()
+            && tracing::subscriber::set_global_default(Handle(Arc::clone(self))).is_ok()
     }
 
     /// Sends further lines to a file; `None` is standard output.
@@ -76,11 +85,7 @@ impl LogLines {
     }
 
     pub fn set_role(&self, role: Role) {
-        let letter = match role {
-            Role::Starting => b'C',
-            Role::Primary => b'M',
-        };
-        self.role.store(letter, Ordering::Relaxed);
+        self.role.store(role as u8, Ordering::Relaxed);
     }
 
     fn write(&self, mark: char, text: &str) {

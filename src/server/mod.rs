@@ -1,11 +1,37 @@
 //! The server: sockets, connections, io threads, configuration, and the commands that act on them.
+//!
+//! Threads: io loops (one each), a ticker for what time brings, a reaper that frees what the data let go of, one for
+//! signals. They meet in `Shared`; the engine stands behind its one lock.
 
+mod acceptor;
+mod apply;
+mod background;
+mod commands;
 pub mod config;
+mod connection;
+mod info;
+mod io_thread;
+mod limits;
 mod listener;
+mod loading;
 mod local_time;
 mod lock;
+mod log_driver;
 mod log_line;
+mod memory;
+mod shared;
+mod shutdown;
 mod signals;
+mod start;
+mod state;
+
+pub use commands::families;
+pub use memory::{Allocator, AllocatorProbe};
+pub use start::run;
+pub use state::Server;
 
 /// The version of Redis whose behaviour this is.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Our own version.
+pub const GRAVEN_VERSION: &str = env!("CARGO_PKG_VERSION");

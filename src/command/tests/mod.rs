@@ -5,8 +5,5 @@ pub(super) mod support;
 mod expire;
 mod hash;
 mod keys;
-mod list;
 mod scan;
-mod set;
 mod string;
-mod zset;

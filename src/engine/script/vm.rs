@@ -29,6 +29,8 @@ pub struct Vm {
     run: Function,
     random: Arc<Mutex<Random48>>,
     resp: Arc<AtomicU8>,
+    control: Arc<Control>,
+    clock: Arc<dyn Clock>,
 }
 
 /// How a script ended.
@@ -47,16 +49,20 @@ impl Vm {
         let resp = Arc::new(AtomicU8::new(2));
         let host = host_functions(&lua, &random, &resp, Arc::clone(&clock))?;
         let made: Table = lua.load(PRELUDE).set_name("=prelude").call(host)?;
-        let vm = Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, random, resp };
-        vm.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
+        Ok(Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, random, resp, control, clock })
+    }
+
+    /// Has the script that is about to run looked after. Removing the hook of one run removes it for all later ones.
+    fn watch(&self) -> mlua::Result<()> {
+        let (control, clock) = (Arc::clone(&self.control), Arc::clone(&self.clock));
+        self.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
             if control.should_stop(clock.monotonic()) {
                 // From now on at every step, so that a pcall around the failing call does not save the script.
                 lua.set_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(stopped()))?;
                 return Err(stopped());
             }
             Ok(VmState::Continue)
-        })?;
-        Ok(vm)
+        })
     }
 
     /// Compiles a script; the error is the compiler's.
@@ -74,6 +80,7 @@ impl Vm {
         args: &[&[u8]],
         perform: &mut Perform<'_>,
     ) -> mlua::Result<Ended> {
+        self.watch()?;
         *self.random.lock() = Random48::seeded(0);
         self.resp.store(2, Ordering::Relaxed);
         let (keys, args) = (self.strings(keys)?, self.strings(args)?);

@@ -41,7 +41,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn at(line: &Line, reason: impl Into<String>) -> Self {
+    pub fn at(line: &Line, reason: impl Into<String>) -> Self {
         Self::Line { line: Box::new(line.clone()), reason: reason.into() }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::store::Config;
 use super::value::{BufferLimit, Value};
+use crate::value::Limits;
 
 /// One `bind` word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Settings {
     pub shutdown_on_sigterm: ShutdownFlags,
     pub slowlog_micros: Option<u64>,
     pub slowlog_len_max: usize,
+    /// Where collections change their encoding; without a hash seed.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -144,8 +147,24 @@ impl Settings {
             shutdown_on_sigterm: shutdown_flags(config, "shutdown-on-sigterm"),
             slowlog_micros: u64::try_from(int(config, "slowlog-log-slower-than")).ok(),
             slowlog_len_max: size(int(config, "slowlog-max-len")),
+            limits: limits(config),
             dir,
         }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        hash_max_listpack_entries: size(int(config, "hash-max-listpack-entries")),
+        hash_max_listpack_value: bytes(config, "hash-max-listpack-value") as usize,
+        set_max_intset_entries: size(int(config, "set-max-intset-entries")),
+        set_max_listpack_entries: size(int(config, "set-max-listpack-entries")),
+        set_max_listpack_value: bytes(config, "set-max-listpack-value") as usize,
+        zset_max_listpack_entries: size(int(config, "zset-max-listpack-entries")),
+        zset_max_listpack_value: bytes(config, "zset-max-listpack-value") as usize,
+        list_max_listpack_size: int(config, "list-max-listpack-size"),
+        list_compress_depth: size(int(config, "list-compress-depth")),
+        ..Limits::default()
     }
 }
 

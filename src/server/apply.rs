@@ -1,0 +1,52 @@
+//! Putting changed settings into effect where more than a new value is needed.
+
+use super::config::Settings;
+use super::log_line;
+use super::shared::Shared;
+
+/// A change that could not be made; nothing was changed.
+#[derive(Debug)]
+pub struct Refused {
+    pub directive: &'static str,
+    pub reason: String,
+}
+
+fn refused(directive: &'static str, reason: &str) -> Refused {
+    Refused { directive, reason: reason.into() }
+}
+
+/// Makes `after` effective; called with the engine held.
+///
+/// # Errors
+/// A change cannot be made.
+pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(), Refused> {
+    if before.appendonly != after.appendonly {
+        return Err(refused("appendonly", "switching the append-only file on or off needs a restart"));
+    }
+    if before.maxclients != after.maxclients && super::limits::open_files_for(after.maxclients) < after.maxclients {
+        return Err(refused(
+            "maxclients",
+            "The operating system is not able to handle the specified number of clients",
+        ));
+    }
+    if (&before.bind, before.port) != (&after.bind, after.port)
+        && let Some(io) = shared.loops().first()
+        && io.listen_again(before, after).is_err()
+    {
+        return Err(if before.port == after.port {
+            refused("bind", "Failed to bind to specified addresses.")
+        } else {
+            refused("port", "Unable to listen on this port. Check server logs.")
+        });
+    }
+    if let Some(log) = shared.log() {
+        log.progress.set_policy(super::start::sync_policy(after.appendfsync));
+        log.buffer.set_unsynced_max(after.unsynced_bytes_max);
+    }
+    if before.loglevel != after.loglevel
+        && let Some(log) = log_line::installed()
+    {
+        log.set_level(after.loglevel);
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Threads that serve no connection: the ticker and the reaper.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::shared::Shared;
+use super::state::Server;
+use crate::env::UnixMillis;
+use crate::keyspace::Garbage;
+
+/// The ticker comes at least this often.
+const TICK_MILLIS: i64 = 100;
+
+/// Starts both.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let (discard, garbage) = channel();
+    let ticker = Arc::clone(shared);
+    Ok(vec![
+        Builder::new().name("ticker".into()).spawn(move || tick(&ticker, &discard))?,
+        Builder::new().name("reaper".into()).spawn(move || reap(&garbage))?,
+    ])
+}
+
+/// Expires keys, ends waits, samples rates, collects garbage.
+fn tick(shared: &Shared, discard: &Sender<Garbage>) {
+    let mut sampled = shared.clock.monotonic();
+    while !shared.is_stopping() {
+        let now = shared.clock.monotonic();
+        let (next, garbage) = {
+            let mut engine = shared.engine.lock_patiently();
+            let next = engine.tick();
+            let elapsed = now.saturating_sub(sampled);
+            if elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
+                sampled = now;
+                let commands = engine.parts.stats.commands;
+                if let Ok(server) = Server::in_parts(&mut engine.parts) {
+                    let bytes =
+                        |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+                    server.rates.sample(
+                        commands,
+                        bytes(&shared.counters.bytes_in),
+                        bytes(&shared.counters.bytes_out),
+                        elapsed,
+                    );
+                }
+            }
+            (next, engine.store.take_garbage())
+        };
+        // The reaper ends with this thread; nobody else is told.
+        let _ = discard.send(garbage);
+        let latest = shared.clock.unix_millis().0 + TICK_MILLIS;
+        let deadline = next.map_or(latest, |next| next.0.min(latest));
+        shared.ticker.sleep_until(UnixMillis(deadline), &*shared.clock);
+    }
+}
+
+/// Frees what the ticker collects, away from the engine.
+fn reap(garbage: &Receiver<Garbage>) {
+    while let Ok(garbage) = garbage.recv() {
+        drop(garbage);
+    }
+}

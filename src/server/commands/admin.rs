@@ -1,0 +1,271 @@
+//! Commands of the operator: time, shutdown, persistence, and answers for what one lone primary is.
+
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::engine::Parts;
+use crate::server::Server;
+use crate::server::info;
+use crate::server::shutdown::{self, Request};
+
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS);
+const READY: Flags = Flags::LOADING.and(Flags::STALE);
+
+const SERVER: Command = Command { group: Group::Server, complexity: "O(1)", ..Command::DEFAULT };
+
+pub static COMMANDS: &[Command] = &[
+    Command {
+        name: "info",
+        arity: -1,
+        flags: READY.and(Flags::DANGEROUS),
+        run: info_command,
+        summary: "Returns information and statistics about the server.",
+        syntax: "[section [section ...]]",
+        ..SERVER
+    },
+    Command {
+        name: "time",
+        arity: 1,
+        flags: READY.and(Flags::FAST).and(Flags::KEY_READ),
+        run: time,
+        since: "2.6.0",
+        summary: "Returns the server time.",
+        ..SERVER
+    },
+    Command {
+        name: "shutdown",
+        arity: -1,
+        flags: ADMIN.and(READY).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY),
+        run: shutdown_command,
+        summary: "Synchronously saves the database(s) to disk and shuts down the server.",
+        syntax: "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
+        ..SERVER
+    },
+    Command {
+        name: "lastsave",
+        arity: 1,
+        flags: READY.and(Flags::FAST).and(Flags::ADMIN).and(Flags::DANGEROUS),
+        run: lastsave,
+        summary: "Returns the Unix timestamp of the last successful save to disk.",
+        ..SERVER
+    },
+    Command {
+        name: "save",
+        arity: 1,
+        flags: ADMIN.and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI),
+        run: no_snapshots,
+        complexity: "O(N) where N is the total number of keys in all databases",
+        summary: "Synchronously saves the database(s) to disk.",
+        ..SERVER
+    },
+    Command {
+        name: "bgsave",
+        arity: -1,
+        flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
+        run: no_snapshots,
+        summary: "Asynchronously saves the database(s) to disk.",
+        syntax: "[SCHEDULE]",
+        ..SERVER
+    },
+    Command {
+        name: "bgrewriteaof",
+        arity: 1,
+        flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
+        run: no_snapshots,
+        summary: "Asynchronously rewrites the append-only file to disk.",
+        ..SERVER
+    },
+    Command {
+        name: "role",
+        arity: 1,
+        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::ADMIN).and(Flags::DANGEROUS),
+        run: role,
+        since: "2.8.12",
+        summary: "Returns the replication role.",
+        ..SERVER
+    },
+    Command {
+        name: "wait",
+        arity: 3,
+        flags: Flags::NOSCRIPT.and(Flags::CONNECTION),
+        run: wait,
+        group: Group::Generic,
+        since: "3.0.0",
+        summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
+                  completed.",
+        syntax: "numreplicas timeout:integer",
+        ..SERVER
+    },
+    Command {
+        name: "replicaof",
+        arity: 3,
+        flags: ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
+        run: replicaof,
+        since: "5.0.0",
+        summary: "Configures a server as replica of another, or promotes it to a master.",
+        syntax: "host port",
+        ..SERVER
+    },
+    Command {
+        name: "slaveof",
+        arity: 3,
+        flags: ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
+        run: replicaof,
+        summary: "Sets a Redis server as a replica of another, or promotes it to being a master.",
+        syntax: "host port",
+        ..SERVER
+    },
+    Command {
+        name: "cluster",
+        arity: -2,
+        flags: Flags::STALE,
+        run: no_cluster,
+        group: Group::Generic,
+        since: "3.0.0",
+        summary: "A container for Redis Cluster commands.",
+        ..SERVER
+    },
+    Command {
+        name: "module",
+        arity: -2,
+        since: "4.0.0",
+        complexity: "Depends on subcommand.",
+        summary: "A container for module commands.",
+        subcommands: &[
+            Command {
+                name: "list",
+                arity: 2,
+                flags: ADMIN,
+                run: module_list,
+                since: "4.0.0",
+                complexity: "O(N) where N is the number of loaded modules.",
+                summary: "Returns all loaded modules.",
+                ..SERVER
+            },
+            Command {
+                name: "load",
+                arity: -3,
+                flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
+                run: no_modules,
+                since: "4.0.0",
+                summary: "Loads a module.",
+                syntax: "path [arg [arg ...]]",
+                ..SERVER
+            },
+            Command {
+                name: "loadex",
+                arity: -3,
+                flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
+                run: no_modules,
+                since: "7.0.0",
+                summary: "Loads a module using extended parameters.",
+                syntax: "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]",
+                ..SERVER
+            },
+            Command {
+                name: "unload",
+                arity: 3,
+                flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
+                run: no_modules,
+                since: "4.0.0",
+                summary: "Unloads a module.",
+                syntax: "name",
+                ..SERVER
+            },
+        ],
+        ..SERVER
+    },
+];
+
+fn info_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let sections = info::Sections::parse(args.rest());
+    let text = info::text(cx, &sections)?;
+    cx.reply.verbatim(*b"txt", text);
+    Ok(())
+}
+
+fn time(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let micros = Parts::of(cx).clock.unix_micros();
+    cx.reply.array(2);
+    cx.reply.bulk_int(micros.div_euclid(1_000_000));
+    cx.reply.bulk_int(micros.rem_euclid(1_000_000));
+    Ok(())
+}
+
+fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let request = shutdown::parse(args.rest())?;
+    let shared = Server::of(cx)?.shared()?;
+    match request {
+        Request::Abort if shared.abort_shutdown() => {
+            tracing::info!("Shutdown manually aborted");
+            cx.reply.ok();
+            Ok(())
+        }
+        Request::Abort => Err(CommandError::fixed("ERR No shutdown in progress.")),
+        Request::End(flags) if flags.save => {
+            tracing::warn!("Error trying to save the DB, can't exit: this version writes no snapshots.");
+            Err(CommandError::fixed("ERR Errors trying to SHUTDOWN. Check logs."))
+        }
+        Request::End(flags) => {
+            let id = cx.client;
+            tracing::warn!("User requested shutdown...");
+            Parts::of(cx).client_mut(id).closing = true;
+            shared.request_shutdown(flags);
+            Ok(())
+        }
+    }
+}
+
+fn lastsave(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let started = Server::of(cx)?.started_at;
+    cx.reply.int(started.0 / 1000);
+    Ok(())
+}
+
+fn no_snapshots(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let _ = cx;
+    Err(CommandError::fixed("ERR this version writes no snapshots; the append-only file holds everything"))
+}
+
+fn role(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.array(3);
+    cx.reply.bulk("master");
+    cx.reply.int(0);
+    cx.reply.array(0);
+    Ok(())
+}
+
+/// A lone primary: no replica will ever confirm, so that waiting for one would only waste the time-out.
+fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    args.int();
+    let timeout = args.int_or(CommandError::fixed("ERR timeout is not an integer or out of range"));
+    args.finish()?;
+    if timeout < 0 {
+        return Err(CommandError::TIMEOUT_NEGATIVE);
+    }
+    cx.reply.int(0);
+    Ok(())
+}
+
+fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let (host, port) = (args.bytes(), args.bytes());
+    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+        cx.reply.ok();
+        return Ok(());
+    }
+    if parse_i64(port).is_none_or(|port| !(0..=65535).contains(&port)) {
+        return Err(CommandError::fixed("ERR Invalid master port"));
+    }
+    Err(CommandError::fixed("ERR replication is not supported by this version"))
+}
+
+fn no_cluster(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::fixed("ERR This instance has cluster support disabled"))
+}
+
+fn module_list(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.array(0);
+    Ok(())
+}
+
+fn no_modules(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::fixed("ERR modules are not supported"))
+}

@@ -1,0 +1,421 @@
+//! CLIENT: who is connected, and how connections behave.
+
+use std::fmt::Write as _;
+
+use super::client_kill::kill;
+use super::session::client_name;
+use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::engine::{Client, Parts, ReplyMode};
+use crate::env::UnixMillis;
+use crate::resp::Protocol;
+
+const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::CONNECTION);
+const ADMIN: Flags = BASE.and(Flags::ADMIN).and(Flags::DANGEROUS);
+
+pub static COMMANDS: &[Command] = &[Command {
+    name: "client",
+    arity: -2,
+    group: Group::Connection,
+    since: "2.4.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for client connection commands.",
+    subcommands: SUBCOMMANDS,
+    ..Command::DEFAULT
+}];
+
+const SUB: Command = Command { group: Group::Connection, flags: BASE, complexity: "O(1)", ..Command::DEFAULT };
+
+static SUBCOMMANDS: &[Command] = &[
+    Command {
+        name: "id",
+        arity: 2,
+        run: id,
+        since: "5.0.0",
+        summary: "Returns the unique client ID of the connection.",
+        ..SUB
+    },
+    Command {
+        name: "info",
+        arity: 2,
+        run: info,
+        since: "6.2.0",
+        summary: "Returns information about the connection.",
+        ..SUB
+    },
+    Command {
+        name: "list",
+        arity: -2,
+        flags: ADMIN,
+        run: list,
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Lists open connections.",
+        syntax: "[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]",
+        ..SUB
+    },
+    Command {
+        name: "kill",
+        arity: -3,
+        flags: ADMIN,
+        run: kill,
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Terminates open connections.",
+        syntax: "ip:port|[ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] \
+                 [LADDR ip:port] [SKIPME YES|NO]",
+        ..SUB
+    },
+    Command {
+        name: "getname",
+        arity: 2,
+        run: getname,
+        since: "2.6.9",
+        summary: "Returns the name of the connection.",
+        ..SUB
+    },
+    Command {
+        name: "setname",
+        arity: 3,
+        run: setname,
+        since: "2.6.9",
+        summary: "Sets the connection name.",
+        syntax: "connection-name",
+        ..SUB
+    },
+    Command {
+        name: "setinfo",
+        arity: 4,
+        run: setinfo,
+        since: "7.2.0",
+        summary: "Sets information specific to the client or connection.",
+        syntax: "LIB-NAME libname|LIB-VER libver",
+        ..SUB
+    },
+    Command {
+        name: "reply",
+        arity: 3,
+        run: reply,
+        since: "3.2.0",
+        summary: "Instructs the server whether to reply to commands.",
+        syntax: "ON|OFF|SKIP",
+        ..SUB
+    },
+    Command {
+        name: "no-evict",
+        arity: 3,
+        flags: ADMIN,
+        run: no_evict,
+        since: "7.0.0",
+        summary: "Sets the client eviction mode of the connection.",
+        syntax: "ON|OFF",
+        ..SUB
+    },
+    Command {
+        name: "no-touch",
+        arity: 3,
+        run: no_touch,
+        since: "7.2.0",
+        summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        syntax: "ON|OFF",
+        ..SUB
+    },
+    Command {
+        name: "unblock",
+        arity: -3,
+        flags: ADMIN,
+        run: unblock,
+        since: "5.0.0",
+        complexity: "O(log N) where N is the number of client connections",
+        summary: "Unblocks a client blocked by a blocking command from a different connection.",
+        syntax: "client-id [TIMEOUT|ERROR]",
+        ..SUB
+    },
+    Command {
+        name: "getredir",
+        arity: 2,
+        run: getredir,
+        since: "6.0.0",
+        summary: "Returns the client ID to which the connection's tracking notifications are redirected.",
+        ..SUB
+    },
+    Command {
+        name: "help",
+        arity: 2,
+        flags: Flags::LOADING.and(Flags::STALE).and(Flags::CONNECTION),
+        run: help,
+        since: "5.0.0",
+        summary: "Returns helpful text about the different subcommands.",
+        ..SUB
+    },
+];
+
+fn id(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.int(cx.client.0 as i64);
+    Ok(())
+}
+
+fn info(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let (id, now) = (cx.client, cx.now());
+    let parts = Parts::of(cx);
+    let line = parts.clients.get(id).map(|client| describe(client, parts, now)).unwrap_or_default();
+    cx.reply.verbatim(*b"txt", line);
+    Ok(())
+}
+
+fn list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let mut class = None;
+    let mut ids: Option<Vec<ClientId>> = None;
+    if args.word("type") {
+        class = Some(class_named(args.bytes())?);
+        args.finish()?;
+    } else if args.word("id") {
+        let words = args.rest();
+        if words.is_empty() {
+            return Err(CommandError::SYNTAX);
+        }
+        let id = |word: &&[u8]| parse_i64(word).filter(|id| *id > 0).map(|id| ClientId(id as u64));
+        ids = Some(words.iter().map(id).collect::<Option<_>>().ok_or(CommandError::fixed("ERR Invalid client ID"))?);
+    }
+    args.finish()?;
+    let now = cx.now();
+    let parts = Parts::of(cx);
+    let mut text = String::new();
+    for client in parts.clients.sorted() {
+        let wanted = class.is_none_or(|class| class_of(client) == class)
+            && ids.as_ref().is_none_or(|ids| ids.contains(&client.id));
+        if wanted {
+            text.push_str(&describe(client, parts, now));
+        }
+    }
+    cx.reply.verbatim(*b"txt", text);
+    Ok(())
+}
+
+/// The classes that CLIENT LIST and CLIENT KILL tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Normal,
+    Pubsub,
+    /// Connections of replication, of which there are none.
+    Replication,
+}
+
+pub fn class_named(word: &[u8]) -> Result<Class, CommandError> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(Class::Normal),
+        b"pubsub" => Ok(Class::Pubsub),
+        b"master" | b"primary" | b"slave" | b"replica" => Ok(Class::Replication),
+        _ => Err(CommandError::new(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)))),
+    }
+}
+
+pub fn class_of(client: &Client) -> Class {
+    if client.is_subscriber() { Class::Pubsub } else { Class::Normal }
+}
+
+/// One line of CLIENT LIST.
+fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
+    let seconds_since = |then: UnixMillis| (now.0 - then.0).max(0) / 1000;
+    let (queued, queued_bytes) = match &client.transaction {
+        Some(transaction) => (transaction.queued.len() as i64, transaction.bytes),
+        None => (-1, 0),
+    };
+    let command = client
+        .last_command
+        .and_then(|index| parts.table.all().get(index))
+        .map_or("NULL".to_owned(), |resolved| resolved.full_name());
+    let output = client.outbox.len();
+    let memory = size_of::<Client>() + client.outbox.capacity() + client.query_bytes + queued_bytes;
+    let mut line = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        line,
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} \
+         qbuf={} qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs={} rbp=0 obl={output} oll=0 omem={output} \
+         tot-mem={memory} events=r cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        client.id.0,
+        client.info.address,
+        client.info.local_address,
+        client.info.descriptor,
+        String::from_utf8_lossy(&client.name),
+        seconds_since(client.connected_at),
+        seconds_since(client.active_at),
+        flags(client),
+        client.db,
+        client.channels.len(),
+        client.patterns.len(),
+        client.shard_channels.len(),
+        client.query_bytes,
+        client.outbox.capacity(),
+        if client.protocol == Protocol::Resp3 { 3 } else { 2 },
+        String::from_utf8_lossy(&client.library_name),
+        String::from_utf8_lossy(&client.library_version),
+    );
+    line
+}
+
+fn flags(client: &Client) -> String {
+    let mut flags = String::new();
+    for (set, letter) in [
+        (client.is_subscriber(), 'P'),
+        (client.transaction.is_some(), 'x'),
+        (client.blocked.is_some(), 'b'),
+        (client.watch_failed, 'd'),
+        (client.closing, 'c'),
+        (client.info.unix_socket, 'U'),
+        (client.no_evict, 'e'),
+        (client.no_touch, 'T'),
+    ] {
+        if set {
+            flags.push(letter);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    flags
+}
+
+fn getname(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = cx.client;
+    let name = Parts::of(cx).client_mut(id).name.clone();
+    cx.reply.bulk_or_null((!name.is_empty()).then_some(name));
+    Ok(())
+}
+
+fn setname(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let name = client_name(args.bytes())?;
+    let id = cx.client;
+    Parts::of(cx).client_mut(id).name = name;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn setinfo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let (option, value) = (args.bytes(), args.bytes());
+    let id = cx.client;
+    let client = Parts::of(cx).client_mut(id);
+    let (name, field) = if option.eq_ignore_ascii_case(b"lib-name") {
+        ("lib-name", &mut client.library_name)
+    } else if option.eq_ignore_ascii_case(b"lib-ver") {
+        ("lib-ver", &mut client.library_version)
+    } else {
+        let option = String::from_utf8_lossy(option);
+        return Err(CommandError::new(format!("ERR Unrecognized option '{option}'")));
+    };
+    if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Err(CommandError::new(format!("ERR {name} cannot contain spaces, newlines or special characters.")));
+    }
+    *field = value.to_vec();
+    cx.reply.ok();
+    Ok(())
+}
+
+fn reply(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = cx.client;
+    let mode = args.bytes();
+    let client = Parts::of(cx).client_mut(id);
+    if mode.eq_ignore_ascii_case(b"on") {
+        client.reply_mode = ReplyMode::On;
+        cx.reply.ok();
+    } else if mode.eq_ignore_ascii_case(b"off") {
+        client.reply_mode = ReplyMode::Off;
+    } else if mode.eq_ignore_ascii_case(b"skip") {
+        if client.reply_mode == ReplyMode::On {
+            client.reply_mode = ReplyMode::SkipNext;
+        }
+    } else {
+        return Err(CommandError::SYNTAX);
+    }
+    Ok(())
+}
+
+fn on_off(word: &[u8]) -> Result<bool, CommandError> {
+    if word.eq_ignore_ascii_case(b"on") {
+        Ok(true)
+    } else if word.eq_ignore_ascii_case(b"off") {
+        Ok(false)
+    } else {
+        Err(CommandError::SYNTAX)
+    }
+}
+
+fn no_evict(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let on = on_off(args.bytes())?;
+    let id = cx.client;
+    Parts::of(cx).client_mut(id).no_evict = on;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let on = on_off(args.bytes())?;
+    let id = cx.client;
+    Parts::of(cx).client_mut(id).no_touch = on;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = args.int();
+    let with_error = match args.next() {
+        None => false,
+        Some(reason) if reason.eq_ignore_ascii_case(b"timeout") => false,
+        Some(reason) if reason.eq_ignore_ascii_case(b"error") => true,
+        Some(_) => return Err(CommandError::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    args.finish()?;
+    let id = ClientId(u64::try_from(id).unwrap_or(0));
+    let parts = Parts::of(cx);
+    let waits = parts.clients.get(id).is_some_and(|client| client.blocked.is_some());
+    if waits {
+        parts.unblock.push((id, with_error));
+    }
+    cx.reply.int(i64::from(waits));
+    Ok(())
+}
+
+fn getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.int(-1);
+    Ok(())
+}
+
+fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.help(
+        "CLIENT",
+        &[
+            "GETNAME",
+            "    Return the name of the current connection.",
+            "GETREDIR",
+            "    Return the client ID we are redirecting to when tracking is enabled.",
+            "ID",
+            "    Return the ID of the current connection.",
+            "INFO",
+            "    Return information about the current client connection.",
+            "KILL <ip:port>",
+            "    Kill connection made from <ip:port>.",
+            "KILL <option> <value> [<option> <value> [...]]",
+            "    Kill connections. Options are:",
+            "    * ADDR (<ip:port>|<unixsocket>:0)",
+            "    * LADDR (<ip:port>|<unixsocket>:0)",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "    * USER <username>",
+            "    * SKIPME (YES|NO)",
+            "LIST [TYPE <class>|ID <id> [<id> ...]]",
+            "    Return information about client connections.",
+            "NO-EVICT (ON|OFF)",
+            "    Protect current client connection from eviction.",
+            "NO-TOUCH (ON|OFF)",
+            "    Leave the access times of keys alone.",
+            "REPLY (ON|OFF|SKIP)",
+            "    Control the replies sent to the current connection.",
+            "SETINFO <option> <value>",
+            "    Set client meta attr. Options are lib-name and lib-ver.",
+            "SETNAME <name>",
+            "    Assign the name <name> to the current connection.",
+            "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+            "    Unblock the specified blocked client.",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! CONFIG.
+
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
+use crate::engine::Parts;
+use crate::server::Server;
+use crate::server::config::{Settings, failed};
+use crate::server::state::apply_settings;
+
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
+
+pub static COMMANDS: &[Command] = &[Command {
+    name: "config",
+    arity: -2,
+    group: Group::Server,
+    since: "2.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for server configuration commands.",
+    subcommands: SUBCOMMANDS,
+    ..Command::DEFAULT
+}];
+
+static SUBCOMMANDS: &[Command] = &[
+    Command {
+        name: "get",
+        arity: -3,
+        flags: ADMIN,
+        run: get,
+        group: Group::Server,
+        since: "2.0.0",
+        complexity: "O(N) when N is the number of configuration parameters provided",
+        summary: "Returns the effective values of configuration parameters.",
+        syntax: "parameter [parameter ...]",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "set",
+        arity: -4,
+        flags: ADMIN,
+        run: set,
+        group: Group::Server,
+        since: "2.0.0",
+        complexity: "O(N) when N is the number of configuration parameters provided",
+        summary: "Sets configuration parameters in-flight.",
+        syntax: "parameter value [parameter value ...]",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "resetstat",
+        arity: 2,
+        flags: ADMIN,
+        run: resetstat,
+        group: Group::Server,
+        since: "2.0.0",
+        complexity: "O(1)",
+        summary: "Resets the server's statistics.",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "rewrite",
+        arity: 2,
+        flags: ADMIN,
+        run: rewrite,
+        group: Group::Server,
+        since: "2.8.0",
+        complexity: "O(1)",
+        summary: "Persists the effective configuration to file.",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "help",
+        arity: 2,
+        flags: Flags::LOADING.and(Flags::STALE),
+        run: help,
+        group: Group::Server,
+        since: "5.0.0",
+        complexity: "O(1)",
+        summary: "Returns helpful text about the different subcommands.",
+        ..Command::DEFAULT
+    },
+];
+
+fn get(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let found = Server::of(cx)?.config.get(args.rest());
+    cx.reply.map(found.len());
+    for (name, value) in found {
+        cx.reply.bulk(name);
+        cx.reply.bulk(value);
+    }
+    Ok(())
+}
+
+fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let words = args.rest();
+    if !words.len().is_multiple_of(2) {
+        return Err(CommandError::SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+    let server = Server::of(cx)?;
+    let (config, changed) = server.config.with(&pairs).map_err(CommandError::new)?;
+    let settings = Settings::resolve(&config, &server.working_directory);
+    let shared = server.shared()?;
+    let before = shared.settings();
+    crate::server::apply::apply(&shared, &before, &settings)
+        .map_err(|refused| CommandError::new(failed(refused.directive.as_bytes(), &refused.reason)))?;
+    server.config = config;
+    if changed.iter().any(|name| *name == "dir") {
+        tracing::info!("Directory changed to {}", settings.dir.display());
+    }
+    cx.store.limits = crate::value::Limits { hash_seed: cx.store.limits.hash_seed, ..settings.limits };
+    apply_settings(Parts::of(cx), &settings);
+    shared.set_settings(settings);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    Server::of(cx)?.shared()?.counters.reset();
+    Parts::of(cx).stats.reset();
+    cx.reply.ok();
+    Ok(())
+}
+
+fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    match Server::of(cx)?.config_file {
+        None => Err(CommandError::fixed("ERR The server is running without a config file")),
+        Some(_) => Err(CommandError::fixed(
+            "ERR Rewriting config file: not supported by this version; change the file by hand",
+        )),
+    }
+}
+
+fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.help(
+        "CONFIG",
+        &[
+            "GET <pattern>",
+            "    Return parameters matching the glob-like <pattern> and their values.",
+            "SET <directive> <value>",
+            "    Set the configuration <directive> to <value>.",
+            "RESETSTAT",
+            "    Reset statistics reported by the INFO command.",
+            "REWRITE",
+            "    Rewrite the configuration file.",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! Commands that act on the connection or the server. Declared like all others; they reach the server through
+//! `Server::of`.
+
+mod admin;
+mod client;
+mod client_kill;
+mod configuration;
+mod debug;
+mod introspection;
+mod session;
+
+use crate::command::Command;
+
+/// All commands of this room.
+pub fn families() -> Vec<&'static [Command]> {
+    vec![
+        session::COMMANDS,
+        client::COMMANDS,
+        introspection::COMMANDS,
+        configuration::COMMANDS,
+        admin::COMMANDS,
+        debug::COMMANDS,
+    ]
+}

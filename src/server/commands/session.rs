@@ -1,0 +1,259 @@
+//! What a client says about itself and its connection: PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET.
+
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::engine::{Parts, ReplyMode};
+use crate::resp::Protocol;
+use crate::server::REDIS_VERSION;
+
+const FAST: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
+const SESSION: Flags = FAST.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
+
+pub static COMMANDS: &[Command] = &[
+    Command {
+        name: "ping",
+        arity: -1,
+        flags: Flags::FAST.and(Flags::CONNECTION).and(Flags::KEY_READ),
+        run: ping,
+        group: Group::Connection,
+        complexity: "O(1)",
+        summary: "Returns the server's liveliness response.",
+        syntax: "[message]",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "echo",
+        arity: 2,
+        flags: FAST.and(Flags::CONNECTION).and(Flags::KEY_READ),
+        run: echo,
+        group: Group::Connection,
+        complexity: "O(1)",
+        summary: "Returns the given string.",
+        syntax: "message",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "auth",
+        arity: -2,
+        flags: SESSION.and(Flags::CONNECTION),
+        run: auth,
+        group: Group::Connection,
+        complexity: "O(N) where N is the number of passwords defined for the user",
+        summary: "Authenticates the connection.",
+        syntax: "[username] password",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "hello",
+        arity: -1,
+        flags: SESSION.and(Flags::CONNECTION),
+        run: hello,
+        group: Group::Connection,
+        since: "6.0.0",
+        complexity: "O(1)",
+        summary: "Handshakes with the Redis server.",
+        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "select",
+        arity: 2,
+        flags: FAST.and(Flags::CONNECTION).and(Flags::KEY_READ),
+        run: select,
+        group: Group::Connection,
+        complexity: "O(1)",
+        summary: "Changes the selected database.",
+        syntax: "index",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "quit",
+        arity: -1,
+        flags: SESSION.and(Flags::CONNECTION),
+        run: quit,
+        group: Group::Connection,
+        complexity: "O(1)",
+        summary: "Closes the connection.",
+        ..Command::DEFAULT
+    },
+    Command {
+        name: "reset",
+        arity: 1,
+        flags: SESSION.and(Flags::CONNECTION),
+        run: reset,
+        group: Group::Connection,
+        since: "6.2.0",
+        complexity: "O(1)",
+        summary: "Resets the connection.",
+        ..Command::DEFAULT
+    },
+];
+
+const WRONG_PASS: CommandError = CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+
+fn ping(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    if args.remaining() > 1 {
+        return Err(CommandError::wrong_arity("ping"));
+    }
+    let message = args.next();
+    let id = cx.client;
+    if !cx.reply.is_resp3() && Parts::of(cx).client_mut(id).is_subscriber() {
+        cx.reply.array(2);
+        cx.reply.bulk("pong");
+        cx.reply.bulk(message.unwrap_or_default());
+        return Ok(());
+    }
+    match message {
+        Some(message) => cx.reply.bulk(message),
+        None => cx.reply.simple("PONG"),
+    }
+    Ok(())
+}
+
+fn echo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.bulk(args.bytes());
+    Ok(())
+}
+
+fn auth(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let words = args.rest();
+    let (user, password) = match words {
+        [password] => {
+            if Parts::of(cx).settings.password.is_empty() {
+                return Err(CommandError::fixed(
+                    "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                     your configuration is correct?",
+                ));
+            }
+            (&b"default"[..], *password)
+        }
+        [user, password] => (*user, *password),
+        _ => return Err(CommandError::SYNTAX),
+    };
+    authenticate(cx, user, password)?;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    let id = cx.client;
+    let parts = Parts::of(cx);
+    let required = &parts.settings.password;
+    if user != b"default" || !(required.is_empty() || same_bytes(required, password)) {
+        return Err(WRONG_PASS);
+    }
+    parts.client_mut(id).authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that does not depend on where the two differ.
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = cx.client;
+    let protocol = match args.next() {
+        None => None,
+        Some(word) => match parse_i64(word) {
+            Some(2) => Some(Protocol::Resp2),
+            Some(3) => Some(Protocol::Resp3),
+            Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
+            None => return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range")),
+        },
+    };
+    let mut name = None;
+    while let Some(option) = args.next() {
+        if option.eq_ignore_ascii_case(b"auth") && args.remaining() >= 2 {
+            let (user, password) = (args.bytes(), args.bytes());
+            authenticate(cx, user, password)?;
+        } else if option.eq_ignore_ascii_case(b"setname") && args.remaining() >= 1 {
+            name = Some(client_name(args.bytes())?);
+        } else {
+            return Err(CommandError::new(format!(
+                "ERR Syntax error in HELLO option '{}'",
+                String::from_utf8_lossy(option)
+            )));
+        }
+    }
+    let parts = Parts::of(cx);
+    let must_authenticate = !parts.settings.password.is_empty();
+    let client = parts.client_mut(id);
+    if must_authenticate && !client.authenticated {
+        return Err(CommandError::fixed(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
+        ));
+    }
+    if let Some(name) = name {
+        client.name = name;
+    }
+    if let Some(protocol) = protocol {
+        client.protocol = protocol;
+    }
+    let protocol = client.protocol;
+    cx.reply.set_protocol(protocol);
+    cx.reply.map(7);
+    for (field, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        cx.reply.bulk(field);
+        cx.reply.bulk(text);
+    }
+    cx.reply.bulk("proto");
+    cx.reply.int(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    cx.reply.bulk("id");
+    cx.reply.int(id.0 as i64);
+    for (field, text) in [("mode", "standalone"), ("role", "master")] {
+        cx.reply.bulk(field);
+        cx.reply.bulk(text);
+    }
+    cx.reply.bulk("modules");
+    cx.reply.array(0);
+    Ok(())
+}
+
+/// A client's name: printable, no spaces.
+pub fn client_name(name: &[u8]) -> Result<Vec<u8>, CommandError> {
+    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        Ok(name.to_vec())
+    } else {
+        Err(CommandError::fixed("ERR Client names cannot contain spaces, newlines or special characters."))
+    }
+}
+
+fn select(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let index = args.int();
+    args.finish()?;
+    let db = u32::try_from(index).ok().filter(|db| *db < cx.store.len()).ok_or(CommandError::DB_OUT_OF_RANGE)?;
+    let id = cx.client;
+    cx.db = db;
+    Parts::of(cx).client_mut(id).db = db;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn quit(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = cx.client;
+    Parts::of(cx).client_mut(id).closing = true;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    args.finish()?;
+    let id = cx.client;
+    let parts = Parts::of(cx);
+    parts.discard_transaction(id);
+    parts.forget_subscriptions(id);
+    let client = parts.client_mut(id);
+    client.db = 0;
+    client.protocol = Protocol::Resp2;
+    client.authenticated = false;
+    client.name.clear();
+    client.reply_mode = ReplyMode::On;
+    client.no_evict = false;
+    client.no_touch = false;
+    cx.db = 0;
+    cx.reply.set_protocol(Protocol::Resp2);
+    cx.reply.simple("RESET");
+    Ok(())
+}

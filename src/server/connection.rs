@@ -1,0 +1,460 @@
+//! One connection: bytes in, requests to the engine, bytes out.
+//!
+//! Invariants
+//! - Requests are executed in the order in which they came, each once; while one waits (parked, or the log has no room)
+//!   none behind it is begun.
+//! - What is sent is what the outbox gave out, in its order.
+//! - An error of the protocol is answered behind the replies of the requests before it, and ends the connection.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::config::{BufferLimit, Settings};
+use super::shared::Shared;
+use crate::command::{ClientId, CommandError, Flags};
+use crate::engine::{ConnectionInfo, Engine, Flow, Outbox, Taken};
+use crate::resp::{Limits, ProtocolError, Request, RequestReader};
+
+/// Requests executed in one hold of the engine, at most.
+pub const BATCH_MAX: usize = 64;
+/// Buffers of a quiet connection are freed beyond this.
+const QUIET_BYTES_MAX: usize = 16 << 10;
+
+/// A connected socket, never blocking.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).read(buffer),
+            Self::Unix(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write(bytes),
+            Self::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What the io loop must watch a socket for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    pub read: bool,
+    pub write: bool,
+}
+
+/// How a connection stands after its output was sent as far as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing is left, or the socket takes no more for now.
+    Open,
+    /// The rest waits for this log position.
+    Gated(u64),
+    /// The connection is over.
+    Closed,
+}
+
+/// When a connection wants to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextTurn {
+    /// When its socket or its outbox has something.
+    WhenWoken,
+    /// It has requests left.
+    AtOnce,
+    /// It waits for room in the log.
+    Soon,
+}
+
+/// See the module's header.
+pub struct Connection {
+    pub id: Option<ClientId>,
+    pub outbox: Arc<Outbox>,
+    pub interest: Interest,
+    /// What the io loop watches at present.
+    pub watched: Interest,
+    /// The position for which the io loop wakes it.
+    pub gated: Option<u64>,
+    stream: Stream,
+    info: ConnectionInfo,
+    reader: RequestReader,
+    /// Requests read and not executed yet: `batch[next..filled]`; the others keep their buffers for later.
+    batch: Vec<Request>,
+    next: usize,
+    filled: usize,
+    /// Input ended with this.
+    protocol_error: Option<ProtocolError>,
+    output: Vec<u8>,
+    sent: usize,
+    state: State,
+    authenticated: bool,
+    subscriber: bool,
+    active_at: Duration,
+    soft_limit_since: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A command waits for a key.
+    Parked,
+    /// A command waits for room in the log.
+    LogFull,
+    /// Ends when its output is sent.
+    Ending,
+    Dead,
+}
+
+impl Connection {
+    pub fn new(stream: Stream, mut info: ConnectionInfo, outbox: Arc<Outbox>, now: Duration) -> Self {
+        info.descriptor = stream.as_fd().as_raw_fd();
+        Self {
+            id: None,
+            outbox,
+            interest: Interest { read: true, write: false },
+            watched: Interest { read: true, write: false },
+            gated: None,
+            stream,
+            info,
+            reader: RequestReader::new(),
+            batch: Vec::new(),
+            next: 0,
+            filled: 0,
+            protocol_error: None,
+            output: Vec::new(),
+            sent: 0,
+            state: State::Open,
+            authenticated: false,
+            subscriber: false,
+            active_at: now,
+            soft_limit_since: None,
+        }
+    }
+
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Introduces the connection to the engine.
+    pub fn connect(&mut self, engine: &mut Engine) -> ClientId {
+        *self.id.get_or_insert_with(|| engine.connect(self.info.clone(), Arc::clone(&self.outbox)))
+    }
+
+    /// Reads what has arrived, once.
+    pub fn receive(&mut self, scratch: &mut [u8], shared: &Shared, settings: &Settings, now: Duration) {
+        match self.stream.read(scratch) {
+            Ok(0) => self.input_ended(),
+            Ok(len) => {
+                self.active_at = now;
+                shared.counters.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+                shared.counters.reads.fetch_add(1, Ordering::Relaxed);
+                self.reader.feed(&scratch[..len]);
+                self.parse(settings);
+                if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
+                    shared.counters.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!("Closing client that reached max query buffer length: addr={}", self.info.address);
+                    self.state = State::Dead;
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => self.state = State::Dead,
+        }
+    }
+
+    /// The peer sends nothing more. Replies that are on their way still reach it.
+    fn input_ended(&mut self) {
+        self.interest.read = false;
+        let idle = self.state == State::Open && self.next == self.filled;
+        self.state = if idle && !(self.outbox.is_empty() && self.sent == self.output.len()) {
+            State::Ending
+        } else {
+            State::Dead
+        };
+    }
+
+    /// The socket failed or both sides have closed it.
+    pub fn hung_up(&mut self) {
+        self.state = State::Dead;
+    }
+
+    /// Makes requests of received bytes while none is waiting.
+    fn parse(&mut self, settings: &Settings) {
+        if self.next < self.filled || self.protocol_error.is_some() {
+            return;
+        }
+        self.next = 0;
+        self.filled = 0;
+        let unauthenticated = !settings.password.is_empty() && !self.authenticated;
+        let limits = Limits { bulk_bytes_max: settings.bulk_bytes_max, unauthenticated };
+        // What a client may send changes with AUTH, so that its requests are read one by one until then.
+        let most = if unauthenticated { 1 } else { BATCH_MAX };
+        while self.filled < most {
+            if self.filled == self.batch.len() {
+                self.batch.push(Request::new());
+            }
+            match self.reader.next(&limits, &mut self.batch[self.filled]) {
+                Ok(true) => self.filled += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    self.protocol_error = Some(error);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether the engine has something to do for this connection.
+    pub fn has_work(&self) -> bool {
+        match self.state {
+            State::Open => self.next < self.filled || self.protocol_error.is_some(),
+            State::Parked | State::LogFull => true,
+            State::Ending | State::Dead => false,
+        }
+    }
+
+    /// Whether a command of it waits for a key.
+    pub fn is_parked(&self) -> bool {
+        self.state == State::Parked
+    }
+
+    /// When to look at the connection again though nothing happens to it.
+    pub fn next_turn(&mut self, settings: &Settings) -> NextTurn {
+        match self.state {
+            State::Open => {
+                self.parse(settings);
+                if self.has_work() { NextTurn::AtOnce } else { NextTurn::WhenWoken }
+            }
+            State::LogFull => NextTurn::Soon,
+            State::Parked | State::Ending | State::Dead => NextTurn::WhenWoken,
+        }
+    }
+
+    /// Executes one request; false when there is nothing more to do for now.
+    pub fn step(&mut self, engine: &mut Engine, shared: &Shared, settings: &Settings) -> bool {
+        let id = self.connect(engine);
+        match self.state {
+            State::Parked if engine.parts.clients.get(id).is_some_and(|client| client.blocked.is_some()) => {
+                return false;
+            }
+            State::Parked | State::LogFull => self.state = State::Open,
+            State::Open => {}
+            State::Ending | State::Dead => return false,
+        }
+        if self.next == self.filled {
+            self.parse(settings);
+        }
+        if self.next == self.filled {
+            if let Some(error) = self.protocol_error.take() {
+                self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
+                engine.parts.stats.count_error("ERR");
+                self.end();
+            }
+            return false;
+        }
+        match engine.execute(id, &self.batch[self.next]) {
+            Flow::Continue => self.next += 1,
+            Flow::Parked => {
+                self.next += 1;
+                self.state = State::Parked;
+                if let Some(deadline) = engine.parts.blocking.next_deadline() {
+                    shared.ticker.ring(deadline);
+                }
+            }
+            Flow::LogFull => self.state = State::LogFull,
+            Flow::Close => {
+                self.next = self.filled;
+                self.end();
+            }
+        }
+        if let Some(client) = engine.parts.clients.get(id) {
+            self.authenticated = client.authenticated;
+            self.subscriber = client.is_subscriber();
+        }
+        self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some())
+    }
+
+    /// Answers waiting requests while a script is past its time or the data is being loaded: only what stops the
+    /// script or the server, and what tells how loading goes, gets through.
+    pub fn answer_busy(&mut self, shared: &Shared, settings: &Settings) {
+        while self.state == State::Open {
+            if self.next == self.filled {
+                self.parse(settings);
+            }
+            if self.next == self.filled {
+                if let Some(error) = self.protocol_error.take() {
+                    self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
+                    self.end();
+                }
+                return;
+            }
+            let request = &self.batch[self.next];
+            let argv: Vec<&[u8]> = request.args().collect();
+            let loading = shared.loading.is_under_way();
+            let reply = match shared.table.resolve(&argv) {
+                Err(error) => Err(error),
+                Ok(resolved) if loading && resolved.command.name == "info" => {
+                    let text = super::info::while_loading(&shared.loading);
+                    self.outbox.reply(0, format!("${}\r\n{text}\r\n", text.len()).as_bytes());
+                    self.next += 1;
+                    continue;
+                }
+                Ok(resolved) => match resolved.full_name().as_str() {
+                    "script|kill" if !loading => shared.script.kill().answer(),
+                    "quit" => {
+                        self.state = State::Ending;
+                        Ok(())
+                    }
+                    "shutdown" if resolved.command.flags.has(Flags::ALLOW_BUSY) && asks_nosave(&argv) => {
+                        super::shutdown::without_saving(shared, &argv);
+                        Ok(())
+                    }
+                    _ if loading => Err(CommandError::LOADING),
+                    _ => Err(CommandError::BUSY),
+                },
+            };
+            match reply {
+                Ok(()) => self.outbox.reply(0, b"+OK\r\n"),
+                Err(error) => self.outbox.reply(0, format!("-{}\r\n", error.text()).as_bytes()),
+            }
+            self.next += 1;
+        }
+    }
+
+    fn end(&mut self) {
+        self.state = State::Ending;
+        self.interest.read = false;
+    }
+
+    /// Sends what may leave, as far as the socket takes it.
+    pub fn send(&mut self, shared: &Shared, settings: &Settings, now: Duration) -> Sent {
+        if self.state == State::Dead {
+            return Sent::Closed;
+        }
+        self.outbox.clear_woken();
+        let taken = loop {
+            let mut taken = self.outbox.take(&shared.gate, &mut self.output);
+            if taken != Taken::All
+                && let Some(error) = shared.in_doubt()
+            {
+                self.outbox.fail_waiting(&shared.gate, &error);
+                taken = self.outbox.take(&shared.gate, &mut self.output);
+            }
+            match self.write_some(shared) {
+                Ok(true) if taken == Taken::All && !self.outbox.is_empty() => {}
+                Ok(_) => break taken,
+                Err(_) => {
+                    self.state = State::Dead;
+                    return Sent::Closed;
+                }
+            }
+        };
+        let unsent = self.output.len() - self.sent;
+        self.interest.write = unsent > 0;
+        if self.outbox.wants_close() || (self.state == State::Ending && unsent == 0 && taken == Taken::All) {
+            self.state = State::Dead;
+            return Sent::Closed;
+        }
+        if self.exceeds_output_limit(unsent + self.outbox.len(), settings, now) {
+            shared.counters.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                "Client addr={} closed for overcoming of output buffer limits ({} bytes waiting).",
+                self.info.address,
+                unsent + self.outbox.len()
+            );
+            self.state = State::Dead;
+            return Sent::Closed;
+        }
+        match taken {
+            Taken::Waiting(tag) => Sent::Gated(tag),
+            Taken::All => Sent::Open,
+        }
+    }
+
+    /// Writes once or until the socket is full; true when everything taken has been written.
+    fn write_some(&mut self, shared: &Shared) -> io::Result<bool> {
+        while self.sent < self.output.len() {
+            match self.stream.write(&self.output[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.sent += len;
+                    shared.counters.bytes_out.fetch_add(len as u64, Ordering::Relaxed);
+                    shared.counters.writes.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.sent = 0;
+        Ok(true)
+    }
+
+    fn exceeds_output_limit(&mut self, waiting: usize, settings: &Settings, now: Duration) -> bool {
+        let BufferLimit { hard_bytes, soft_bytes, soft_seconds } =
+            settings.output_limits[if self.subscriber { 2 } else { 0 }];
+        let waiting = waiting as u64;
+        if hard_bytes > 0 && waiting > hard_bytes {
+            return true;
+        }
+        if soft_bytes == 0 || waiting <= soft_bytes {
+            self.soft_limit_since = None;
+            return false;
+        }
+        let since = *self.soft_limit_since.get_or_insert(now);
+        now.saturating_sub(since).as_secs() > soft_seconds
+    }
+
+    /// Once a second: ends connections that are idle for too long, frees buffers that are not needed.
+    ///
+    /// Returns true when the connection is over.
+    pub fn tend(&mut self, settings: &Settings, now: Duration) -> bool {
+        let quiet = now.saturating_sub(self.active_at);
+        if let Some(timeout) = settings.idle_timeout
+            && quiet > timeout
+            && self.state == State::Open
+            && !self.subscriber
+        {
+            tracing::debug!("Closing idle client");
+            self.state = State::Dead;
+        }
+        let waiting = self.output.len() - self.sent + self.outbox.len();
+        if waiting > 0 && self.exceeds_output_limit(waiting, settings, now) {
+            self.state = State::Dead;
+        }
+        if quiet.as_secs() >= 2 && self.next == self.filled {
+            self.batch.truncate(1);
+            for request in &mut self.batch {
+                request.shrink_to(QUIET_BYTES_MAX);
+            }
+            if self.output.is_empty() {
+                self.output.shrink_to(QUIET_BYTES_MAX);
+            }
+        }
+        self.state == State::Dead
+    }
+}
+
+fn asks_nosave(argv: &[&[u8]]) -> bool {
+    argv[1..].iter().any(|word| word.eq_ignore_ascii_case(b"nosave"))
+}

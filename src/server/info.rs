@@ -1,0 +1,476 @@
+//! INFO: every section that stock has, with the values that are true here.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use super::memory::{cpu_seconds, human, resident_bytes, system_bytes};
+use super::state::Server;
+use super::{GRAVEN_VERSION, REDIS_VERSION};
+use crate::command::{CommandError, Cx};
+use crate::engine::Parts;
+
+/// Which sections are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sections {
+    names: Vec<String>,
+    /// `all` or `everything`.
+    all: bool,
+    /// Those shown when nothing is named.
+    default: bool,
+}
+
+/// Sections shown only when they, or all, are named.
+const EXTRA: [&str; 2] = ["commandstats", "latencystats"];
+
+impl Sections {
+    pub fn parse(words: &[&[u8]]) -> Self {
+        let names: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).to_lowercase()).collect();
+        let named = |name: &str| names.iter().any(|word| word == name);
+        Self { all: named("all") || named("everything"), default: names.is_empty() || named("default"), names }
+    }
+
+    fn wants(&self, section: &str) -> bool {
+        self.all || self.names.iter().any(|name| name == section) || (self.default && !EXTRA.contains(&section))
+    }
+}
+
+/// The text of the sections.
+///
+/// # Errors
+/// The engine runs without a server.
+pub fn text(cx: &mut Cx<'_>, sections: &Sections) -> Result<String, CommandError> {
+    type Section = fn(&mut Cx<'_>, &mut String) -> Result<(), CommandError>;
+    const ALL: [(&str, &str, Section); 13] = [
+        ("server", "Server", server),
+        ("clients", "Clients", clients),
+        ("memory", "Memory", memory),
+        ("persistence", "Persistence", persistence),
+        ("stats", "Stats", stats),
+        ("replication", "Replication", replication),
+        ("cpu", "CPU", cpu),
+        ("modules", "Modules", |_, _| Ok(())),
+        ("commandstats", "Commandstats", command_stats),
+        ("errorstats", "Errorstats", error_stats),
+        ("latencystats", "Latencystats", |_, _| Ok(())),
+        ("cluster", "Cluster", |_, out| {
+            line(out, "cluster_enabled", 0);
+            Ok(())
+        }),
+        ("keyspace", "Keyspace", keyspace),
+    ];
+    let mut out = String::new();
+    for (name, title, write) in ALL {
+        if sections.wants(name) {
+            if !out.is_empty() {
+                out.push_str("\r\n");
+            }
+            let _ = write!(out, "# {title}\r\n");
+            write(cx, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{name}:{value}\r\n");
+}
+
+fn lines(out: &mut String, fields: &[(&str, &dyn std::fmt::Display)]) {
+    for (name, value) in fields {
+        line(out, name, value);
+    }
+}
+
+fn server(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let clock = Parts::of(cx).clock.clone();
+    let server = Server::of(cx)?;
+    let settings = server.shared()?.settings();
+    let uptime = clock.monotonic().saturating_sub(server.started).as_secs();
+    let file = server.config_file.as_ref().map_or(String::new(), |path| path.display().to_string());
+    let hz = String::from_utf8_lossy(&server.config.value("hz").render()).into_owned();
+    lines(
+        out,
+        &[
+            ("redis_version", &REDIS_VERSION),
+            ("server_name", &"graven"),
+            ("graven_version", &GRAVEN_VERSION),
+            ("redis_git_sha1", &"00000000"),
+            ("redis_git_dirty", &0),
+            ("redis_build_id", &"0"),
+            ("redis_mode", &"standalone"),
+            ("os", &os()),
+            ("arch_bits", &usize::BITS),
+            ("monotonic_clock", &"POSIX clock_gettime"),
+            ("multiplexing_api", &"epoll"),
+            ("atomicvar_api", &"c11-builtin"),
+            ("gcc_version", &"0.0.0"),
+            ("process_id", &std::process::id()),
+            ("process_supervised", &"no"),
+            ("run_id", &server.run_id),
+            ("tcp_port", &settings.port),
+            ("server_time_usec", &clock.unix_micros()),
+            ("uptime_in_seconds", &uptime),
+            ("uptime_in_days", &(uptime / 86_400)),
+            ("hz", &hz),
+            ("configured_hz", &hz),
+            ("lru_clock", &(clock.unix_millis().0 / 1000 & 0xff_ffff)),
+            ("executable", &server.executable.display()),
+            ("config_file", &file),
+            ("io_threads_active", &u8::from(settings.io_threads > 1)),
+        ],
+    );
+    Ok(())
+}
+
+fn os() -> String {
+    match nix::sys::utsname::uname() {
+        Ok(name) => format!(
+            "{} {} {}",
+            name.sysname().to_string_lossy(),
+            name.release().to_string_lossy(),
+            name.machine().to_string_lossy()
+        ),
+        Err(_) => std::env::consts::OS.to_owned(),
+    }
+}
+
+fn clients(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let settings = Server::of(cx)?.shared()?.settings();
+    let parts = Parts::of(cx);
+    lines(
+        out,
+        &[
+            ("connected_clients", &parts.clients.len()),
+            ("cluster_connections", &0),
+            ("maxclients", &settings.maxclients),
+            ("client_recent_max_input_buffer", &parts.clients.iter().map(|c| c.query_bytes).max().unwrap_or(0)),
+            ("client_recent_max_output_buffer", &parts.clients.iter().map(|c| c.outbox.len()).max().unwrap_or(0)),
+            ("blocked_clients", &parts.blocking.len()),
+            ("tracking_clients", &0),
+            ("pubsub_clients", &parts.clients.iter().filter(|c| c.is_subscriber()).count()),
+            ("watching_clients", &parts.clients.iter().filter(|c| !c.watches.is_empty()).count()),
+            ("clients_in_timeout_table", &parts.blocking.deadline_count()),
+            ("total_watched_keys", &parts.watches.len()),
+            ("total_blocking_keys", &parts.blocking.key_count()),
+        ],
+    );
+    Ok(())
+}
+
+fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let server = Server::of(cx)?;
+    let resident = resident_bytes();
+    let allocator =
+        (server.allocator)().unwrap_or(super::memory::Allocator { allocated: resident, active: resident, resident });
+    let used = allocator.allocated;
+    server.peak_memory = server.peak_memory.max(used);
+    let (peak, startup) = (server.peak_memory, server.startup_memory);
+    let policy = String::from_utf8_lossy(&server.config.value("maxmemory-policy").render()).into_owned();
+    let parts = Parts::of(cx);
+    let normal: usize = parts.clients.iter().map(|client| client.outbox.capacity() + client.query_bytes).sum();
+    let lua = parts.scripts.used_bytes();
+    let cached = parts.scripts.cached_bytes();
+    let overhead = startup.saturating_add(normal).min(used);
+    let dataset = used - overhead;
+    let percent = |part: usize, whole: usize| format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64);
+    let ratio = |part: usize, whole: usize| format!("{:.2}", part as f64 / whole.max(1) as f64);
+    let difference = |a: usize, b: usize| a as i64 - b as i64;
+    lines(
+        out,
+        &[
+            ("used_memory", &used),
+            ("used_memory_human", &human(used)),
+            ("used_memory_rss", &resident),
+            ("used_memory_rss_human", &human(resident)),
+            ("used_memory_peak", &peak),
+            ("used_memory_peak_human", &human(peak)),
+            ("used_memory_peak_perc", &percent(used, peak)),
+            ("used_memory_overhead", &overhead),
+            ("used_memory_startup", &startup),
+            ("used_memory_dataset", &dataset),
+            ("used_memory_dataset_perc", &percent(dataset, used.saturating_sub(startup))),
+            ("allocator_allocated", &allocator.allocated),
+            ("allocator_active", &allocator.active),
+            ("allocator_resident", &allocator.resident),
+            ("total_system_memory", &system_bytes()),
+            ("total_system_memory_human", &human(system_bytes())),
+            ("used_memory_lua", &lua),
+            ("used_memory_vm_eval", &lua),
+            ("used_memory_lua_human", &human(lua)),
+            ("used_memory_scripts_eval", &cached),
+            ("number_of_cached_scripts", &parts.scripts.len()),
+            ("number_of_functions", &0),
+            ("number_of_libraries", &0),
+            ("used_memory_vm_functions", &0),
+            ("used_memory_vm_total", &lua),
+            ("used_memory_vm_total_human", &human(lua)),
+            ("used_memory_functions", &0),
+            ("used_memory_scripts", &cached),
+            ("used_memory_scripts_human", &human(cached)),
+            ("maxmemory", &0),
+            ("maxmemory_human", &"0B"),
+            ("maxmemory_policy", &policy),
+            ("allocator_frag_ratio", &ratio(allocator.active, allocator.allocated)),
+            ("allocator_frag_bytes", &difference(allocator.active, allocator.allocated)),
+            ("allocator_rss_ratio", &ratio(allocator.resident, allocator.active)),
+            ("allocator_rss_bytes", &difference(allocator.resident, allocator.active)),
+            ("rss_overhead_ratio", &ratio(resident, allocator.resident)),
+            ("rss_overhead_bytes", &difference(resident, allocator.resident)),
+            ("mem_fragmentation_ratio", &ratio(resident, used)),
+            ("mem_fragmentation_bytes", &difference(resident, used)),
+            ("mem_not_counted_for_evict", &0),
+            ("mem_replication_backlog", &0),
+            ("mem_total_replication_buffers", &0),
+            ("mem_clients_slaves", &0),
+            ("mem_clients_normal", &normal),
+            ("mem_cluster_links", &0),
+            ("mem_aof_buffer", &0),
+            ("mem_allocator", &if (Server::of(cx)?.allocator)().is_some() { "jemalloc-5.3.1" } else { "libc" }),
+            ("active_defrag_running", &0),
+            ("lazyfree_pending_objects", &0),
+            ("lazyfreed_objects", &0),
+        ],
+    );
+    Ok(())
+}
+
+fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let dirty = Parts::of(cx).stats.dirty;
+    let server = Server::of(cx)?;
+    let started = server.started_at.0 / 1000;
+    let shared = server.shared()?;
+    let settings = shared.settings();
+    let in_trouble = shared.log().is_some_and(|log| log.progress.trouble().is_some());
+    lines(
+        out,
+        &[
+            ("loading", &0),
+            ("async_loading", &0),
+            ("current_cow_peak", &0),
+            ("current_cow_size", &0),
+            ("current_cow_size_age", &0),
+            ("current_fork_perc", &"0.00"),
+            ("current_save_keys_processed", &0),
+            ("current_save_keys_total", &0),
+            ("rdb_changes_since_last_save", &dirty),
+            ("rdb_bgsave_in_progress", &0),
+            ("rdb_last_save_time", &started),
+            ("rdb_last_bgsave_status", &"ok"),
+            ("rdb_last_bgsave_time_sec", &-1),
+            ("rdb_current_bgsave_time_sec", &-1),
+            ("rdb_saves", &0),
+            ("rdb_last_cow_size", &0),
+            ("rdb_last_load_keys_expired", &0),
+            ("rdb_last_load_keys_loaded", &0),
+            ("aof_enabled", &u8::from(settings.appendonly)),
+            ("aof_rewrite_in_progress", &0),
+            ("aof_rewrite_scheduled", &0),
+            ("aof_last_rewrite_time_sec", &-1),
+            ("aof_current_rewrite_time_sec", &-1),
+            ("aof_last_bgrewrite_status", &"ok"),
+            ("aof_rewrites", &0),
+            ("aof_rewrites_consecutive_failures", &0),
+            ("aof_last_write_status", &if in_trouble { "err" } else { "ok" }),
+            ("aof_last_cow_size", &0),
+            ("module_fork_in_progress", &0),
+            ("module_fork_last_cow_size", &0),
+        ],
+    );
+    log_fields(&shared, out);
+    Ok(())
+}
+
+/// Fields that stock shows while the append-only file is on, and our own about the log.
+fn log_fields(shared: &super::shared::Shared, out: &mut String) {
+    let Some(log) = shared.log() else { return };
+    let (progress, stats) = (&log.progress, &log.progress.stats);
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let micros_per_sync = count(&stats.sync_micros) / count(&stats.syncs).max(1);
+    lines(
+        out,
+        &[
+            ("aof_current_size", &count(&stats.size)),
+            ("aof_base_size", &count(&stats.base_size)),
+            ("aof_pending_rewrite", &0),
+            ("aof_buffer_length", &(progress.appended().0 - progress.written().0)),
+            ("aof_pending_bio_fsync", &0),
+            ("aof_delayed_fsync", &0),
+            ("aof_lsn_appended", &progress.appended().0),
+            ("aof_lsn_written", &progress.written().0),
+            ("aof_lsn_durable", &progress.durable().0),
+            ("aof_frames", &count(&stats.frames)),
+            ("aof_syncs", &count(&stats.syncs)),
+            ("aof_sync_usec_average", &micros_per_sync),
+            ("aof_sync_usec_last", &count(&stats.sync_micros_last)),
+            ("aof_write_errors", &count(&stats.write_errors)),
+            ("aof_sync_errors", &count(&stats.sync_errors)),
+        ],
+    );
+}
+
+/// What INFO can say while the data is being loaded.
+pub fn while_loading(loading: &super::loading::Loading) -> String {
+    let mut out = format!(
+        "# Server\r\nredis_version:{REDIS_VERSION}\r\nserver_name:graven\r\ngraven_version:{GRAVEN_VERSION}\r\n\
+         redis_mode:standalone\r\nprocess_id:{}\r\n\r\n# Persistence\r\nloading:1\r\nasync_loading:0\r\n",
+        std::process::id()
+    );
+    loading.describe(&mut out);
+    out.push_str("\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n");
+    out
+}
+
+fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let server = Server::of(cx)?;
+    let shared = server.shared()?;
+    let rates = &server.rates;
+    let (ops, input, output) = (
+        rates.commands_per_second(),
+        format!("{:.2}", rates.input_kib_per_second()),
+        format!("{:.2}", rates.output_kib_per_second()),
+    );
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = &shared.counters;
+    let parts = Parts::of(cx);
+    let stats = &parts.stats;
+    lines(
+        out,
+        &[
+            ("total_connections_received", &count(&counters.accepted)),
+            ("total_commands_processed", &stats.commands),
+            ("instantaneous_ops_per_sec", &ops),
+            ("total_net_input_bytes", &count(&counters.bytes_in)),
+            ("total_net_output_bytes", &count(&counters.bytes_out)),
+            ("total_net_repl_input_bytes", &0),
+            ("total_net_repl_output_bytes", &0),
+            ("instantaneous_input_kbps", &input),
+            ("instantaneous_output_kbps", &output),
+            ("instantaneous_input_repl_kbps", &"0.00"),
+            ("instantaneous_output_repl_kbps", &"0.00"),
+            ("rejected_connections", &count(&counters.rejected)),
+            ("sync_full", &0),
+            ("sync_partial_ok", &0),
+            ("sync_partial_err", &0),
+            ("expired_keys", &stats.expired_keys),
+            ("expired_stale_perc", &"0.00"),
+            ("expired_time_cap_reached_count", &0),
+            ("expire_cycle_cpu_milliseconds", &0),
+            ("evicted_keys", &stats.evicted_keys),
+            ("evicted_clients", &0),
+            ("evicted_scripts", &0),
+            ("total_eviction_exceeded_time", &0),
+            ("current_eviction_exceeded_time", &0),
+            ("keyspace_hits", &stats.keyspace_hits),
+            ("keyspace_misses", &stats.keyspace_misses),
+            ("pubsub_channels", &parts.pubsub.channel_count()),
+            ("pubsub_patterns", &parts.pubsub.pattern_count()),
+            ("pubsubshard_channels", &parts.pubsub.shard_channel_count()),
+            ("latest_fork_usec", &0),
+            ("total_forks", &0),
+            ("migrate_cached_sockets", &0),
+            ("slave_expires_tracked_keys", &0),
+            ("active_defrag_hits", &0),
+            ("active_defrag_misses", &0),
+            ("active_defrag_key_hits", &0),
+            ("active_defrag_key_misses", &0),
+            ("total_active_defrag_time", &0),
+            ("current_active_defrag_time", &0),
+            ("tracking_total_keys", &0),
+            ("tracking_total_items", &0),
+            ("tracking_total_prefixes", &0),
+            ("unexpected_error_replies", &stats.unexpected_errors),
+            ("total_error_replies", &stats.total_errors),
+            ("dump_payload_sanitizations", &0),
+            ("total_reads_processed", &count(&counters.reads)),
+            ("total_writes_processed", &count(&counters.writes)),
+            ("io_threaded_reads_processed", &0),
+            ("io_threaded_writes_processed", &0),
+            ("client_query_buffer_limit_disconnections", &count(&counters.query_limit_disconnections)),
+            ("client_output_buffer_limit_disconnections", &count(&counters.output_limit_disconnections)),
+            ("reply_buffer_shrinks", &0),
+            ("reply_buffer_expands", &0),
+            ("eventloop_cycles", &count(&counters.turns)),
+            ("eventloop_duration_sum", &0),
+            ("eventloop_duration_cmd_sum", &0),
+            ("instantaneous_eventloop_cycles_per_sec", &0),
+            ("instantaneous_eventloop_duration_usec", &0),
+            ("acl_access_denied_auth", &0),
+            ("acl_access_denied_cmd", &0),
+            ("acl_access_denied_key", &0),
+            ("acl_access_denied_channel", &0),
+        ],
+    );
+    Ok(())
+}
+
+fn replication(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let replid = Server::of(cx)?.run_id.clone();
+    lines(
+        out,
+        &[
+            ("role", &"master"),
+            ("connected_slaves", &0),
+            ("master_failover_state", &"no-failover"),
+            ("master_replid", &replid),
+            ("master_replid2", &"0000000000000000000000000000000000000000"),
+            ("master_repl_offset", &0),
+            ("second_repl_offset", &-1),
+            ("repl_backlog_active", &0),
+            ("repl_backlog_size", &1_048_576),
+            ("repl_backlog_first_byte_offset", &0),
+            ("repl_backlog_histlen", &0),
+        ],
+    );
+    Ok(())
+}
+
+fn cpu(_: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let [system, user, children_system, children_user] = cpu_seconds().map(|seconds| format!("{seconds:.6}"));
+    lines(
+        out,
+        &[
+            ("used_cpu_sys", &system),
+            ("used_cpu_user", &user),
+            ("used_cpu_sys_children", &children_system),
+            ("used_cpu_user_children", &children_user),
+        ],
+    );
+    Ok(())
+}
+
+fn command_stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let parts = Parts::of(cx);
+    for (resolved, stats) in parts.table.all().iter().zip(&parts.stats.per_command) {
+        if stats.calls + stats.rejected + stats.failed == 0 {
+            continue;
+        }
+        let micros = stats.time.as_micros() as u64;
+        let _ = write!(
+            out,
+            "cmdstat_{}:calls={},usec={micros},usec_per_call={:.2},rejected_calls={},failed_calls={}\r\n",
+            resolved.full_name(),
+            stats.calls,
+            stats.time.as_nanos() as f64 / 1000.0 / stats.calls.max(1) as f64,
+            stats.rejected,
+            stats.failed
+        );
+    }
+    Ok(())
+}
+
+fn error_stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    for (code, count) in &Parts::of(cx).stats.errors {
+        let _ = write!(out, "errorstat_{code}:count={count}\r\n");
+    }
+    Ok(())
+}
+
+fn keyspace(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let now = cx.now();
+    for (index, db) in cx.store.databases().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        let _ =
+            write!(out, "db{index}:keys={},expires={},avg_ttl={}\r\n", db.len(), db.expires_len(), db.average_ttl(now));
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Loading the data: how far it has come, for INFO and for whoever asks too early.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::env::disk::DiskLock;
+use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
+
+/// How far loading has come.
+pub struct Loading {
+    under_way: AtomicBool,
+    clock: Arc<dyn Clock>,
+    started_at: UnixMillis,
+    started: Duration,
+    total_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+}
+
+impl Loading {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            under_way: AtomicBool::new(true),
+            started_at: clock.unix_millis(),
+            started: clock.monotonic(),
+            clock,
+            total_bytes: AtomicU64::new(0),
+            read_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    pub fn finish(&self) {
+        self.under_way.store(false, Ordering::Release);
+    }
+
+    pub fn set_total(&self, bytes: u64) {
+        self.total_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Time since loading began.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// The fields of INFO.
+    pub fn describe(&self, out: &mut String) {
+        let (total, read) = (self.total_bytes.load(Ordering::Relaxed), self.read_bytes.load(Ordering::Relaxed));
+        let total = total.max(read);
+        let percent = read as f64 * 100.0 / total.max(1) as f64;
+        let eta = (total - read) * self.elapsed().as_secs().max(1) / read.max(1);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "loading_start_time:{}\r\nloading_total_bytes:{total}\r\nloading_rdb_used_mem:0\r\n\
+             loading_loaded_bytes:{read}\r\nloading_loaded_perc:{percent:.2}\r\nloading_eta_seconds:{eta}\r\n",
+            self.started_at.0 / 1000
+        );
+    }
+}
+
+/// A disk that counts what is read from it while data is being loaded.
+pub struct CountingDisk {
+    disk: Arc<dyn Disk>,
+    loading: Arc<Loading>,
+}
+
+impl CountingDisk {
+    pub fn new(disk: Arc<dyn Disk>, loading: Arc<Loading>) -> Self {
+        Self { disk, loading }
+    }
+}
+
+impl Disk for CountingDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.disk.open(path, mode)?;
+        if mode == OpenMode::Read && self.loading.is_under_way() {
+            return Ok(Box::new(CountingFile { file, loading: Arc::clone(&self.loading) }));
+        }
+        Ok(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
+}
+
+struct CountingFile {
+    file: Box<dyn DiskFile>,
+    loading: Arc<Loading>,
+}
+
+impl DiskFile for CountingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.file.read_at(buf, offset)?;
+        self.loading.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(len)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+/// Bytes of the files that loading may read: those of the log's directory, and the dump.
+pub fn total_bytes(disk: &dyn Disk, log_directory: &Path, dump: &Path) -> u64 {
+    let size = |path: &Path| disk.open(path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
+    let segments = disk.list(log_directory).unwrap_or_default();
+    let log: u64 = segments.iter().map(|name| size(&log_directory.join(name))).sum();
+    if log > 0 { log } else { size(dump) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CountingDisk, Loading, total_bytes};
+    use crate::env::disk::{OsDisk, read_file};
+    use crate::env::{Disk, ManualClock, UnixMillis};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_read_is_counted_until_loading_ends() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("a");
+        #[expect(clippy::disallowed_methods, reason = "a file for the test")]
+        std::fs::write(&path, [7; 300]).expect("write");
+        let loading = Arc::new(Loading::new(Arc::new(ManualClock::at(UnixMillis(5000)))));
+        let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&loading)));
+        loading.set_total(total_bytes(&*disk, &dir.path().join("none"), &path) * 2);
+        let shown = || {
+            let mut text = String::new();
+            loading.describe(&mut text);
+            text
+        };
+        read_file(&*disk, &path).expect("read");
+        assert!(shown().contains("loading_total_bytes:600\r\n"), "{}", shown());
+        assert!(shown().contains("loading_loaded_bytes:300\r\nloading_loaded_perc:50.00\r\n"), "{}", shown());
+        loading.finish();
+        read_file(&*disk, &path).expect("read");
+        assert!(shown().contains("loading_loaded_bytes:300\r\n"), "{}", shown());
+    }
+}

@@ -1,0 +1,265 @@
+//! What the server's threads share: the engine behind its lock, the gate, the settings in force, counters.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::config::{Settings, ShutdownFlags};
+use super::io_thread::IoLoop;
+use super::loading::Loading;
+use super::lock::{Busy, Fair, FairLock};
+use super::log_driver::RunningLog;
+use crate::command::CommandTable;
+use crate::engine::{Control, Engine, Gate, in_doubt};
+use crate::env::disk::DiskLock;
+use crate::env::{Clock, UnixMillis};
+
+/// See the module's header.
+pub struct Shared {
+    pub engine: FairLock<Engine>,
+    pub gate: Arc<Gate>,
+    pub table: Arc<CommandTable>,
+    /// The running script, reachable without the engine.
+    pub script: Arc<Control>,
+    pub clock: Arc<dyn Clock>,
+    pub counters: Counters,
+    pub ticker: Alarm,
+    pub loading: Arc<Loading>,
+    log: OnceLock<RunningLog>,
+    /// The lock of a directory without a log.
+    directory: Mutex<Option<Box<dyn DiskLock>>>,
+    /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
+    in_doubt: Mutex<Option<Arc<[u8]>>>,
+    log_changed: Condvar,
+    log_turn: Mutex<()>,
+    draining: AtomicBool,
+    settings: RwLock<Arc<Settings>>,
+    settings_generation: AtomicU64,
+    loops: OnceLock<Vec<Arc<IoLoop>>>,
+    shutdown: Mutex<Option<ShutdownFlags>>,
+    shutdown_asked: Condvar,
+    stopping: AtomicBool,
+}
+
+/// Counters that io threads keep without the engine.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub connected: AtomicUsize,
+    pub accepted: AtomicU64,
+    pub rejected: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub reads: AtomicU64,
+    pub writes: AtomicU64,
+    /// Passes of the io loops.
+    pub turns: AtomicU64,
+    pub output_limit_disconnections: AtomicU64,
+    pub query_limit_disconnections: AtomicU64,
+}
+
+impl Counters {
+    pub fn reset(&self) {
+        for counter in [
+            &self.accepted,
+            &self.rejected,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.reads,
+            &self.writes,
+            &self.turns,
+            &self.output_limit_disconnections,
+            &self.query_limit_disconnections,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    pub fn new(engine: Engine, gate: Arc<Gate>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self {
+            table: Arc::clone(&engine.parts.table),
+            script: engine.parts.scripts.control(),
+            engine: FairLock::new(engine),
+            gate,
+            counters: Counters::default(),
+            ticker: Alarm::default(),
+            loading: Arc::new(Loading::new(Arc::clone(&clock))),
+            log: OnceLock::new(),
+            directory: Mutex::new(None),
+            in_doubt: Mutex::new(None),
+            log_changed: Condvar::new(),
+            log_turn: Mutex::new(()),
+            draining: AtomicBool::new(false),
+            clock,
+            settings: RwLock::new(Arc::new(settings)),
+            settings_generation: AtomicU64::new(0),
+            loops: OnceLock::new(),
+            shutdown: Mutex::new(None),
+            shutdown_asked: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// Waits for the engine.
+    ///
+    /// # Errors
+    /// [`Busy`] while a script runs past its time, or the data is being loaded.
+    pub fn lock(&self) -> Result<Fair<'_, Engine>, Busy> {
+        self.engine.lock(|| self.script.is_busy() || self.loading.is_under_way())
+    }
+
+    /// Grows with every change of the settings.
+    pub fn settings_generation(&self) -> u64 {
+        self.settings_generation.load(Ordering::Acquire)
+    }
+
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write() = Arc::new(settings);
+        self.settings_generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Called once, before the io threads start.
+    pub fn set_loops(&self, loops: Vec<Arc<IoLoop>>) {
+        // A second call would be a mistake in `start`; the first one stays in force.
+        let _ = self.loops.set(loops);
+    }
+
+    pub fn loops(&self) -> &[Arc<IoLoop>] {
+        self.loops.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Called once, when the log is open.
+    pub fn set_log(&self, log: RunningLog) {
+        // A second call would be a mistake in `start`; the first one stays in force.
+        let _ = self.log.set(log);
+    }
+
+    /// The log, if one is kept.
+    pub fn log(&self) -> Option<&RunningLog> {
+        self.log.get()
+    }
+
+    pub fn keep_directory(&self, lock: Box<dyn DiskLock>) {
+        *self.directory.lock() = Some(lock);
+    }
+
+    /// The log has advanced, or is in trouble, or is out of it: connections that waited for that go on.
+    pub fn log_moved(&self) {
+        let Some(log) = self.log() else { return };
+        self.gate.release(log.progress.released().0);
+        let trouble = log.progress.trouble();
+        let text = trouble.as_ref().map(|trouble| format!("-{}\r\n", in_doubt(trouble)).into_bytes().into());
+        let is_news = {
+            let mut shown = self.in_doubt.lock();
+            let is_news = *shown != text;
+            *shown = text;
+            is_news
+        };
+        let released = self.gate.released();
+        for io in self.loops() {
+            if is_news {
+                io.trouble_changed();
+            } else {
+                io.gate_moved(released);
+            }
+        }
+        self.log_changed.notify_all();
+    }
+
+    /// The error that replaces replies whose writes are in doubt; `None` while the log is healthy.
+    pub fn in_doubt(&self) -> Option<Arc<[u8]>> {
+        if self.log()?.progress.trouble().is_none() {
+            return None;
+        }
+        self.in_doubt.lock().clone()
+    }
+
+    /// Waits for the log to move, at most this long.
+    pub fn wait_for_log(&self, at_most: std::time::Duration) {
+        self.log_changed.wait_for(&mut self.log_turn.lock(), at_most);
+    }
+
+    /// From now on nothing is read or executed; what is under way is still answered.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Asks the server to end; the first who asks decides how.
+    pub fn request_shutdown(&self, flags: ShutdownFlags) {
+        self.shutdown.lock().get_or_insert(flags);
+        self.shutdown_asked.notify_all();
+    }
+
+    /// Withdraws a request that is not being carried out yet. False when there is none.
+    pub fn abort_shutdown(&self) -> bool {
+        self.shutdown.lock().take().is_some()
+    }
+
+    /// Waits until somebody asks the server to end.
+    pub fn wait_for_shutdown(&self) -> ShutdownFlags {
+        let mut asked = self.shutdown.lock();
+        loop {
+            match *asked {
+                Some(flags) => return flags,
+                None => self.shutdown_asked.wait(&mut asked),
+            }
+        }
+    }
+
+    /// Tells all threads to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.ticker.ring(UnixMillis(i64::MIN));
+        for io in self.loops() {
+            io.wake();
+        }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// When the ticker comes next, and a way to call it earlier.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    /// Milliseconds since the epoch for which it is set.
+    set_for: Mutex<i64>,
+    earlier: Condvar,
+}
+
+impl Alarm {
+    /// Makes the ticker come at `deadline` unless it comes earlier anyway.
+    pub fn ring(&self, deadline: UnixMillis) {
+        let mut set_for = self.set_for.lock();
+        if deadline.0 < *set_for {
+            *set_for = deadline.0;
+            self.earlier.notify_all();
+        }
+    }
+
+    /// Sleeps until `deadline`, or an earlier one that somebody rings for.
+    pub fn sleep_until(&self, deadline: UnixMillis, clock: &dyn Clock) {
+        let mut set_for = self.set_for.lock();
+        *set_for = deadline.0;
+        loop {
+            let left = set_for.saturating_sub(clock.unix_millis().0);
+            if left <= 0 {
+                *set_for = i64::MIN;
+                return;
+            }
+            self.earlier.wait_for(&mut set_for, std::time::Duration::from_millis(left as u64));
+        }
+    }
+}

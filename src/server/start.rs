@@ -1,0 +1,405 @@
+//! From a command line to a running server, and to its orderly end.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use super::acceptor::Acceptor;
+use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
+use super::io_thread::IoLoop;
+use super::listener::Listeners;
+use super::loading::CountingDisk;
+use super::log_line::{LogLines, Role};
+use super::memory::{AllocatorProbe, resident_bytes};
+use super::shared::Shared;
+use super::state::{Rates, Server, apply_settings};
+use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, signals};
+use crate::command::CommandTable;
+use crate::engine::{Engine, Gate};
+use crate::env::disk::OsDisk;
+use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
+use crate::keyspace::Keyspace;
+use crate::persist::{LoadReport, OpenOptions, SyncPolicy, World};
+use crate::value::Limits;
+
+const HELP: &str = "\
+Usage: graven [server] [/path/to/redis.conf] [--directive value ...] [-]
+       graven [server] -                 read the configuration from standard input
+       graven -v | --version
+       graven -h | --help
+
+Without a configuration file everything is kept in ./graven-data and acknowledged when it is durable
+(appendonly yes, appendfsync always), on 127.0.0.1:6379. With one, or under the name redis-server or
+valkey-server, the defaults of a stock server hold.
+
+Examples:
+       graven
+       graven --port 7777
+       graven /etc/redis/redis.conf --loglevel verbose
+       echo 'appendfsync everysec' | graven -
+";
+
+/// Runs the program: `argv` as the system gave it, `allocator` where memory figures come from.
+pub fn run(argv: &[Vec<u8>], allocator: AllocatorProbe) -> ExitCode {
+    let working_directory = match std::env::current_dir() {
+        Ok(path) => path,
+        Err(error) => return fail(&format!("the working directory cannot be used: {}", listener::os_text(&error))),
+    };
+    match parse_argv(argv, &working_directory) {
+        Invocation::Version => {
+            println!(
+                "graven v={GRAVEN_VERSION} (Redis server v={REDIS_VERSION}) bits={} build={}",
+                usize::BITS,
+                if cfg!(debug_assertions) { "debug" } else { "release" }
+            );
+            ExitCode::SUCCESS
+        }
+        Invocation::Help => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Invocation::Serve { sources, stock } => {
+            let profile = if stock { Profile::Stock } else { Profile::Own };
+            match serve(&sources, profile, &working_directory, allocator) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(Failed::Said) => ExitCode::FAILURE,
+                Err(Failed::Config(error)) => fail(&error.to_string()),
+                Err(Failed::Because(reason)) => {
+                    tracing::error!("{reason}");
+                    fail(&reason)
+                }
+            }
+        }
+    }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("{reason}");
+    ExitCode::FAILURE
+}
+
+/// Why a server did not start.
+enum Failed {
+    Config(ConfigError),
+    Because(String),
+    /// The log has it already.
+    Said,
+}
+
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+fn because(what: &str, error: &std::io::Error) -> Failed {
+    Failed::Because(format!("{what}: {}", listener::os_text(error)))
+}
+
+fn serve(
+    sources: &Sources,
+    profile: Profile,
+    working_directory: &Path,
+    allocator: AllocatorProbe,
+) -> Result<(), Failed> {
+    let mut config = Config::new(profile);
+    config.load(&sources.read()?)?;
+    let mut settings = Settings::resolve(&config, working_directory);
+    enter_data_directory(&settings.dir, profile)?;
+    // Before the first thread: a fork keeps only the one that calls it.
+    if settings.daemonize {
+        nix::unistd::daemon(true, false).map_err(|errno| Failed::Because(format!("Can't daemonize: {errno}")))?;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let log = start_log(&clock, &settings)?;
+    announce(&config, &settings, profile);
+    abort_on_panic();
+    let fitting = limits::open_files_for(settings.maxclients);
+    if fitting < settings.maxclients {
+        tracing::warn!("Open files allow {fitting} clients only; maxclients has been reduced to that.");
+        settings.maxclients = fitting;
+    }
+    write_pidfile(&settings);
+    log.set_role(Role::Primary);
+    tracing::info!("Running mode=standalone, port={}. PID: {}", settings.port, std::process::id());
+    let listeners = match Listeners::open(&settings) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            tracing::warn!("{error}");
+            return Err(Failed::Said);
+        }
+    };
+    tracing::info!("Server initialized");
+    let shared = build(config, &settings, sources, working_directory, &clock, allocator)?;
+    let threads = start_threads(&shared, listeners, &settings)?;
+    let log_threads = load(&shared, &settings, &clock)?;
+    tracing::info!("Ready to accept connections tcp");
+    let flags = shared.wait_for_shutdown();
+    end(&shared, threads, log_threads, flags)
+}
+
+/// Loads the data while connections are told to wait, and starts the log.
+fn load(shared: &Arc<Shared>, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<JoinHandle<()>>, Failed> {
+    let entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
+    let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&shared.loading)));
+    let dump = settings.dir.join(&settings.dump_filename);
+    shared.loading.set_total(loading::total_bytes(&*disk, &settings.dir.join(&settings.append_dirname), &dump));
+    let mut engine = shared.engine.lock_patiently();
+    let limits = engine.store.limits;
+    let options = OpenOptions {
+        directory: settings.dir.clone(),
+        append_only: settings.appendonly,
+        append_directory: settings.append_dirname.clone(),
+        append_file: settings.append_filename.clone(),
+        dump_file: settings.dump_filename.clone(),
+        load_truncated: settings.aof_load_truncated,
+        segment_bytes_max: settings.segment_bytes_max,
+        unsynced_bytes_max: settings.unsynced_bytes_max,
+        policy: sync_policy(settings.appendfsync),
+        limits,
+    };
+    let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
+    let opened = engine.open(world, &options).map_err(|error| Failed::Because(error.to_string()))?;
+    report(&opened.report, shared, settings);
+    let threads =
+        log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
+    drop(engine);
+    shared.loading.finish();
+    Ok(threads)
+}
+
+/// `appendfsync` as the log knows it.
+pub fn sync_policy(word: &str) -> SyncPolicy {
+    match word {
+        "always" => SyncPolicy::Always,
+        "no" => SyncPolicy::No,
+        _ => SyncPolicy::Everysec,
+    }
+}
+
+/// Says in one line what was loaded, how fast, up to which position; and what else the operator should know.
+fn report(report: &LoadReport, shared: &Shared, settings: &Settings) {
+    let seconds = shared.loading.elapsed().as_secs_f64();
+    if report.keys > 0 {
+        tracing::info!("Done loading RDB, keys loaded: {}, keys expired: 0.", report.keys);
+    }
+    tracing::info!(
+        "DB loaded from {}: {seconds:.3} seconds ({} files, {} bytes, {} keys of a base, {} commands, {} frames, \
+         {:.1} MB/s, up to LSN {}, {})",
+        report.source,
+        report.files,
+        report.bytes,
+        report.keys,
+        report.commands,
+        report.frames,
+        report.bytes as f64 / 1e6 / seconds.max(1e-6),
+        report.end,
+        if report.clean { "after a clean close" } else { "not closed before" }
+    );
+    if let Some((file, offset, bytes)) = &report.torn {
+        tracing::warn!(
+            "{} was torn by a crash: {bytes} bytes from offset {offset} on, never acknowledged as durable, were cut and \
+             kept beside it",
+            file.display()
+        );
+    }
+    if let Some(commands) = report.visited {
+        tracing::warn!("Another server has written here since: {commands} commands of it were loaded by stock's rules");
+    }
+    if !settings.appendonly {
+        tracing::warn!("The append-only file is off (appendonly no): nothing that is written from now on is kept");
+    }
+}
+
+/// Makes the data directory the working directory, as stock does: relative names in it mean the same everywhere.
+fn enter_data_directory(dir: &Path, profile: Profile) -> Result<(), Failed> {
+    #[expect(clippy::disallowed_methods, reason = "the directory that the disk is opened in")]
+    if profile == Profile::Own && !dir.exists() {
+        std::fs::create_dir_all(dir).map_err(|error| because(&format!("Can't create {}", dir.display()), &error))?;
+    }
+    std::env::set_current_dir(dir).map_err(|error| because(&format!("Can't chdir to '{}'", dir.display()), &error))
+}
+
+fn start_log(clock: &Arc<dyn Clock>, settings: &Settings) -> Result<Arc<LogLines>, Failed> {
+    let log = LogLines::new(Arc::clone(clock));
+    log.set_level(settings.loglevel);
+    log.set_file(settings.logfile.clone()).map_err(|error| because("Can't open the log file", &error))?;
+    log.install();
+    Ok(log)
+}
+
+fn announce(config: &Config, settings: &Settings, profile: Profile) {
+    tracing::warn!("oO0OoO0OoO0Oo graven is starting oO0OoO0OoO0Oo");
+    tracing::warn!(
+        "graven version={GRAVEN_VERSION}, Redis version={REDIS_VERSION}, bits={}, pid={}, just started",
+        usize::BITS,
+        std::process::id()
+    );
+    tracing::warn!(
+        "Configuration loaded ({} defaults, data in {})",
+        if profile == Profile::Stock { "stock" } else { "graven's own" },
+        settings.dir.display()
+    );
+    let idle = config.without_effect();
+    if !idle.is_empty() {
+        tracing::warn!("Accepted, but without effect in this version: {}", idle.join(", "));
+    }
+}
+
+/// A broken promise of our own ends the process: the log is what the next start trusts, not half a state in memory.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tracing::error!("graven is about to abort: {info}");
+        print(info);
+        std::process::abort();
+    }));
+}
+
+fn write_pidfile(settings: &Settings) {
+    let default = settings.daemonize.then(|| PathBuf::from("/var/run/redis.pid"));
+    let Some(path) = settings.pidfile.clone().or(default) else { return };
+    #[expect(clippy::disallowed_methods, reason = "the pid file is the operator's, outside of the data directory")]
+    let written = std::fs::write(&path, format!("{}\n", std::process::id()));
+    if let Err(error) = written {
+        tracing::warn!("Failed to write PID file: {}", listener::os_text(&error));
+    }
+}
+
+fn build(
+    config: Config,
+    settings: &Settings,
+    sources: &Sources,
+    working_directory: &Path,
+    clock: &Arc<dyn Clock>,
+    allocator: AllocatorProbe,
+) -> Result<Arc<Shared>, Failed> {
+    let mut entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
+    let mut id = [0; 20];
+    entropy.fill(&mut id);
+    let run_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let seed = crate::ds::HashSeed(entropy.next_u64(), entropy.next_u64());
+    let store = Keyspace::new(settings.databases, Limits { hash_seed: seed, ..settings.limits });
+    let mut families = crate::engine::families();
+    families.extend(super::families());
+    let mut engine = Engine::new(store, &families, Arc::clone(clock), Box::new(entropy), Box::new(()));
+    rename_commands(&config, &mut engine)?;
+    apply_settings(&mut engine.parts, settings);
+    let shared = Arc::new(Shared::new(engine, Arc::new(Gate::open()), Arc::clone(clock), settings.clone()));
+    let startup = allocator().map_or_else(resident_bytes, |figures| figures.allocated);
+    let server = Server {
+        shared: Arc::downgrade(&shared),
+        config,
+        config_file: sources.file.clone(),
+        executable: std::env::current_exe().unwrap_or_default(),
+        working_directory: working_directory.to_owned(),
+        run_id,
+        started_at: clock.unix_millis(),
+        started: clock.monotonic(),
+        rates: Rates::default(),
+        allocator,
+        peak_memory: startup,
+        startup_memory: startup,
+    };
+    shared.engine.lock_patiently().parts.server = Box::new(server);
+    let control = Arc::downgrade(&shared);
+    shared.script.on_busy(Box::new(move || {
+        if let Some(shared) = control.upgrade() {
+            IoLoop::call_stand_in(&shared);
+        }
+    }));
+    Ok(shared)
+}
+
+fn rename_commands(config: &Config, engine: &mut Engine) -> Result<(), Failed> {
+    if config.renames().is_empty() {
+        return Ok(());
+    }
+    let Some(table): Option<&mut CommandTable> = Arc::get_mut(&mut engine.parts.table) else {
+        return Err(Failed::Because("commands cannot be renamed any more".into()));
+    };
+    for rename in config.renames() {
+        table.rename(&rename.from, &rename.to).map_err(|reason| ConfigError::at(&rename.line, reason))?;
+    }
+    Ok(())
+}
+
+fn start_threads(
+    shared: &Arc<Shared>,
+    listeners: Listeners,
+    settings: &Settings,
+) -> Result<Vec<JoinHandle<()>>, Failed> {
+    let failed = |error: std::io::Error| because("The server's threads cannot be started", &error);
+    let loops = (0..settings.io_threads).map(|_| IoLoop::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    loops[0].accept_with(Acceptor::new(listeners, settings)).map_err(failed)?;
+    shared.set_loops(loops);
+    let mut threads = background::start(shared).map_err(failed)?;
+    for (number, io) in shared.loops().iter().enumerate() {
+        let (io, shared) = (Arc::clone(io), Arc::clone(shared));
+        let thread = Builder::new().name(format!("io-{number}")).spawn(move || io.run(&shared)).map_err(failed)?;
+        threads.push(thread);
+    }
+    start_signals(shared).map_err(failed)?;
+    Ok(threads)
+}
+
+/// The thread that hears signals; it ends with the process.
+fn start_signals(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let shared = Arc::clone(shared);
+    let listening = {
+        let _context = runtime.enter();
+        signals::listen(Arc::new(move |signal| {
+            tracing::warn!("{}", signal.log_text());
+            shared.request_shutdown(signal.flags(&shared.settings()));
+        }))
+    };
+    listening?;
+    Builder::new().name("signals".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(())
+}
+
+/// Ends everything in order: no command is begun any more, what was promised is made true and sent, then the threads
+/// go.
+fn end(
+    shared: &Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    log_threads: Vec<JoinHandle<()>>,
+    flags: ShutdownFlags,
+) -> Result<(), Failed> {
+    if flags.nosave {
+        shared.script.abandon();
+    }
+    tracing::warn!("User requested shutdown...");
+    shared.drain();
+    // Whoever holds the engine finishes first; nobody begins anything behind it.
+    drop(shared.engine.lock_patiently());
+    let settings = shared.settings();
+    let sealed = log_driver::seal(shared, settings.shutdown_timeout);
+    shared.stop();
+    for thread in threads {
+        // A thread that panicked has ended the process already.
+        let _ = thread.join();
+    }
+    #[expect(clippy::disallowed_methods, reason = "files of the operator, outside of the data directory")]
+    for path in [&settings.pidfile, &settings.unixsocket].into_iter().flatten() {
+        // A file that is gone already, or cannot be removed, keeps nobody from ending.
+        let _ = std::fs::remove_file(path);
+    }
+    if !sealed {
+        let trouble = shared.log().and_then(|log| log.progress.trouble());
+        let reason =
+            trouble.map_or("it takes too long".to_owned(), |trouble| format!("{}: {}", trouble.path, trouble.error));
+        tracing::warn!("Errors trying to shut down the server: the log could not be sealed ({reason}).");
+        return Err(Failed::Said);
+    }
+    for thread in log_threads {
+        let _ = thread.join();
+    }
+    if let Some(log) = shared.log() {
+        tracing::info!("The log is closed at LSN {}", log.progress.durable());
+    }
+    tracing::warn!("graven is now ready to exit, bye bye...");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The server's own state inside the engine: what CONFIG, INFO, CLIENT and their kin act on.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::config::{Config, Settings};
+use super::memory::AllocatorProbe;
+use super::shared::Shared;
+use crate::command::{CommandError, Cx};
+use crate::engine::{EventFlags, Parts};
+use crate::env::UnixMillis;
+
+/// See the module's header.
+pub struct Server {
+    pub shared: Weak<Shared>,
+    pub config: Config,
+    pub config_file: Option<PathBuf>,
+    pub executable: PathBuf,
+    pub working_directory: PathBuf,
+    /// 40 hex digits, new with every start.
+    pub run_id: String,
+    pub started_at: UnixMillis,
+    pub started: Duration,
+    pub rates: Rates,
+    pub allocator: AllocatorProbe,
+    /// Highest `used_memory` seen, bytes.
+    pub peak_memory: usize,
+    /// `used_memory` before any data, bytes.
+    pub startup_memory: usize,
+}
+
+impl Server {
+    /// The server behind a call.
+    ///
+    /// # Errors
+    /// The engine runs without one, as a library.
+    pub fn of<'c>(cx: &'c mut Cx<'_>) -> Result<&'c mut Self, CommandError> {
+        Self::in_parts(Parts::of(cx))
+    }
+
+    /// The server that an engine belongs to.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn in_parts(parts: &mut Parts) -> Result<&mut Self, CommandError> {
+        parts.server.downcast_mut().ok_or(CommandError::fixed("ERR this command needs a server"))
+    }
+
+    /// What the threads share.
+    ///
+    /// # Errors
+    /// The server is about to be gone.
+    pub fn shared(&self) -> Result<Arc<Shared>, CommandError> {
+        self.shared.upgrade().ok_or(CommandError::fixed("ERR the server is shutting down"))
+    }
+}
+
+/// Hands settings to the parts of the engine that obey them.
+pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
+    parts.settings.password.clone_from(&settings.password);
+    parts.settings.string_bytes_max = settings.bulk_bytes_max;
+    parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
+    parts.settings.notify = EventFlags::parse(&settings.notify_events).unwrap_or(EventFlags::NONE);
+}
+
+/// Events per second, from samples taken ten times a second.
+#[derive(Debug, Default)]
+pub struct Rates {
+    commands: Rate,
+    bytes_in: Rate,
+    bytes_out: Rate,
+}
+
+#[derive(Debug, Default)]
+struct Rate {
+    last: u64,
+    samples: [u64; 16],
+    at: usize,
+}
+
+impl Rate {
+    fn sample(&mut self, total: u64, elapsed: Duration) {
+        let millis = (elapsed.as_millis() as u64).max(1);
+        self.samples[self.at] = total.saturating_sub(self.last) * 1000 / millis;
+        self.at = (self.at + 1) % self.samples.len();
+        self.last = total;
+    }
+
+    fn average(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+}
+
+impl Rates {
+    /// Takes one sample; `elapsed`: since the one before.
+    pub fn sample(&mut self, commands: u64, bytes_in: u64, bytes_out: u64, elapsed: Duration) {
+        self.commands.sample(commands, elapsed);
+        self.bytes_in.sample(bytes_in, elapsed);
+        self.bytes_out.sample(bytes_out, elapsed);
+    }
+
+    pub fn commands_per_second(&self) -> u64 {
+        self.commands.average()
+    }
+
+    pub fn input_kib_per_second(&self) -> f64 {
+        self.bytes_in.average() as f64 / 1024.0
+    }
+
+    pub fn output_kib_per_second(&self) -> f64 {
+        self.bytes_out.average() as f64 / 1024.0
+    }
+}
