@@ -44,6 +44,9 @@ pub enum Value {
     Zset(Zset),
 }
 
+/// Keys hold values inline, so their size is paid by every key.
+const _: () = assert!(size_of::<Value>() <= 32);
+
 /// A value as it is read.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'a> {

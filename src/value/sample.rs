@@ -54,7 +54,8 @@ pub(super) fn table_bytes(len: usize, sizes: impl Iterator<Item = usize>) -> usi
     let (mut sampled, mut bytes) = (0, 0);
     for size in sizes.take(SAMPLES) {
         sampled += 1;
-        bytes += size.next_multiple_of(16);
+        bytes += size.next_multiple_of(16) as u128;
     }
-    if sampled == 0 { 0 } else { bytes * len / sampled + len * PER_ENTRY }
+    let entries = (bytes * len as u128).checked_div(sampled).unwrap_or(0);
+    entries as usize + len * PER_ENTRY
 }

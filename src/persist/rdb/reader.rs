@@ -103,7 +103,6 @@ pub enum RdbProblem {
 /// # Errors
 /// What is wrong, and where; what came before it has reached the sink.
 pub fn read(source: &mut dyn RdbSource, limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
-    let start = source.offset();
     let version = header(&mut Input::new(source))?;
     let (keys, empty_keys) = Body { input: Input::new(source), limits, sink, context: Context::default() }.read()?;
     let checksum = if version >= VERSION_WITH_CHECKSUM {
@@ -118,7 +117,6 @@ pub fn read(source: &mut dyn RdbSource, limits: &Limits, sink: &mut dyn RdbSink)
     } else {
         None
     };
-    debug_assert!(source.offset() > start);
     Ok(Loaded { version, keys, empty_keys, end: source.offset(), checksum })
 }
 
@@ -228,7 +226,7 @@ impl Body<'_, '_> {
 
     /// Reads a key and its value; whether it has one.
     fn key(&mut self, form: u8, at: u64) -> Result<bool, RdbError> {
-        let context = std::mem::replace(&mut self.context, Context::default());
+        let context = std::mem::take(&mut self.context);
         self.context.db = context.db;
         let offset = context.offset.unwrap_or(at);
         let key = self.string("key")?;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use quickcheck::quickcheck;
 
 use super::*;
+use crate::ds::{Intset, Listpack};
 use crate::env::{DiskFile, UnixMillis};
-use crate::value::{Limits, Value};
+use crate::value::{Limits, Node, Value};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -408,4 +409,48 @@ fn a_file_reads_as_its_bytes_do() {
     let file = SlowFile { bytes, at_once: 4096, fails_from: 9000, reads: AtomicUsize::new(0) };
     let error = read(&mut FileSource::new(&file).unwrap(), &Limits::default(), &mut Collected::default()).unwrap_err();
     assert!(error.to_string().contains("input/output error"), "{error}");
+}
+
+/// Packed forms have the very bytes that the stock server gives the same elements.
+#[test]
+fn packed_forms_are_built_as_stock_builds_them() {
+    #[derive(Default)]
+    struct Rebuilt {
+        listpacks: usize,
+        intsets: usize,
+    }
+    impl RdbSink for Rebuilt {
+        fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+            let listpacks: Vec<&Listpack> = match &entry.value {
+                Value::Hash(hash) => hash.packed().into_iter().collect(),
+                Value::Zset(zset) => zset.packed().into_iter().collect(),
+                Value::List(list) => {
+                    let nodes = list.nodes().filter_map(|node| match node {
+                        Node::Packed(listpack) => Some(listpack),
+                        Node::Plain(_) => None,
+                    });
+                    nodes.collect()
+                }
+                Value::Set(set) => {
+                    if let Some(intset) = set.intset() {
+                        let mut rebuilt = Intset::new();
+                        intset.iter().for_each(|number| assert!(rebuilt.add(number)));
+                        assert_eq!(rebuilt.as_bytes(), intset.as_bytes());
+                        self.intsets += 1;
+                    }
+                    Vec::new()
+                }
+                Value::Str(_) => Vec::new(),
+            };
+            for listpack in listpacks {
+                let rebuilt: Listpack = listpack.iter().collect();
+                assert_eq!(rebuilt.as_bytes(), listpack.as_bytes());
+                self.listpacks += 1;
+            }
+            Ok(())
+        }
+    }
+    let mut rebuilt = Rebuilt::default();
+    read_bytes(fixture!("encodings.rdb"), &Limits::default(), &mut rebuilt).unwrap();
+    assert!(rebuilt.listpacks >= 10 && rebuilt.intsets == 3, "{} {}", rebuilt.listpacks, rebuilt.intsets);
 }

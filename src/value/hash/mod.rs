@@ -33,10 +33,19 @@ struct Pair(ThinArc<usize, u8>);
 
 impl Pair {
     fn new(field: &[u8], value: &[u8]) -> Self {
-        let mut both = Vec::with_capacity(field.len() + value.len());
-        both.extend_from_slice(field);
-        both.extend_from_slice(value);
-        Self(ThinArc::from_header_and_slice(field.len(), &both))
+        let len = field.len() + value.len();
+        let mut small = [0; 128];
+        let mut large = Vec::new();
+        let both = match small.get_mut(..len) {
+            Some(small) => small,
+            None => {
+                large.resize(len, 0);
+                &mut large
+            }
+        };
+        both[..field.len()].copy_from_slice(field);
+        both[field.len()..].copy_from_slice(value);
+        Self(ThinArc::from_header_and_slice(field.len(), both))
     }
 
     fn value(&self) -> &[u8] {
