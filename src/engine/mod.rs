@@ -123,7 +123,11 @@ impl Engine {
 
     /// Looks at the clock; what follows happens at that time. Whoever holds the engine for a batch looks once.
     pub fn look_at_clock(&mut self) {
-        self.now = self.parts.clock.unix_millis();
+        let now = self.parts.clock.unix_millis();
+        if now.0.div_euclid(1000) != self.now.0.div_euclid(1000) {
+            self.store.set_access_time(now);
+        }
+        self.now = now;
     }
 
     /// The connection has ended; whatever it waited for or watched is forgotten.

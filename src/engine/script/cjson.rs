@@ -1,6 +1,6 @@
 //! The cjson library: JSON text from Lua values and back, with the options of lua-cjson.
 
-use super::number::format_g;
+use super::number::{format_g, numeric};
 use mlua::{Lua, Table, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -75,7 +75,7 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
                 let text = text.as_bytes().to_vec();
                 Decoder { lua, text: &text, at: 0, options, mark: &mark }.document()
             }
-            Some(Value::Number(number)) if args.len() == 1 => Ok(Value::Number(*number)),
+            Some(number @ (Value::Number(_) | Value::Integer(_))) if args.len() == 1 => Ok(number.clone()),
             Some(other) if args.len() == 1 => {
                 Err(format!("bad argument #1 to 'decode' (string expected, got {})", other.type_name()))
             }
@@ -117,7 +117,7 @@ pub fn library(lua: &Lua, wrap: &mlua::Function) -> mlua::Result<Table> {
                 options.sparse_convert.store(*convert, Ordering::Relaxed);
             }
             for (at, option) in [(1, &options.sparse_ratio), (2, &options.sparse_safe)] {
-                if let Some(number) = args.get(at).and_then(Value::as_number) {
+                if let Some(number) = args.get(at).and_then(numeric) {
                     if !(0.0..=f64::from(i32::MAX)).contains(&number) {
                         return Err(format!("bad argument #{} to '?' (expected integer)", at + 1));
                     }
@@ -139,7 +139,7 @@ type Function = Box<dyn Fn(&Lua, &Options, mlua::MultiValue) -> Outcome + Send>;
 fn number_option(option: fn(&Options) -> &AtomicU32, low: u32, high: u32) -> Function {
     Box::new(move |_, options, args| {
         if let Some(given) = args.front() {
-            match given.as_number() {
+            match numeric(given) {
                 Some(number) if number >= f64::from(low) && number <= f64::from(high) => {
                     option(options).store(number as u32, Ordering::Relaxed);
                 }
@@ -256,8 +256,8 @@ fn array_length(table: &Table, options: &Options) -> Result<Option<usize>, Strin
     let (mut highest, mut items) = (0.0f64, 0u64);
     for pair in table.pairs::<Value, Value>() {
         let (key, _) = pair.map_err(|error| error.to_string())?;
-        match key.as_number() {
-            Some(number) if !matches!(key, Value::String(_)) && number >= 1.0 && number.fract() == 0.0 => {
+        match numeric(&key) {
+            Some(number) if number >= 1.0 && number.fract() == 0.0 => {
                 highest = highest.max(number);
                 items += 1;
             }

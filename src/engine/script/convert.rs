@@ -3,7 +3,7 @@
 //! The rules are those of stock scripting: integers become numbers, null bulk and null array become false, a status or
 //! an error is a table with one field; under RESP3 (`redis.setresp(3)`) maps, sets, doubles and booleans keep their kind.
 
-use super::number::format_g17;
+use super::number::{format_g17, numeric};
 use crate::resp::{Reply, ReplyValue};
 use mlua::{Lua, Table, Value};
 
@@ -98,7 +98,7 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
     if let Value::String(text) = get("ok") {
         return reply.simple(one_line(&text.as_bytes()));
     }
-    if let Some(number) = get("double").as_number() {
+    if let Some(number) = numeric(&get("double")) {
         return reply.double(number);
     }
     if let Value::Table(map) = get("map") {

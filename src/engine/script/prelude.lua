@@ -37,7 +37,7 @@ end
 
 for _, name in ipairs({
     "assert", "collectgarbage", "coroutine", "error", "gcinfo", "getfenv", "getmetatable", "ipairs", "rawequal", "select",
-    "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "pcall", "_VERSION",
+    "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION",
 }) do
     globals[name] = _G[name]
 end
@@ -94,7 +94,8 @@ globals.load = function(reader, name)
     return globals.loadstring(table.concat(pieces), name)
 end
 
-globals.coroutine = view(pick(coroutine, { "create", "resume", "running", "status", "wrap", "yield" }))
+local coroutines = pick(coroutine, { "create", "running", "status", "wrap", "yield" })
+local resume = coroutine.resume
 globals.table = view(pick(table, { "concat", "foreach", "foreachi", "getn", "insert", "maxn", "remove", "setn", "sort" }))
 globals.string = view(pick(string, {
     "byte", "char", "find", "format", "gfind", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub", "upper",
@@ -124,8 +125,39 @@ getmetatable("").__index = behind[globals.string]
 getmetatable("").__metatable = false
 globals._G = environment
 
+-- An error of redis.call travels as a token of the host's, since host functions cannot throw tables; whoever catches it
+-- gets the table.
+local function untoken(err)
+    if type(err) == "userdata" then
+        return host.take_raised() or tostring(err)
+    end
+    return err
+end
+
+local function caught(fine, ...)
+    if fine then
+        return fine, ...
+    end
+    return fine, untoken((...))
+end
+
+globals.pcall = function(f, ...)
+    return caught(pcall(f, ...))
+end
+globals.xpcall = function(f, handler)
+    return xpcall(f, function(err)
+        return handler(untoken(err))
+    end)
+end
+
+coroutines.resume = function(...)
+    return caught(resume(...))
+end
+globals.coroutine = view(coroutines)
+
 -- Where in the script an error happened: the innermost frame that belongs to it.
 local function locate(err)
+    err = untoken(err)
     if type(err) ~= "table" then
         err = { err = "ERR " .. tostring(err) }
     elseif err.err == nil then
@@ -161,22 +193,9 @@ local function single(field)
     end
 end
 
--- The function that runs a command, given anew for each run of a script.
-local perform
-
-local function call(...)
-    local reply, failed = perform(...)
-    if failed then
-        error(reply, 0)
-    end
-    return reply
-end
-
 local redis = {
-    call = call,
-    pcall = function(...)
-        return (perform(...))
-    end,
+    call = host.call,
+    pcall = host.pcall,
     error_reply = single("err"),
     status_reply = single("ok"),
     sha1hex = function(...)
@@ -246,12 +265,9 @@ return {
         end
         return setfenv(chunk, environment)
     end,
-    run = function(script, keys, args, performer)
-        perform = performer
+    run = function(script, keys, args)
         rawset(globals, "KEYS", keys)
         rawset(globals, "ARGV", args)
-        local fine, result = xpcall(script, locate)
-        perform = nil
-        return fine, result
+        return xpcall(script, locate)
     end,
 }

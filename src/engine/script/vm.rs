@@ -31,7 +31,11 @@ pub struct Vm {
     resp: Arc<AtomicU8>,
     control: Arc<Control>,
     clock: Arc<dyn Clock>,
+    performer: Performer,
 }
+
+/// The function that performs commands for the script that runs.
+type Performer = Arc<Mutex<Option<Function>>>;
 
 /// How a script ended.
 pub enum Ended {
@@ -48,8 +52,10 @@ impl Vm {
         let random = Arc::new(Mutex::new(Random48::seeded(0)));
         let resp = Arc::new(AtomicU8::new(2));
         let host = host_functions(&lua, &random, &resp, Arc::clone(&clock))?;
+        let performer = Performer::default();
+        add_calls(&lua, &host, &performer)?;
         let made: Table = lua.load(PRELUDE).set_name("=prelude").call(host)?;
-        Ok(Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, random, resp, control, clock })
+        Ok(Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, random, resp, control, clock, performer })
     }
 
     /// Has the script that is about to run looked after. Removing the hook of one run removes it for all later ones.
@@ -94,7 +100,10 @@ impl Vm {
                 };
                 perform(lua, argv)
             })?;
-            self.run.call::<(bool, Value)>((script, keys, args, performer))
+            *self.performer.lock() = Some(performer);
+            let outcome = self.run.call::<(bool, Value)>((script, keys, args));
+            *self.performer.lock() = None;
+            outcome
         });
         self.lua.remove_hook();
         Ok(match outcome {
@@ -209,6 +218,37 @@ fn host_functions(
         .into_function()?;
     host.raw_set("cjson", cjson::library(lua, &wrap)?)?;
     Ok(host)
+}
+
+/// `call` and `pcall`: functions of the host's, so that `return redis.call(...)` keeps its place in the script.
+fn add_calls(lua: &Lua, host: &Table, performer: &Performer) -> mlua::Result<()> {
+    let raised: Arc<Mutex<Option<Value>>> = Arc::default();
+    let (performing, raising) = (Arc::clone(performer), Arc::clone(&raised));
+    host.raw_set(
+        "call",
+        lua.create_function(move |_, words: MultiValue| {
+            let (reply, failed) = perform_with(&performing, words)?;
+            if failed {
+                *raising.lock() = Some(reply);
+                return Err(mlua::Error::RuntimeError("command failed".into()));
+            }
+            Ok(reply)
+        })?,
+    )?;
+    let performing = Arc::clone(performer);
+    host.raw_set(
+        "pcall",
+        lua.create_function(move |_, words: MultiValue| perform_with(&performing, words).map(|(reply, _)| reply))?,
+    )?;
+    host.raw_set("take_raised", lua.create_function(move |_, ()| Ok(raised.lock().take()))?)
+}
+
+fn perform_with(performer: &Performer, words: MultiValue) -> mlua::Result<(Value, bool)> {
+    let function = performer.lock().clone();
+    match function {
+        Some(function) => function.call(words),
+        None => Err(mlua::Error::RuntimeError("no script is running".into())),
+    }
 }
 
 /// An error given by a script: a leading code stays, a text without one gets ERR.
