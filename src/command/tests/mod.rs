@@ -5,5 +5,8 @@ pub(super) mod support;
 mod expire;
 mod hash;
 mod keys;
+mod list;
 mod scan;
+mod set;
 mod string;
+mod zset;
