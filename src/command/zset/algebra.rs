@@ -5,13 +5,15 @@
 //! - Sums of infinities of both signs, and 0 times infinity, are 0: no result has the score NaN.
 //! - A stored result is computed before its destination is replaced, so that the destination may be a source.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::query::store;
 use super::{DECLARATION, OVERWRITE, READ, reply_ranked};
 use crate::command::{Args, Command, CommandError, Cx, Flags, KeySpec};
 use crate::ds::Item;
-use crate::value::{Limits, Set, Value, Zset};
+use crate::value::{Set, Value, Zset};
 
 const ANSWERS: Flags = Flags::READ.and(Flags::MOVABLEKEYS);
 const STORES: Flags = Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS);
@@ -153,8 +155,10 @@ fn zintercard(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> 
 fn answer(cx: &mut Cx<'_>, args: &mut Args<'_>, name: &str, operation: Operation) -> Result<(), CommandError> {
     let mut sources = sources(cx, args, name, false)?;
     let options = Options::parse(args, operation, &mut sources, true)?;
-    let result = combine(&mut sources, operation, options.aggregate, &cx.limits());
-    reply_ranked(cx.reply, options.with_scores, result.iter());
+    let mut result = combine(&mut sources, operation, options.aggregate);
+    result.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal).then_with(|| a.0.cmp(&b.0)));
+    let members = result.iter().map(|(member, score)| (Item::Bytes(member), *score));
+    reply_ranked(cx.reply, options.with_scores, members);
     Ok(())
 }
 
@@ -167,7 +171,11 @@ fn store_result(
     let destination = args.bytes();
     let mut sources = sources(cx, args, name, true)?;
     let options = Options::parse(args, operation, &mut sources, false)?;
-    let result = combine(&mut sources, operation, options.aggregate, &cx.limits());
+    let limits = cx.limits();
+    let mut result = Zset::new();
+    for (member, score) in combine(&mut sources, operation, options.aggregate) {
+        result.set(&member, score, &limits);
+    }
     drop(sources);
     store(cx, destination, result, name);
     Ok(())
@@ -302,36 +310,35 @@ impl Options {
     }
 }
 
-fn combine(sources: &mut [Source], operation: Operation, aggregate: Aggregate, limits: &Limits) -> Zset {
+/// Members of the result with their scores, in no order.
+type Combined<'s> = Vec<(Cow<'s, [u8]>, f64)>;
+
+fn combine(sources: &mut [Source], operation: Operation, aggregate: Aggregate) -> Combined<'_> {
     match operation {
-        Operation::Union => union(sources, aggregate, limits),
-        Operation::Inter => collect(inter(sources, aggregate), limits),
-        Operation::Diff => diff(sources, limits),
+        Operation::Union => union(sources, aggregate),
+        Operation::Inter => inter(sources, aggregate).map(|(member, score)| (text(member), score)).collect(),
+        Operation::Diff => diff(sources),
     }
 }
 
-fn collect<'s>(members: impl Iterator<Item = (Item<'s>, f64)>, limits: &Limits) -> Zset {
-    let (mut result, mut text) = (Zset::new(), itoa::Buffer::new());
-    for (member, score) in members {
-        result.set(member.as_bytes(&mut text), score, limits);
+fn text(member: Item<'_>) -> Cow<'_, [u8]> {
+    match member {
+        Item::Bytes(bytes) => Cow::Borrowed(bytes),
+        Item::Int(_) => Cow::Owned(member.to_vec()),
     }
-    result
 }
 
 /// Sums depend on their order: the smallest source counts first.
-fn union(sources: &mut [Source], aggregate: Aggregate, limits: &Limits) -> Zset {
+fn union(sources: &mut [Source], aggregate: Aggregate) -> Combined<'_> {
     sources.sort_by_key(Source::len);
-    let mut scores: BTreeMap<Vec<u8>, f64> = BTreeMap::new();
+    let mut scores: BTreeMap<Cow<'_, [u8]>, f64> = BTreeMap::new();
     for source in &*sources {
         for (member, score) in source.iter() {
             let score = number(source.weight * score);
-            scores
-                .entry(member.to_vec())
-                .and_modify(|before| *before = aggregate.apply(*before, score))
-                .or_insert(score);
+            scores.entry(text(member)).and_modify(|before| *before = aggregate.apply(*before, score)).or_insert(score);
         }
     }
-    collect(scores.iter().map(|(member, score)| (Item::Bytes(member), *score)), limits)
+    scores.into_iter().collect()
 }
 
 fn inter(sources: &mut [Source], aggregate: Aggregate) -> impl Iterator<Item = (Item<'_>, f64)> {
@@ -340,25 +347,20 @@ fn inter(sources: &mut [Source], aggregate: Aggregate) -> impl Iterator<Item = (
         [smallest, others @ ..] => (Some(smallest), others),
         [] => (None, &[][..]),
     };
-    smallest
-        .into_iter()
-        .flat_map(|source| source.iter().map(|(member, score)| (member, number(source.weight * score))))
-        .filter_map(move |(member, first)| {
-            let mut text = itoa::Buffer::new();
-            let bytes = member.as_bytes(&mut text);
-            let score = others
-                .iter()
-                .try_fold(first, |score, other| Some(aggregate.apply(score, other.score(bytes)? * other.weight)))?;
+    smallest.into_iter().flat_map(|source| source.iter().map(|pair| (source.weight, pair))).filter_map(
+        move |(weight, (member, score))| {
+            let mut buffer = itoa::Buffer::new();
+            let bytes = member.as_bytes(&mut buffer);
+            let score = others.iter().try_fold(number(weight * score), |score, other| {
+                Some(aggregate.apply(score, other.score(bytes)? * other.weight))
+            })?;
             Some((member, score))
-        })
+        },
+    )
 }
 
-fn diff(sources: &[Source], limits: &Limits) -> Zset {
-    let Some((first, others)) = sources.split_first() else { return Zset::new() };
-    let mut text = itoa::Buffer::new();
-    let kept = first.iter().filter(|(member, _)| {
-        let bytes = member.as_bytes(&mut text);
-        !others.iter().any(|other| other.score(bytes).is_some())
-    });
-    collect(kept, limits)
+fn diff(sources: &[Source]) -> Combined<'_> {
+    let Some((first, others)) = sources.split_first() else { return Vec::new() };
+    let kept = first.iter().map(|(member, score)| (text(member), score));
+    kept.filter(|(member, _)| !others.iter().any(|other| other.score(member).is_some())).collect()
 }

@@ -203,7 +203,7 @@ fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         };
         *flag = true;
     }
-    if args.is_empty() || args.remaining() % 2 != 0 {
+    if args.is_empty() || !args.remaining().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
     if rule.new_only && rule.existing_only {
