@@ -194,6 +194,8 @@ impl<'a> Cx<'a> {
             match on_timeout {
                 TimeoutReply::NullArray => self.reply.null_array(),
                 TimeoutReply::Null => self.reply.null(),
+                // Such a command looks at `may_block` by itself.
+                TimeoutReply::Again => {}
             }
             return;
         }

@@ -110,6 +110,8 @@ impl Unit {
 pub enum TimeoutReply {
     NullArray,
     Null,
+    /// Its command is run once more, and may not wait again.
+    Again,
 }
 
 /// A handler's wish to be run again when a key is ready.

@@ -130,5 +130,6 @@ pub fn timeout_reply(kind: TimeoutReply, reply: &mut crate::resp::Reply) {
     match kind {
         TimeoutReply::NullArray => reply.null_array(),
         TimeoutReply::Null => reply.null(),
+        TimeoutReply::Again => {}
     }
 }

@@ -4,7 +4,7 @@ use super::blocking::timeout_reply;
 use super::client::ReplyMode;
 use super::parts::Parts;
 use super::{Engine, Flow};
-use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved};
+use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved, TimeoutReply};
 use crate::resp::{Protocol, Reply, Request};
 
 impl Engine {
@@ -226,6 +226,14 @@ impl Engine {
         self.end_turn(id, false, Delivery::Late);
     }
 
+    /// Runs the command of a client that waits for something else than a key again: that may have come about.
+    pub fn look_again(&mut self, id: ClientId) {
+        let waits = self.parts.clients.get(id).and_then(|client| client.blocked.as_ref());
+        if waits.is_some_and(|blocked| blocked.on_timeout == TimeoutReply::Again) {
+            self.retry(id);
+        }
+    }
+
     /// Ends the wait of a client with this reply; false when it does not wait.
     pub(super) fn end_wait(&mut self, id: ClientId, reply: WaitEnd) -> bool {
         let Some(blocked) = self.parts.clients.get_mut(id).and_then(|client| client.blocked.take()) else {
@@ -234,6 +242,13 @@ impl Engine {
         self.parts.blocking.unblock(id, &blocked);
         self.begin_turn(id);
         match reply {
+            WaitEnd::Timeout if blocked.on_timeout == TimeoutReply::Again => {
+                self.turn.may_block = false;
+                let argv: Vec<&[u8]> = blocked.call.args().collect();
+                if let (Ok(resolved), Some(mut cx)) = (self.parts.table.resolve(&argv), self.cx(id)) {
+                    call(&mut cx, resolved, Call { argv: &argv, raw: None });
+                }
+            }
             WaitEnd::Timeout => timeout_reply(blocked.on_timeout, &mut self.reply),
             WaitEnd::Error(text) => {
                 self.parts.stats.count_error(text.split(' ').next().unwrap_or("ERR"));

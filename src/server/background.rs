@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::shared::Shared;
 use super::state::Server;
+use crate::command::ClientId;
+use crate::engine::Engine;
 use crate::env::UnixMillis;
 use crate::keyspace::Garbage;
 
@@ -34,6 +36,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
         let (next, garbage) = {
             let mut engine = shared.engine.lock_patiently();
             let next = engine.tick();
+            look_again_at_syncs(&mut engine, shared);
             let elapsed = now.saturating_sub(sampled);
             if elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
                 sampled = now;
@@ -56,6 +59,32 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
         let latest = shared.clock.unix_millis().0 + TICK_MILLIS;
         let deadline = next.map_or(latest, |next| next.0.min(latest));
         shared.ticker.sleep_until(UnixMillis(deadline), &*shared.clock);
+    }
+}
+
+/// Ends WAITAOFs whose position is durable.
+fn look_again_at_syncs(engine: &mut Engine, shared: &Shared) {
+    let Some(log) = shared.log() else { return };
+    let durable = log.progress.durable().0;
+    let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    let ready: Vec<ClientId> =
+        server.awaiting_sync.iter().filter(|(_, position)| **position <= durable).map(|(id, _)| *id).collect();
+    for id in &ready {
+        engine.look_again(*id);
+    }
+    let Engine { parts, .. } = engine;
+    let gone: Vec<ClientId> = match Server::in_parts(parts) {
+        Ok(server) => server.awaiting_sync.keys().copied().collect(),
+        Err(_) => return,
+    };
+    for id in gone {
+        let waits = parts.clients.get(id).is_some_and(|client| client.blocked.is_some());
+        if let (false, Ok(server)) = (waits, Server::in_parts(parts)) {
+            server.awaiting_sync.remove(&id);
+        }
+    }
+    if let Some(lowest) = Server::in_parts(parts).ok().and_then(|server| server.awaiting_sync.values().min().copied()) {
+        shared.await_sync(lowest);
     }
 }
 

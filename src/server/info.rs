@@ -405,7 +405,13 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
 }
 
 fn replication(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
-    let replid = Server::of(cx)?.run_id.clone();
+    let server = Server::of(cx)?;
+    let shared = server.shared()?;
+    // The log's timeline is the replication id, its position the offset; a server without a log has a passing one.
+    let (replid, offset) = match shared.log() {
+        Some(log) => (log.lineage.timeline.as_str().to_owned(), log.progress.appended().0 - 1),
+        None => (server.run_id.clone(), 0),
+    };
     lines(
         out,
         &[
@@ -414,7 +420,7 @@ fn replication(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("master_failover_state", &"no-failover"),
             ("master_replid", &replid),
             ("master_replid2", &"0000000000000000000000000000000000000000"),
-            ("master_repl_offset", &0),
+            ("master_repl_offset", &offset),
             ("second_repl_offset", &-1),
             ("repl_backlog_active", &0),
             ("repl_backlog_size", &1_048_576),

@@ -450,7 +450,10 @@ impl IoLoop {
                 let held = match &mut hold {
                     Some(held) => held,
                     none => match shared.lock() {
-                        Ok(engine) => none.insert(Hold { engine, since: shared.clock.monotonic(), requests: 0 }),
+                        Ok(mut engine) => {
+                            engine.look_at_clock();
+                            none.insert(Hold { engine, since: shared.clock.monotonic(), requests: 0 })
+                        }
                         Err(_) => {
                             connection.answer_busy(shared, &pass.settings);
                             break;

@@ -13,12 +13,13 @@ use parking_lot::Mutex;
 use super::shared::Shared;
 use crate::env::disk::DiskLock;
 use crate::persist::log::{SyncDone, SyncJob};
-use crate::persist::{LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
+use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
 
 /// The log of a running server.
 pub struct RunningLog {
     pub buffer: Arc<LogBuffer>,
     pub progress: Arc<Progress>,
+    pub lineage: Lineage,
 }
 
 /// Starts the threads of an opened log, and moves the gate with its progress.
@@ -32,7 +33,11 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
         return Ok(Vec::new());
     };
     let progress = Arc::clone(log.writer.progress());
-    shared.set_log(RunningLog { buffer: Arc::clone(&log.buffer), progress: Arc::clone(&progress) });
+    shared.set_log(RunningLog {
+        buffer: Arc::clone(&log.buffer),
+        progress: Arc::clone(&progress),
+        lineage: log.lineage,
+    });
     shared.gate.reset(progress.released().0);
     let publish = Arc::downgrade(shared);
     progress.on_publish(Box::new(move || {

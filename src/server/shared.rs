@@ -35,6 +35,8 @@ pub struct Shared {
     log_changed: Condvar,
     log_turn: Mutex<()>,
     draining: AtomicBool,
+    /// Lowest position that a WAITAOF waits for.
+    lowest_awaited: AtomicU64,
     settings: RwLock<Arc<Settings>>,
     settings_generation: AtomicU64,
     loops: OnceLock<Vec<Arc<IoLoop>>>,
@@ -93,6 +95,7 @@ impl Shared {
             log_changed: Condvar::new(),
             log_turn: Mutex::new(()),
             draining: AtomicBool::new(false),
+            lowest_awaited: AtomicU64::new(u64::MAX),
             clock,
             settings: RwLock::new(Arc::new(settings)),
             settings_generation: AtomicU64::new(0),
@@ -171,6 +174,10 @@ impl Shared {
             }
         }
         self.log_changed.notify_all();
+        if log.progress.durable().0 >= self.lowest_awaited.load(Ordering::SeqCst) {
+            self.lowest_awaited.store(u64::MAX, Ordering::SeqCst);
+            self.ticker.ring(UnixMillis(i64::MIN));
+        }
     }
 
     /// The error that replaces replies whose writes are in doubt; `None` while the log is healthy.
@@ -184,6 +191,11 @@ impl Shared {
     /// Waits for the log to move, at most this long.
     pub fn wait_for_log(&self, at_most: std::time::Duration) {
         self.log_changed.wait_for(&mut self.log_turn.lock(), at_most);
+    }
+
+    /// Somebody waits in WAITAOF for this position to be durable.
+    pub fn await_sync(&self, position: u64) {
+        self.lowest_awaited.fetch_min(position, Ordering::SeqCst);
     }
 
     /// From now on nothing is read or executed; what is under way is still answered.

@@ -1,5 +1,6 @@
 //! From a command line to a running server, and to its orderly end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -301,6 +302,7 @@ fn build(
         allocator,
         peak_memory: startup,
         startup_memory: startup,
+        awaiting_sync: BTreeMap::new(),
     };
     shared.engine.lock_patiently().parts.server = Box::new(server);
     let control = Arc::downgrade(&shared);

@@ -1,5 +1,6 @@
 //! The server's own state inside the engine: what CONFIG, INFO, CLIENT and their kin act on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::config::{Config, Settings};
 use super::memory::AllocatorProbe;
 use super::shared::Shared;
-use crate::command::{CommandError, Cx};
+use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{EventFlags, Parts};
 use crate::env::UnixMillis;
 
@@ -28,6 +29,8 @@ pub struct Server {
     pub peak_memory: usize,
     /// `used_memory` before any data, bytes.
     pub startup_memory: usize,
+    /// Clients in WAITAOF, each with the position that must be durable.
+    pub awaiting_sync: BTreeMap<ClientId, u64>,
 }
 
 impl Server {

@@ -1,6 +1,6 @@
 //! Commands of the operator: time, shutdown, persistence, and answers for what one lone primary is.
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, TimeoutReply, parse_i64};
 use crate::engine::Parts;
 use crate::server::Server;
 use crate::server::info;
@@ -92,6 +92,18 @@ pub static COMMANDS: &[Command] = &[
         summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
                   completed.",
         syntax: "numreplicas timeout:integer",
+        ..SERVER
+    },
+    Command {
+        name: "waitaof",
+        arity: 4,
+        flags: Flags::NOSCRIPT.and(Flags::CONNECTION).and(Flags::BLOCKING),
+        run: waitaof,
+        group: Group::Generic,
+        since: "7.2.0",
+        summary: "Blocks until all of the preceding write commands sent by the connection are written to the \
+                  append-only file of the master and/or replicas.",
+        syntax: "numlocal numreplicas timeout:integer",
         ..SERVER
     },
     Command {
@@ -241,6 +253,52 @@ fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if timeout < 0 {
         return Err(CommandError::TIMEOUT_NEGATIVE);
     }
+    cx.reply.int(0);
+    Ok(())
+}
+
+/// Waits until what was written so far is durable. The position is that of the first call: later writes of others do
+/// not move it.
+fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    const LOCAL: CommandError = CommandError::fixed("ERR value is out of range, value must between 0 and 1");
+    let local = args.int();
+    let replicas = args.int();
+    let timeout = args.int_or(CommandError::fixed("ERR timeout is not an integer or out of range"));
+    args.finish()?;
+    if !(0..=1).contains(&local) {
+        return Err(LOCAL);
+    }
+    if replicas < 0 {
+        return Err(CommandError::MUST_BE_POSITIVE);
+    }
+    if timeout < 0 {
+        return Err(CommandError::TIMEOUT_NEGATIVE);
+    }
+    let (id, may_block) = (cx.client, cx.turn.may_block);
+    let server = Server::of(cx)?;
+    let shared = server.shared()?;
+    let Some(log) = shared.log() else {
+        if local > 0 {
+            return Err(CommandError::fixed(
+                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+            ));
+        }
+        return reply_synced(cx, 0);
+    };
+    let position = *server.awaiting_sync.entry(id).or_insert(log.progress.appended().0);
+    let synced = i64::from(log.progress.durable().0 >= position);
+    if (synced >= local && replicas == 0) || !may_block {
+        server.awaiting_sync.remove(&id);
+        return reply_synced(cx, synced);
+    }
+    shared.await_sync(position);
+    cx.block(&[], crate::value::Type::String, timeout, TimeoutReply::Again);
+    Ok(())
+}
+
+fn reply_synced(cx: &mut Cx<'_>, local: i64) -> Result<(), CommandError> {
+    cx.reply.array(2);
+    cx.reply.int(local);
     cx.reply.int(0);
     Ok(())
 }
