@@ -227,6 +227,9 @@ impl<'a> Cx<'a> {
         let (found, stamp) = database.get_stamped(key, now);
         self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
         self.host.looked_up(found.is_some());
+        if found.is_none() {
+            self.host.notify(Event::KeyMiss, "keymiss", key, self.db);
+        }
         if let (Some(entry), true) = (found, touch) {
             database.touch(entry);
         }
@@ -444,14 +447,23 @@ impl<'a> Cx<'a> {
     pub fn put_string(&mut self, key: &[u8], text: StrRef<'_>, ttl: Ttl) {
         self.delete_if_due(key);
         let stamp = self.turn.stamp;
-        self.store.db_mut(self.db).set(key, text, ttl, stamp);
+        if !self.store.db_mut(self.db).set(key, text, ttl, stamp) {
+            self.announce_new(key);
+        }
         self.host.key_modified(self.db, key);
     }
 
     fn set_value(&mut self, key: &[u8], value: Value, ttl: Ttl) {
         self.delete_if_due(key);
         let stamp = self.turn.stamp;
-        self.store.db_mut(self.db).set(key, value, ttl, stamp);
+        if !self.store.db_mut(self.db).set(key, value, ttl, stamp) {
+            self.announce_new(key);
+        }
+    }
+
+    /// Notifies that a key has come to be; its command's own event follows.
+    pub fn announce_new(&mut self, key: &[u8]) {
+        self.host.notify(Event::New, "new", key, self.db);
     }
 
     /// Removes a key as DEL does: counted and notified. False when it was not there.

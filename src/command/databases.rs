@@ -1,7 +1,7 @@
 //! Databases as a whole: listing, counting, emptying and exchanging them.
 
-use crate::command::keys::database_number;
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, glob_matches};
+use crate::command::keys::present_database;
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, glob_matches, parse_i64};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -157,8 +157,10 @@ fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let a = database_number(cx, args.bytes(), CommandError::fixed("ERR invalid first DB index"))?;
-    let b = database_number(cx, args.bytes(), CommandError::fixed("ERR invalid second DB index"))?;
+    let number = |arg: &[u8], error| parse_i64(arg).filter(|number| i32::try_from(*number).is_ok()).ok_or(error);
+    let a = number(args.bytes(), CommandError::fixed("ERR invalid first DB index"))?;
+    let b = number(args.bytes(), CommandError::fixed("ERR invalid second DB index"))?;
+    let (a, b) = (present_database(cx, a)?, present_database(cx, b)?);
     args.finish()?;
     if a != b {
         let (now, stamp) = (cx.turn.expiry_now(), cx.turn.stamp);

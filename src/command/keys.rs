@@ -259,6 +259,7 @@ fn rename_to(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<b
     let (now, stamp, db) = (cx.turn.expiry_now(), cx.turn.stamp, cx.db);
     cx.database().rename(from, to, now, stamp);
     cx.dirty(1);
+    cx.announce_new(to);
     for key in [from, to] {
         cx.host.key_modified(db, key);
     }
@@ -268,9 +269,18 @@ fn rename_to(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<b
     Ok(true)
 }
 
-/// A database's number as COPY, MOVE and SWAPDB read it.
-pub(super) fn database_number(cx: &Cx<'_>, arg: &[u8], malformed: CommandError) -> Result<u32, CommandError> {
-    let number = parse_i64(arg).and_then(|number| i32::try_from(number).ok()).ok_or(malformed)?;
+/// A database's number as COPY and MOVE read it.
+fn target_database(cx: &Cx<'_>, arg: &[u8]) -> Result<u32, CommandError> {
+    let number = parse_i64(arg).ok_or(CommandError::NOT_INTEGER)?;
+    if i32::try_from(number).is_err() {
+        let (min, max) = (i32::MIN, i32::MAX);
+        return Err(CommandError::new(format!("ERR value is out of range, value must between {min} and {max}")));
+    }
+    present_database(cx, number)
+}
+
+/// The database of this number.
+pub(super) fn present_database(cx: &Cx<'_>, number: i64) -> Result<u32, CommandError> {
     u32::try_from(number).ok().filter(|db| *db < cx.store.len()).ok_or(CommandError::DB_OUT_OF_RANGE)
 }
 
@@ -282,7 +292,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         if args.word("replace") {
             replace = true;
         } else if args.remaining() > 1 && args.word("db") {
-            target = database_number(cx, args.bytes(), CommandError::NOT_INTEGER)?;
+            target = target_database(cx, args.bytes())?;
         } else {
             return Err(CommandError::SYNTAX);
         }
@@ -298,6 +308,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     cx.delete_if_due(to);
     let copied = replace || cx.peek(to).is_none();
     if copied {
+        cx.remove_silently(to);
         cx.put(to, value, Ttl::from(expiry));
         cx.dirty(1);
         cx.notify(Event::Generic, "copy_to", to);
@@ -309,7 +320,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn move_key(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
-    let target = database_number(cx, args.bytes(), CommandError::NOT_INTEGER)?;
+    let target = target_database(cx, args.bytes())?;
     args.finish()?;
     let source = cx.db;
     if source == target {
@@ -331,6 +342,7 @@ fn move_key(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             cx.host.key_modified(db, key);
         }
         cx.host.key_ready(target, key, kind);
+        cx.host.notify(Event::New, "new", key, target);
         cx.notify(Event::Generic, "move_from", key);
         cx.host.notify(Event::Generic, "move_to", key, target);
     }

@@ -30,7 +30,8 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// A double as `strtod` reads it, the whole argument used, NaN refused; hexadecimal floats included.
+/// A double as `strtod` reads it, the whole argument used; hexadecimal floats included. NaN is refused, and so is what
+/// is too large, or too small, for any double but infinity and 0.
 pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(bytes).ok()?;
     if text.is_empty() || text.starts_with(|c: char| c.is_ascii_whitespace()) {
@@ -40,7 +41,12 @@ pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
         Some(value) => value,
         None => text.parse::<f64>().ok()?,
     };
-    (!value.is_nan()).then_some(value)
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let overflown = value.is_infinite() && !unsigned.starts_with(['i', 'I']);
+    let exponent_mark = if unsigned.starts_with("0x") || unsigned.starts_with("0X") { ['p', 'P'] } else { ['e', 'E'] };
+    let mut digits = unsigned.split(exponent_mark).next().unwrap_or_default().bytes();
+    let underflown = value == 0.0 && digits.any(|digit| matches!(digit, b'1'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+    (!value.is_nan() && !overflown && !underflown).then_some(value)
 }
 
 fn parse_hexadecimal(text: &str) -> Option<f64> {
@@ -114,7 +120,14 @@ mod tests {
             (" 1", None),
             ("1 ", None),
             ("", None),
-            ("1e400", Some(f64::INFINITY)),
+            ("1e400", None),
+            ("-1e400", None),
+            ("1e-400", None),
+            ("0x1p-2000", None),
+            ("0e5", Some(0.0)),
+            ("-0", Some(-0.0)),
+            ("5e-324", Some(5e-324)),
+            ("-infinity", Some(f64::NEG_INFINITY)),
         ] {
             assert_eq!(parse_f64(text.as_bytes()), value, "{text}");
         }

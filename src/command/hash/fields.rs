@@ -178,7 +178,7 @@ fn hmset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 /// Number of fields that are new.
 fn set_fields(cx: &mut Cx<'_>, args: &mut Args<'_>, command: &str) -> Result<usize, CommandError> {
     let (key, pairs) = (args.bytes(), args.rest());
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(CommandError::wrong_arity(command));
     }
     cx.edit::<Hash, _>(key, "hset", |hash, edit| {

@@ -367,7 +367,7 @@ fn mset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn msetnx(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let pairs = args.rest();
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(CommandError::wrong_arity("msetnx"));
     }
     for pair in pairs.chunks_exact(2) {
@@ -382,7 +382,7 @@ fn msetnx(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn store_pairs(cx: &mut Cx<'_>, pairs: &[&[u8]], command: &str) -> Result<(), CommandError> {
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(CommandError::wrong_arity(command));
     }
     for pair in pairs.chunks_exact(2) {

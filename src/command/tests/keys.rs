@@ -111,6 +111,7 @@ fn moving() {
         MOVE a 0                    => -ERR source and destination objects are the same
         MOVE a 16                   => -ERR DB index is out of range
         MOVE a -1                   => -ERR DB index is out of range
+        MOVE a 2147483648           => -ERR value is out of range, value must between -2147483648 and 2147483647
         MOVE a x                    => -ERR value is not an integer or out of range
         MOVE a 1                    => :1
         @log                        => MOVE a 1
@@ -142,6 +143,35 @@ fn objects() {
         OBJECT ENCODING             => -ERR wrong number of arguments for 'object|encoding' command
         OBJECT FOO k                => -ERR unknown subcommand 'FOO'. Try OBJECT HELP.
         OBJECT                      => -ERR wrong number of arguments for 'object' command
+        "#,
+    );
+}
+
+#[test]
+fn new_keys_and_misses_are_notified() {
+    check(
+        r#"
+        @rare
+        GET k                       => nil
+        @events                     => keymiss:keymiss:k
+        SET k 1                     => +OK
+        @events                     => new:new:k string:set:k
+        SET k 1                     => +OK
+        @events                     => string:set:k
+        HSET h f v                  => :1
+        @events                     => new:new:h hash:hset:h
+        APPEND a x                  => :1
+        @events                     => new:new:a string:append:a
+        RENAME k l                  => +OK
+        @events                     => new:new:l generic:rename_from:k generic:rename_to:l
+        RENAME l a                  => +OK
+        @events                     => new:new:a generic:rename_from:l generic:rename_to:a
+        COPY a b                    => :1
+        @events                     => new:new:b generic:copy_to:b
+        MOVE b 3                    => :1
+        @events                     => new:new:b generic:move_from:b generic:move_to:b
+        INCR n                      => :1
+        @events                     => new:new:n string:incrby:n
         "#,
     );
 }
@@ -203,6 +233,8 @@ fn swapping() {
         SWAPDB a 1                  => -ERR invalid first DB index
         SWAPDB 1 a                  => -ERR invalid second DB index
         SWAPDB 0 16                 => -ERR DB index is out of range
+        SWAPDB 16 a                 => -ERR invalid second DB index
+        SWAPDB 2147483648 0         => -ERR invalid first DB index
         "#,
     );
 }
