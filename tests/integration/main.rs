@@ -2,5 +2,6 @@
 
 mod support;
 
+mod format_spec;
 mod layers;
 mod shim;
