@@ -14,6 +14,11 @@ use crate::env::{Disk, DiskFile, OpenMode};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// How stock begins what it appends.
+const STOCK_SELECT: &[u8] = b"*2\r\n$6\r\nSELECT\r\n";
+/// Stock's first command stands at most this far behind our last whole line: a line of ours without its end lies between.
+const GLUED_WITHIN: usize = FRAME_HEADER_BYTES + STOCK_SELECT.len();
+
 /// A place between two frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -189,13 +194,14 @@ impl Chain<'_, '_> {
         is_last: bool,
     ) -> Result<(), OpenError> {
         self.report.files += 1;
-        let ours = self.manifest.state != CloseState::Unknown;
+        let ours = self.manifest.segments_from.is_some_and(|first| entry.sequence >= first);
         let rotten = |kind| Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: Lsn(0), kind }));
         match SegmentReader::open(file).map_err(OpenError::io(path))? {
-            OpenedSegment::Empty if ours && self.last.is_some() => rotten(DamageKind::EmptyFile),
+            OpenedSegment::Empty if ours || self.last.is_some() => rotten(DamageKind::EmptyFile),
             OpenedSegment::Empty => Ok(()),
             OpenedSegment::BadHeader => rotten(DamageKind::BadSegmentHeader),
-            OpenedSegment::Foreign if ours && self.last.is_some() => rotten(DamageKind::NotTheNext),
+            OpenedSegment::Foreign if ours => rotten(DamageKind::BadSegmentHeader),
+            OpenedSegment::Foreign if self.last.is_some() => rotten(DamageKind::NotTheNext),
             OpenedSegment::Foreign => self.plain_file(path, is_last),
             OpenedSegment::Segment(reader) => self.segment(entry, path, file, reader, next),
         }
@@ -341,11 +347,13 @@ impl Chain<'_, '_> {
                 return Err(OpenError::Rotten(walk.damage(reader, kind)));
             }
         }
+        reader.skip_marks().map_err(OpenError::io(walk.path))?;
         let end = reader.offset();
         let stock_follows = next.first > next.previous_end;
         if !stock_follows && end < reader.file_len() {
-            let sealed = matches!(reader.next().map_err(OpenError::io(walk.path))?, Item::Sealed);
-            if !sealed {
+            // Looked at without going on: this segment counts up to here only.
+            let seal = reader.end_mark_bytes().map_err(OpenError::io(walk.path))?;
+            if end + seal != reader.file_len() {
                 // The next segment has taken over what follows here; a crash came before the cut.
                 self.end.cuts.push((walk.path.to_owned(), end));
             }
@@ -412,6 +420,7 @@ impl Chain<'_, '_> {
         let frames: Vec<FrameRef> = walk.since.iter().map(|(frame, _)| *frame).filter(|f| f.header.len > 0).collect();
         if let (false, Some((_, boundary)), false) = (proven, walk.since.first(), frames.is_empty()) {
             self.end.marked = Place { db: frames[0].header.db, ..*boundary };
+            self.end.first = boundary.lsn;
             self.end.cuts.retain(|(path, _)| path != walk.path);
             self.end.cuts.push((walk.path.to_owned(), boundary.offset));
             self.end.tail = Tail::Frames { path: walk.path.to_owned(), frames };
@@ -436,11 +445,23 @@ impl Chain<'_, '_> {
         }
         let inside = reader.bad_frame_payload().map_err(io_error)?;
         let behind_end = reader.end_mark_bytes().map_err(io_error)?;
-        let start = inside.unwrap_or(offset + behind_end);
-        let head = reader.raw(start, 1).map_err(io_error)?;
-        if inside.is_none() && head != b"*" {
-            return Ok(None);
-        }
+        let start = match inside {
+            Some(payload) => payload,
+            None => {
+                let start = offset + behind_end;
+                let head = reader.raw(start, GLUED_WITHIN).map_err(io_error)?;
+                match head.first() {
+                    Some(b'*') => start,
+                    // Stock keeps a comment line that a crash left without its end, and writes on behind it.
+                    Some(b'#') => match memchr::memmem::find(head, STOCK_SELECT) {
+                        Some(at) if !head[..at].contains(&b'\n') => start + at as u64,
+                        _ if head.starts_with(b"#HDR:") => start,
+                        _ => return Ok(None),
+                    },
+                    _ => return Ok(None),
+                }
+            }
+        };
         let rest = reader.raw(start, usize::try_from(len - start).unwrap_or(usize::MAX)).map_err(io_error)?;
         Ok(stock_seam(rest).then_some(start))
     }

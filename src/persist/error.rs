@@ -90,6 +90,19 @@ pub enum OpenError {
     )]
     DataElsewhere { path: PathBuf, directory: PathBuf },
 
+    #[error(
+        "the log in {} is empty but {} holds keys: to load the dump, move that directory away; to start empty, move the dump away",
+        log.display(), dump.display()
+    )]
+    EmptyLog { dump: PathBuf, log: PathBuf },
+
+    #[error(
+        "{} holds writes, the manifest does not name it, and it does not continue the log: the manifest is older than \
+         the log, or the file is from elsewhere. Put the right manifest back, or move the file away",
+        path.display()
+    )]
+    Stray { path: PathBuf },
+
     #[error("the base {} cannot be loaded: {reason}", path.display())]
     BadBase { path: PathBuf, reason: String },
 

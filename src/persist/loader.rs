@@ -198,6 +198,25 @@ pub fn plain_damage(path: &Path, loaded: &PlainLoaded, kind: DamageKind) -> Dama
     Damage { file: path.to_owned(), offset: loaded.end, lsn: Lsn(0), kind }
 }
 
+/// Whether a dump holds a key (or anything else that is not an empty data set).
+pub fn holds_keys(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<bool, OpenError> {
+    struct First(bool);
+    impl RdbSink for First {
+        fn entry(&mut self, _: RdbEntry<'_>) -> Result<(), Refusal> {
+            self.0 = true;
+            Err(Refusal::from(String::new()))
+        }
+    }
+    let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
+    if file.is_empty().map_err(OpenError::io(path))? {
+        return Ok(false);
+    }
+    let mut first = First(false);
+    let mut source = rdb::FileSource::new(&*file).map_err(OpenError::io(path))?;
+    let whole = rdb::read(&mut source, limits, &mut first).is_ok();
+    Ok(first.0 || !whole)
+}
+
 struct KeySink<'r> {
     replay: &'r mut dyn Replay,
     keys: Vec<BaseKey>,

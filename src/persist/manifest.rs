@@ -8,8 +8,7 @@
 //! Layout: format-spec/manifest.md. Stock drops comments, so their absence is no damage.
 
 use super::Lsn;
-use crate::env::Disk;
-use crate::env::disk::replace_file;
+use crate::env::{Disk, OpenMode};
 use std::io;
 use std::path::Path;
 
@@ -43,11 +42,37 @@ pub enum CloseState {
     },
 }
 
+/// What a base looked like when it was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseIdentity {
+    /// Bytes of the file.
+    pub size: u64,
+    /// CRC-32 of its first and its last 4 KiB (an RDB file ends with a checksum of all of it).
+    pub edges: u32,
+}
+
 /// The manifest's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub files: Vec<FileEntry>,
     pub state: CloseState,
+    /// Incremental files from this sequence on are segments of ours and must verify as such.
+    pub segments_from: Option<u64>,
+    pub base_identity: Option<BaseIdentity>,
+}
+
+/// A manifest that was not stored.
+#[derive(Debug)]
+pub struct StoreError {
+    /// The failure came so late that either manifest may be the one that the next start finds.
+    pub in_doubt: bool,
+    pub error: io::Error,
+}
+
+impl From<StoreError> for io::Error {
+    fn from(failed: StoreError) -> Self {
+        failed.error
+    }
 }
 
 /// A manifest that cannot be used: the line, from 1, and why.
@@ -58,11 +83,14 @@ pub struct ManifestError {
 }
 
 const STATE: &str = "#graven-state ";
+const SEGMENTS: &str = "#graven-segments ";
+const BASE: &str = "#graven-base ";
 const CHECKSUM: &str = "#graven-crc ";
+const OURS: &str = "#graven-";
 
 impl Manifest {
     pub fn new() -> Self {
-        Self { files: Vec::new(), state: CloseState::Unknown }
+        Self { files: Vec::new(), state: CloseState::Unknown, segments_from: None, base_identity: None }
     }
 
     pub fn base(&self) -> Option<&FileEntry> {
@@ -91,6 +119,12 @@ impl Manifest {
             CloseState::Closed { end, chain, size } => {
                 text.push_str(&format!("{STATE}closed {:016x} {chain:08x} {size:016x}\n", end.0));
             }
+        }
+        if let Some(sequence) = self.segments_from {
+            text.push_str(&format!("{SEGMENTS}{sequence:016x}\n"));
+        }
+        if let Some(BaseIdentity { size, edges }) = self.base_identity {
+            text.push_str(&format!("{BASE}{size:016x} {edges:08x}\n"));
         }
         for file in &self.files {
             let kind = match file.kind {
@@ -139,6 +173,18 @@ impl Manifest {
                     Some(state) => manifest.state = state,
                     None => return fail(number, "has an unknown state"),
                 }
+            } else if let Some(sequence) = text.strip_prefix(SEGMENTS) {
+                match u64::from_str_radix(sequence, 16) {
+                    Ok(sequence) => manifest.segments_from = Some(sequence),
+                    Err(_) => return fail(number, "has no number of the first segment"),
+                }
+            } else if let Some(identity) = text.strip_prefix(BASE) {
+                match base_identity(identity) {
+                    Some(identity) => manifest.base_identity = Some(identity),
+                    None => return fail(number, "has no identity of the base"),
+                }
+            } else if text.starts_with(OURS) {
+                return fail(number, "was written by a version that this one does not know");
             } else if !text.starts_with('#') {
                 match entry(text) {
                     Ok(file) => manifest.push(file).map_err(|reason| ManifestError { line: number, reason })?,
@@ -169,8 +215,20 @@ impl Manifest {
     }
 
     /// Replaces the manifest on disk; durable when this returns.
-    pub fn store(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
-        replace_file(disk, path, &self.encode())
+    pub fn store(&self, disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+        let draft = path.with_added_extension("tmp");
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let write = || {
+            let file = disk.open(&draft, OpenMode::Truncate)?;
+            file.write_all_at(&self.encode(), 0)?;
+            file.sync_all()
+        };
+        write().map_err(|error| StoreError { in_doubt: false, error })?;
+        let place = || {
+            disk.rename(&draft, path)?;
+            disk.sync_dir(directory)
+        };
+        place().map_err(|error| StoreError { in_doubt: true, error })
     }
 }
 
@@ -188,6 +246,12 @@ fn close_state(text: &str) -> Option<CloseState> {
     let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
     let (end, chain, size) = (number()?, number()?, number()?);
     Some(CloseState::Closed { end: Lsn(end), chain: u32::try_from(chain).ok()?, size })
+}
+
+fn base_identity(text: &str) -> Option<BaseIdentity> {
+    let (size, edges) = text.split_once(' ')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    Some(BaseIdentity { size: number(size)?, edges: u32::try_from(number(edges)?).ok()? })
 }
 
 /// `file <name> seq <n> type <b|h|i>`; pairs may stand in any order, unknown ones are refused.
@@ -235,6 +299,8 @@ mod tests {
         manifest.add_incremental("a b.1.incr.aof".into(), 1);
         manifest.add_incremental("a.2.incr.aof".into(), 2);
         manifest.state = CloseState::Closed { end: Lsn(77), chain: 5, size: 1234 };
+        manifest.segments_from = Some(1);
+        manifest.base_identity = Some(BaseIdentity { size: 99, edges: 7 });
         manifest
     }
 

@@ -12,13 +12,14 @@ pub mod rdb;
 mod recovery;
 mod replay;
 mod resp_scan;
+mod strays;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Damage, DamageKind, OpenError};
 pub use log::{LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
 pub use lsn::{Lineage, Lsn, Timeline};
-pub use manifest::{CloseState, FileEntry, FileKind, Manifest, ManifestError};
+pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, StoreError};
 pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, open};
 pub use replay::{BaseKey, Block, Piece, Replay};
 pub use resp_scan::{Scanned, scan};

@@ -12,7 +12,7 @@ use super::loader::{self, PlainLoaded};
 use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPolicy, WriterOptions};
 use super::manifest::{CloseState, FileEntry, FileKind, Manifest};
 use super::replay::{Piece, Replay};
-use super::{Lineage, Lsn, OpenError, Timeline};
+use super::{Lineage, Lsn, OpenError, Timeline, strays};
 use crate::env::disk::DiskLock;
 use crate::env::disk::{read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode};
@@ -205,8 +205,7 @@ impl Recovery<'_> {
             return self.load_manifest(manifest);
         }
         if self.exists(&directory)? {
-            let names = self.disk.list(&directory).map_err(OpenError::io(&directory))?;
-            if names.iter().any(|name| name.starts_with(&self.options.append_file) && !name.ends_with(".tmp")) {
+            if strays::hold_data(&*self.disk, &self.writer_options())? {
                 return Err(OpenError::NoManifest { path: directory });
             }
         }
@@ -237,9 +236,10 @@ impl Recovery<'_> {
         Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end })
     }
 
-    fn load_manifest(&mut self, manifest: Manifest) -> Result<Found, OpenError> {
+    fn load_manifest(&mut self, mut manifest: Manifest) -> Result<Found, OpenError> {
         self.report.source = "append only log";
         let directory = self.log_directory();
+        strays::take_in(&*self.disk, &self.writer_options(), &mut manifest)?;
         let mut bytes = 0;
         let mut adopt = None;
         if let Some(base) = manifest.base() {
@@ -253,6 +253,11 @@ impl Recovery<'_> {
             if !self.exists(&path)? {
                 return Err(OpenError::MissingFile { path });
             }
+            let identity = strays::base_identity(&*self.disk, &path).map_err(OpenError::io(&path))?;
+            if manifest.base_identity.is_some_and(|named| named != identity) {
+                let reason = "it is not the file that the manifest names: another size or content".into();
+                return Err(OpenError::BadBase { path, reason });
+            }
             let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, self.replay)?;
             if loaded.end == 0 {
                 return Err(OpenError::BadBase { path, reason: "it is empty".into() });
@@ -262,7 +267,19 @@ impl Recovery<'_> {
         }
         let end = chain::load(&*self.disk, &directory, &manifest, self.options, self.replay, &mut self.report)?;
         bytes += self.report.bytes;
+        if self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0 {
+            self.refuse_unless_dump_is_empty()?;
+        }
         Ok(Found { manifest, adopt, end, bytes })
+    }
+
+    /// An empty log does not win over a dump that holds keys, nor the other way round: somebody has to say.
+    fn refuse_unless_dump_is_empty(&self) -> Result<(), OpenError> {
+        let dump = self.dump_path();
+        if self.exists(&dump)? && loader::holds_keys(&*self.disk, &dump, &self.options.limits)? {
+            return Err(OpenError::EmptyLog { dump, log: self.log_directory() });
+        }
+        Ok(())
     }
 
     /// Counts a plain file; its end may be missing when it is the last of the log.
@@ -289,15 +306,21 @@ impl Recovery<'_> {
         create_durable_directory(&*self.disk, &directory).map_err(io_error())?;
         let Found { mut manifest, adopt, end, .. } = found;
         let clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
+        strays::remove_drafts(&*self.disk, &options).map_err(io_error())?;
         if let Some(adopt) = &adopt {
             self.adopt(adopt, &end, &manifest, &options).map_err(io_error())?;
         } else if let Some((path, offset)) = &end.cut_plain {
             self.keep_torn(path, *offset).map_err(io_error())?;
             self.cut(path, *offset).map_err(io_error())?;
         }
-        if manifest.state != CloseState::Open && !manifest.files.is_empty() {
+        if let (Some(base), None) = (manifest.base(), manifest.base_identity) {
+            let path = directory.join(&base.name);
+            manifest.base_identity = Some(strays::base_identity(&*self.disk, &path).map_err(io_error())?);
+        }
+        if end.reuse.is_some() && manifest.state != CloseState::Open {
+            // The manifest says how the segment that is replaced ended: no longer, before it is.
             manifest.state = CloseState::Open;
-            manifest.store(&*self.disk, &options.manifest_path()).map_err(io_error())?;
+            manifest.store(&*self.disk, &options.manifest_path()).map_err(|failed| io_error()(failed.error))?;
         }
         let lineage = self.lineage(&end, clean, &mut *entropy);
         let segment = self.open_segment(&end, &mut manifest, lineage, &options, &mut *entropy).map_err(io_error())?;
@@ -341,7 +364,7 @@ impl Recovery<'_> {
         if adopt.copy {
             let content = read_file(&*self.disk, &adopt.from)?;
             replace_file(&*self.disk, &to, &content)?;
-            return named.store(&*self.disk, &options.manifest_path());
+            return Ok(named.store(&*self.disk, &options.manifest_path())?);
         }
         named.store(&*self.disk, &options.manifest_path())?;
         self.disk.rename(&adopt.from, &to)?;
@@ -371,21 +394,22 @@ impl Recovery<'_> {
             previous_end: end.marked.lsn,
             previous_chain: end.marked.chain,
         };
-        let salt = entropy.next_u64();
-        if let Some((name, sequence)) = &end.reuse {
-            let directory = &options.directory;
-            return Segment::replace(&*self.disk, directory, name.clone(), *sequence, place, salt);
-        }
-        let sequence = manifest.next_sequence();
-        let name = options.segment_name(sequence);
-        let mut segment = Segment::create(&*self.disk, &options.directory, name, sequence, place, salt)?;
+        let (name, sequence) = end.reuse.clone().unwrap_or_else(|| {
+            let sequence = manifest.next_sequence();
+            (options.segment_name(sequence), sequence)
+        });
+        let (directory, salt) = (&options.directory, entropy.next_u64());
+        let mut segment = Segment::draft(&*self.disk, directory, name, sequence, place, salt)?;
         if let Tail::Frames { path, frames } = &end.tail {
             chain::copy_frames(&*self.disk, path, frames, &mut segment, end.marked.lsn)?;
-            segment.sync()?;
         }
-        manifest.add_incremental(segment.name().to_owned(), sequence);
-        manifest.state = CloseState::Open;
-        manifest.store(&*self.disk, &options.manifest_path())?;
+        segment.publish(&*self.disk, directory)?;
+        if end.reuse.is_none() {
+            manifest.add_incremental(segment.name().to_owned(), sequence);
+            manifest.segments_from.get_or_insert(sequence);
+            manifest.state = CloseState::Open;
+            manifest.store(&*self.disk, &options.manifest_path())?;
+        }
         Ok(segment)
     }
 

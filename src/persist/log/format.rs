@@ -35,7 +35,7 @@ pub struct SegmentHeader {
     pub previous_chain: u32,
 }
 
-/// Head of a frame; a frame without payload is a mark.
+/// Head of a frame; a frame without payload is a mark, and no link of the chain: nothing refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     pub lsn: Lsn,
@@ -45,7 +45,7 @@ pub struct FrameHeader {
     pub db: u32,
     /// Milliseconds since the epoch, never less than in the frame before.
     pub time: i64,
-    /// Chain value of the frame before, or of the segment header.
+    /// Chain value of the last frame with payload before, or of the segment header.
     pub previous: u32,
     pub payload_crc: u32,
     /// End of what was durable when this was written.

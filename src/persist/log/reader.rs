@@ -188,11 +188,26 @@ impl<'f> SegmentReader<'f> {
         }
         self.offset = start + header.len;
         self.lsn = header.end();
-        self.chain = chain;
+        self.chain = if header.len > 0 { chain } else { self.chain };
         self.mark = self.mark.max(header.durable);
         self.time = self.time.max(header.time);
         self.frames += u64::from(header.len > 0);
         Ok(Item::Frame { header, payload })
+    }
+
+    /// Goes on behind the marks that stand next.
+    pub fn skip_marks(&mut self) -> io::Result<()> {
+        loop {
+            let (offset, salt) = (self.offset, self.header.salt);
+            let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
+            match FrameHeader::decode(head, salt, offset) {
+                Some((header, _)) if header.len == 0 && header.lsn == self.lsn && header.previous == self.chain => {
+                    self.offset += FRAME_HEADER_BYTES as u64;
+                    self.mark = self.mark.max(header.durable);
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// The highest position that any header behind the present offset says was durable: found by looking for lines that

@@ -33,9 +33,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Creates the file with its header; durable with its name when this returns. Replaces a file that an earlier
-    /// attempt left, which the manifest does not name.
-    pub fn create(
+    /// Begins a segment in a temporary file beside its place. It may be appended to before [`Segment::publish`], so that
+    /// a file under a segment's name is whole and durable from its first moment.
+    pub fn draft(
         disk: &dyn Disk,
         directory: &Path,
         name: String,
@@ -43,32 +43,22 @@ impl Segment {
         place: SegmentPlace,
         salt: u64,
     ) -> io::Result<Self> {
-        let path = directory.join(&name);
+        let path = directory.join(format!("{name}.tmp"));
         let file: Arc<dyn DiskFile> = Arc::from(disk.open(&path, OpenMode::Truncate)?);
         let header = header_for(place, salt);
         let (bytes, chain) = header.encode();
         file.write_all_at(&bytes, 0)?;
-        file.sync_all()?;
-        disk.sync_dir(directory)?;
         Ok(Self { file, path, name, sequence, header, size: bytes.len() as u64, chain, empty: true })
     }
 
-    /// Replaces a segment without frames by a fresh one of the same name, so that no file is appended to by a second
-    /// process.
-    pub fn replace(
-        disk: &dyn Disk,
-        directory: &Path,
-        name: String,
-        sequence: u64,
-        place: SegmentPlace,
-        salt: u64,
-    ) -> io::Result<Self> {
-        let header = header_for(place, salt);
-        let (bytes, chain) = header.encode();
-        let path = directory.join(&name);
-        crate::env::disk::replace_file(disk, &path, &bytes)?;
-        let file: Arc<dyn DiskFile> = Arc::from(disk.open(&path, OpenMode::ReadWrite)?);
-        Ok(Self { file, path, name, sequence, header, size: bytes.len() as u64, chain, empty: true })
+    /// Gives a draft its name; content and name are durable when this returns. Replaces a file of that name, which must
+    /// be a draft of before that the manifest does not name, or a segment without frames.
+    pub fn publish(&mut self, disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        let path = directory.join(&self.name);
+        disk.rename(&self.path, &path)?;
+        self.path = path;
+        disk.sync_dir(directory)
     }
 
     pub fn header(&self) -> &SegmentHeader {
@@ -113,10 +103,6 @@ impl Segment {
         self.chain = chain;
         self.empty = false;
         Ok(())
-    }
-
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
     }
 
     /// Cuts away what a failed write left behind the last whole frame.

@@ -6,15 +6,17 @@
 //! Invariants
 //! - Frames are written in order; what is not durable stays in memory.
 //! - Segment k is durable before a byte of segment k+1 is written.
-//! - After a failed sync a file is never written again: it is cut to what was durable, and only then does the manifest
-//!   name the segment that takes the frames over.
+//! - After a failed sync a file is never written again: a fresh segment with everything since then is made durable, the
+//!   file is cut to what was durable, and only then does the manifest name the fresh one.
+//! - While it is in doubt whether the manifest on disk names a segment, neither that one nor the one before is written,
+//!   replaced or removed.
 
 use super::buffer::{Batch, LogBuffer};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader};
 use super::progress::{Progress, SyncPolicy, Trouble};
 use super::segment::{Segment, SegmentPlace};
 use crate::env::{Clock, Disk, DiskFile, Entropy};
-use crate::persist::manifest::{CloseState, Manifest};
+use crate::persist::manifest::{CloseState, Manifest, StoreError};
 use crate::persist::{Lineage, Lsn};
 use std::collections::VecDeque;
 use std::io;
@@ -106,7 +108,23 @@ enum State {
         retry_at: Duration,
         attempts: u32,
     },
+    /// The manifest that names `fresh` was not stored for certain: nothing else happens until it is.
+    Naming {
+        fresh: Box<Segment>,
+        why: Fresh,
+        retry_at: Duration,
+        attempts: u32,
+    },
     Closed,
+}
+
+/// Why the log goes on in a fresh segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fresh {
+    /// The one before is full, and durable.
+    Roll,
+    /// The one before is poisoned; the fresh one holds everything since its durable end.
+    Rehome,
 }
 
 /// See the module's header.
@@ -187,6 +205,11 @@ impl LogWriter {
         match self.state {
             State::Closed => return Step::Closed,
             State::Poisoned { retry_at, attempts } => return self.step_poisoned(now, retry_at, attempts),
+            State::Naming { retry_at, .. } if now < retry_at => return Step::Idle(Some(retry_at - now)),
+            State::Naming { .. } => {
+                self.name_again(now);
+                return Step::Worked;
+            }
             State::WriteFailed { retry_at, .. } if now < retry_at => {
                 return self.sync_if(now, true).unwrap_or(Step::Idle(Some(retry_at - now)));
             }
@@ -313,7 +336,8 @@ impl LogWriter {
     /// Hands in the outcome of a sync job.
     pub fn finish_sync(&mut self, done: SyncDone) {
         let now = self.clock.monotonic();
-        if done.segment != self.segment.header().number || matches!(self.state, State::Poisoned { .. } | State::Closed)
+        if done.segment != self.segment.header().number
+            || !matches!(self.state, State::Healthy | State::WriteFailed { .. })
         {
             return;
         }
@@ -404,66 +428,48 @@ impl LogWriter {
         if now < retry_at {
             return Step::Idle(Some(retry_at - now));
         }
-        match self.rehome(now) {
-            Ok(()) => {
-                tracing::warn!("The log goes on in {}", self.segment.path());
-                self.state = State::Healthy;
-                self.progress.clear_trouble();
-                Step::Worked
+        if let Err(error) = self.rehome(now) {
+            if attempts == 1 {
+                tracing::warn!("The log cannot be continued in a new segment: {error}");
             }
-            Err(error) => {
-                if attempts == 1 {
-                    tracing::warn!("The log cannot be continued in a new segment: {error}");
-                }
-                self.report(&error);
-                self.state = State::Poisoned { retry_at: now + backoff(attempts), attempts: attempts + 1 };
-                Step::Worked
-            }
+            self.report(&error);
+            self.state = State::Poisoned { retry_at: now + backoff(attempts), attempts: attempts + 1 };
         }
+        Step::Worked
     }
 
-    /// Cuts the poisoned file to what was durable, writes everything since then into a fresh segment, and names it.
+    /// Makes everything since the durable end of the poisoned file durable in a fresh segment, then cuts that file to
+    /// its durable end, then names the fresh one. A crash before the cut leaves the frames in the old file, one after it
+    /// leaves a whole segment that continues the log exactly, which the next start takes in.
     fn rehome(&mut self, now: Duration) -> io::Result<()> {
         let durable = self.progress.durable();
         let (size, chain) = match self.pending.front().and_then(|first| first.place) {
             Some(place) => place,
             None => (self.segment.size(), self.segment.chain()),
         };
-        self.segment.cut_for_good(&*self.disk, size)?;
-        let db = self.next_db();
-        let mut fresh = self.create_segment(durable, chain, db)?;
-        let mut time = self.time;
+        let mut fresh = self.draft_segment(durable, chain)?;
         for pending in &mut self.pending {
-            let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut time);
+            let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut self.time);
             fresh.append(&pending.batch.bytes, chain)?;
         }
-        fresh.sync()?;
-        self.name_segment(&fresh)?;
-        self.time = time;
-        let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(durable);
-        self.pending.clear();
-        self.written = 0;
-        self.segment = fresh;
-        self.marked = durable;
-        self.unsynced_since = None;
-        self.quiet_since = now;
-        self.progress.publish_durable(end.max(durable));
-        Ok(())
+        fresh.publish(&*self.disk, &self.options.directory)?;
+        self.segment.cut_for_good(&*self.disk, size)?;
+        self.name(fresh, Fresh::Rehome, now)
     }
 
-    /// A new segment behind the present one: written and synced, its name too, but not in the manifest yet.
-    fn create_segment(&mut self, first: Lsn, chain: u32, db: u32) -> io::Result<Segment> {
+    /// A new segment behind the present one, not published yet.
+    fn draft_segment(&mut self, first: Lsn, chain: u32) -> io::Result<Segment> {
         let sequence = self.manifest.next_sequence();
         let place = SegmentPlace {
             lineage: self.segment.header().lineage,
             number: self.segment.header().number + 1,
             first,
-            db,
+            db: self.next_db(),
             previous_end: first,
             previous_chain: chain,
         };
         let name = self.options.segment_name(sequence);
-        Segment::create(&*self.disk, &self.options.directory, name, sequence, place, self.entropy.next_u64())
+        Segment::draft(&*self.disk, &self.options.directory, name, sequence, place, self.entropy.next_u64())
     }
 
     /// The database that the next frame to be written begins with.
@@ -472,14 +478,73 @@ impl LogWriter {
         waiting.map_or_else(|| self.buffer.next_frame_db(), |frame| frame.db)
     }
 
-    fn name_segment(&mut self, segment: &Segment) -> io::Result<()> {
+    /// Names a published segment in the manifest and goes on in it. An error: it is certain that the manifest does not
+    /// name it.
+    fn name(&mut self, fresh: Segment, why: Fresh, now: Duration) -> io::Result<()> {
+        match self.store_with(&fresh) {
+            Ok(()) => {
+                self.go_on_in(fresh, why, now);
+                Ok(())
+            }
+            Err(failed) if failed.in_doubt => {
+                tracing::warn!("Naming {} in the manifest failed: {}", fresh.path(), failed.error);
+                let retry_at = now + backoff(1);
+                self.state = State::Naming { fresh: Box::new(fresh), why, retry_at, attempts: 2 };
+                Ok(())
+            }
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    fn store_with(&mut self, fresh: &Segment) -> Result<(), StoreError> {
         let mut manifest = self.manifest.clone();
-        manifest.add_incremental(segment.name().to_owned(), segment.sequence());
+        manifest.add_incremental(fresh.name().to_owned(), fresh.sequence());
         manifest.state = CloseState::Open;
         manifest.store(&*self.disk, &self.options.manifest_path())?;
         self.manifest = manifest;
-        self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Stores the manifest again whose first attempt may or may not have come to the disk.
+    fn name_again(&mut self, now: Duration) {
+        let State::Naming { fresh, why, attempts, .. } = std::mem::replace(&mut self.state, State::Healthy) else {
+            return;
+        };
+        // An earlier attempt may have taken effect: whatever the failure of this one, it stays in doubt.
+        match self.store_with(&fresh) {
+            Ok(()) => self.go_on_in(*fresh, why, now),
+            Err(failed) => {
+                self.report(&failed.error);
+                let retry_at = now + backoff(attempts);
+                self.state = State::Naming { fresh, why, retry_at, attempts: attempts + 1 };
+            }
+        }
+    }
+
+    /// The fresh segment is named: it is the log's last from now on.
+    fn go_on_in(&mut self, fresh: Segment, why: Fresh, now: Duration) {
+        self.state = State::Healthy;
+        self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
+        let end = self.progress.durable();
+        let before = std::mem::replace(&mut self.segment, fresh);
+        self.marked = end;
+        match why {
+            Fresh::Roll => {
+                if let Err(error) = before.seal(end) {
+                    tracing::warn!("Sealing {} failed: {error}; the next header says where it ends", before.path());
+                }
+            }
+            Fresh::Rehome => {
+                tracing::warn!("The log goes on in {}", self.segment.path());
+                let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(end).max(end);
+                self.pending.clear();
+                self.written = 0;
+                self.unsynced_since = None;
+                self.quiet_since = now;
+                self.progress.publish_durable(end);
+            }
+        }
+        self.progress.clear_trouble();
     }
 
     fn roll_is_due(&self, now: Duration) -> bool {
@@ -492,26 +557,13 @@ impl LogWriter {
         // What was written is durable; marks of the full segment have no place in the next one.
         self.pending.drain(..self.written);
         self.written = 0;
-        let db = self.next_db();
-        let rolled = self.create_segment(end, chain, db).and_then(|fresh| {
-            self.name_segment(&fresh)?;
-            Ok(fresh)
+        let rolled = self.draft_segment(end, chain).and_then(|mut fresh| {
+            fresh.publish(&*self.disk, &self.options.directory)?;
+            self.name(fresh, Fresh::Roll, now)
         });
-        match rolled {
-            Ok(fresh) => {
-                let full = std::mem::replace(&mut self.segment, fresh);
-                if let Err(error) = full.seal(end) {
-                    tracing::warn!(
-                        "Sealing {} failed: {error}; the next segment's header says where it ends",
-                        full.path()
-                    );
-                }
-                self.marked = end;
-            }
-            Err(error) => {
-                tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
-                self.roll_after = now + ROLL_RETRY;
-            }
+        if let Err(error) = rolled {
+            tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
+            self.roll_after = now + ROLL_RETRY;
         }
     }
 
@@ -522,7 +574,7 @@ impl LogWriter {
         let stored = sealed.and_then(|size| {
             let mut manifest = self.manifest.clone();
             manifest.state = CloseState::Closed { end, chain: self.segment.chain(), size };
-            manifest.store(&*self.disk, &self.options.manifest_path())
+            Ok(manifest.store(&*self.disk, &self.options.manifest_path())?)
         });
         if let Err(error) = stored {
             tracing::warn!("Closing the log in {} failed: {error}; the next start will verify it", self.segment.path());
@@ -553,7 +605,9 @@ fn encode_headers(batch: &mut Batch, segment: &Segment, durable: Lsn, time: &mut
             durable,
         };
         let line = &mut batch.bytes[frame.start..frame.start + FRAME_HEADER_BYTES];
-        chain = header.encode(salt, base + frame.start as u64, line);
+        let own = header.encode(salt, base + frame.start as u64, line);
+        // A mark is no link: it may be lost although everything that it speaks of is durable.
+        chain = if header.len > 0 { own } else { chain };
     }
     chain
 }

@@ -63,12 +63,22 @@ impl Replay for Store {
 
 /// RESP bytes of commands, several of them as a transaction.
 pub fn unit(commands: &[Vec<String>]) -> Vec<u8> {
-    let mut unit = crate::command::Unit::default();
-    for command in commands {
-        let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
-        unit.push(0, &words);
+    let mut unit = Vec::new();
+    let mut push = |words: &[String]| {
+        unit.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            unit.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+    };
+    let transaction = commands.len() > 1;
+    if transaction {
+        push(&["multi".into()]);
     }
-    unit.seal().map(|(_, bytes)| bytes.to_vec()).unwrap_or_default()
+    commands.iter().for_each(|command| push(command));
+    if transaction {
+        push(&["exec".into()]);
+    }
+    unit
 }
 
 /// What happened: after each unit its end in the log, and the state then.
