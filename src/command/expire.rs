@@ -252,7 +252,7 @@ fn reply_time(cx: &mut Cx<'_>, args: &mut Args<'_>, unit: Unit) -> Result<(), Co
         Some(None) => -1,
         Some(Some(at)) => {
             let millis = if unit.absolute { at.0 } else { at.0.saturating_sub(now.0).max(0) };
-            if unit.seconds { millis.saturating_add(500) / 1000 } else { millis }
+            if unit.seconds { millis / 1000 + i64::from(millis % 1000 >= 500) } else { millis }
         }
     });
     Ok(())
