@@ -163,16 +163,18 @@ fn words<'w>(reply: &mut Reply, words: impl Iterator<Item = &'w str>, prefix: &s
     }
 }
 
-/// First key, last key and step as they were before key specs.
+/// First key, last key and step as they were before key specs: what the plain ranges cover together.
 fn legacy_range(specs: &[KeySpec]) -> (i64, i64, i64) {
-    let Some(KeySpec { begin: Begin::Index(first), find, .. }) = specs.first() else { return (0, 0, 0) };
-    let first = *first as i64;
-    match find {
-        Find::Range { last, step, .. } => {
-            (first, if *last >= 0 { first + i64::from(*last) } else { i64::from(*last) }, *step as i64)
+    let ranges = specs.iter().filter_map(|spec| match (spec.begin, spec.find) {
+        (Begin::Index(first), Find::Range { last, step, .. }) => {
+            let first = first as i64;
+            Some((first, if last >= 0 { first + i64::from(last) } else { i64::from(last) }, step as i64))
         }
-        Find::Count { .. } | Find::Unknown => (0, 0, 0),
-    }
+        _ => None,
+    });
+    // A last key counted from the end lies behind every one that is counted from the beginning.
+    let later = |a: i64, b: i64| if a < 0 || b < 0 { a.min(b) } else { a.max(b) };
+    ranges.reduce(|a, b| (a.0.min(b.0), later(a.1, b.1), a.2.max(b.2))).unwrap_or((0, 0, 0))
 }
 
 fn categories(command: &Command) -> Vec<&'static str> {
