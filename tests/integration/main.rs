@@ -3,5 +3,6 @@
 mod support;
 
 mod format_spec;
+mod fuzzed;
 mod layers;
 mod shim;
