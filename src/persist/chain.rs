@@ -3,7 +3,7 @@
 //! Torn or rotten: bytes above every mark that verified may be lost to a crash, and are cut; bytes below one were
 //! durable, and their damage stops the start. What stock servers appended is loaded by stock's rules.
 
-use super::loader::{PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
+use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
 use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
 use super::log::{Item, OpenedSegment, Segment, SegmentReader};
 use super::manifest::{CloseState, FileEntry, Manifest};
@@ -270,7 +270,7 @@ impl Chain<'_, '_> {
         if let Some(start) = self.visit(&mut reader, next, path)? {
             let len = reader.file_len();
             let before = self.replay.commands;
-            let loaded = load_commands(file, path, start, len, self.replay)?;
+            let loaded = load_commands(file, path, start, len, Begins::TornFrame, self.replay)?;
             self.accept_plain(path, &loaded, next.is_none())?;
             self.report.visited = Some(self.report.visited.unwrap_or(0) + self.replay.commands - before);
             if next.is_none() {

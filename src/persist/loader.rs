@@ -55,9 +55,19 @@ pub fn load_plain(
         keys = sink.loaded;
         start = loaded.end;
     }
-    let mut loaded = load_commands(&*file, path, start, len, replay)?;
+    let mut loaded = load_commands(&*file, path, start, len, Begins::Stock, replay)?;
     loaded.keys = keys;
     Ok(loaded)
+}
+
+/// Whose bytes come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// A file, or the rest of one, that stock wrote.
+    Stock,
+    /// A torn frame of ours, up to stock's seam. Stock cuts between commands, also inside MULTI, never executes what it
+    /// left of such a transaction, and writes on behind it: the seam ends a transaction that it meets open.
+    TornFrame,
 }
 
 /// Loads stock commands from an offset to the end of a file.
@@ -66,6 +76,7 @@ pub fn load_commands(
     path: &Path,
     start: u64,
     len: u64,
+    begins: Begins,
     replay: &mut dyn Replay,
 ) -> Result<PlainLoaded, OpenError> {
     let mut loaded = PlainLoaded { end: start, ..PlainLoaded::default() };
@@ -74,6 +85,7 @@ pub fn load_commands(
     let (mut base, mut at) = (start, 0);
     let mut block = Block::default();
     let mut transaction: Option<Vec<Vec<std::ops::Range<usize>>>> = None;
+    let mut before_seam = begins == Begins::TornFrame;
     loop {
         match scan(&buffer, at) {
             Scanned::Comment { end } => {
@@ -84,6 +96,10 @@ pub fn load_commands(
             }
             Scanned::Command { words, end } => {
                 let name = &buffer[words[0].clone()];
+                if before_seam && name == b"SELECT" {
+                    before_seam = false;
+                    transaction = None;
+                }
                 let (multi, exec) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
                 if name.eq_ignore_ascii_case(b"select") && words.len() == 2 {
                     let index = std::str::from_utf8(&buffer[words[1].clone()]).ok().and_then(|text| text.parse().ok());
