@@ -108,6 +108,7 @@ fn serve(
     config.load(&sources.read()?)?;
     let mut settings = Settings::resolve(&config, working_directory);
     enter_data_directory(&settings.dir, profile)?;
+    config.resolve_directory(&std::env::current_dir().unwrap_or_else(|_| settings.dir.clone()));
     // Before the first thread: a fork keeps only the one that calls it.
     if settings.daemonize {
         nix::unistd::daemon(true, false).map_err(|errno| Failed::Because(format!("Can't daemonize: {errno}")))?;

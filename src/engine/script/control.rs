@@ -89,6 +89,10 @@ impl Control {
         KillAnswer::Killed
     }
 
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandon.load(Ordering::Acquire)
+    }
+
     /// The server ends without saving.
     pub fn abandon(&self) {
         self.abandon.store(true, Ordering::Release);

@@ -384,6 +384,10 @@ fn run(
     });
     let resp3 = vm.resp_flag().load(Ordering::Relaxed) == 3;
     control.end();
+    if control.is_abandoned() {
+        // Half a script is not logged: the server ends, and what it had done ends with it.
+        cx.turn.unit.clear();
+    }
     cx.turn.may_block = could_block;
     cx.turn.in_script = was_in_script;
     cx.db = db;
