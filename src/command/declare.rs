@@ -112,7 +112,7 @@ impl Flags {
 
     /// Names as the COMMAND reply lists them, in its order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMED: [(Flags, &str); 20] = [
+        const NAMED: [(Flags, &str); 19] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),

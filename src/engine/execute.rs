@@ -35,7 +35,12 @@ impl Engine {
             }
             Admission::Wait => return Flow::LogFull,
             Admission::Refuse(error) => {
-                self.refuse(id, resolved.ok().or_else(|| self.parts.table.find(argv[0])), argv[0].eq_ignore_ascii_case(b"exec"), &error);
+                self.refuse(
+                    id,
+                    resolved.ok().or_else(|| self.parts.table.find(argv[0])),
+                    argv[0].eq_ignore_ascii_case(b"exec"),
+                    &error,
+                );
                 return self.after(id);
             }
         }

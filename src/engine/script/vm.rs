@@ -93,7 +93,9 @@ impl Vm {
             let performer = scope.create_function_mut(|lua, words: MultiValue| {
                 let argv: Option<Vec<Vec<u8>>> = words.iter().map(convert::argument).collect();
                 let argv = match argv {
-                    Some(argv) if argv.is_empty() => Err("ERR Please specify at least one argument for this redis lib call"),
+                    Some(argv) if argv.is_empty() => {
+                        Err("ERR Please specify at least one argument for this redis lib call")
+                    }
                     Some(argv) => Ok(argv),
                     None => Err("ERR Lua redis lib command arguments must be strings or integers"),
                 };
