@@ -137,11 +137,24 @@ pub fn load(
         })?;
         files.push((entry, path, file));
     }
-    let mut headers = Vec::new();
-    for (_, path, file) in &files {
-        headers.push(match SegmentReader::open(&**file).map_err(OpenError::io(path))? {
-            OpenedSegment::Segment(reader) => Some(*reader.header()),
-            _ => None,
+    let mut headers: Vec<Option<SegmentHeader>> = Vec::new();
+    for (entry, path, file) in &files {
+        let ours = manifest.segments_from.is_some_and(|first| entry.sequence >= first);
+        let opened = SegmentReader::open(&**file).map_err(OpenError::io(path))?;
+        let rotten = |kind, lsn| Err(OpenError::Rotten(Damage { file: path.clone(), offset: 0, lsn, kind }));
+        headers.push(match opened {
+            OpenedSegment::Segment(reader) => {
+                let header = *reader.header();
+                let before = headers.last().copied().flatten();
+                if before.is_some_and(|before| header.number != before.number + 1 || !related(&before, &header)) {
+                    return rotten(DamageKind::NotTheNext, header.first);
+                }
+                Some(header)
+            }
+            OpenedSegment::Empty if ours => return rotten(DamageKind::EmptyFile, Lsn(0)),
+            OpenedSegment::Foreign if ours => return rotten(DamageKind::BadSegmentHeader, Lsn(0)),
+            OpenedSegment::BadHeader => return rotten(DamageKind::BadSegmentHeader, Lsn(0)),
+            OpenedSegment::Empty | OpenedSegment::Foreign => None,
         });
     }
     let mut counting = Counting { inner: replay, commands: 0 };
@@ -163,6 +176,11 @@ pub fn load(
     let (end, commands) = (chain.finish()?, counting.commands);
     report.commands += commands;
     Ok(end)
+}
+
+/// Whether a segment is of the timeline of the one before, or of one that left it.
+fn related(before: &SegmentHeader, header: &SegmentHeader) -> bool {
+    header.lineage == before.lineage || header.lineage.parent == before.lineage.timeline
 }
 
 /// The segment before.
@@ -194,13 +212,11 @@ impl Chain<'_, '_> {
         is_last: bool,
     ) -> Result<(), OpenError> {
         self.report.files += 1;
-        let ours = self.manifest.segments_from.is_some_and(|first| entry.sequence >= first);
         let rotten = |kind| Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: Lsn(0), kind }));
         match SegmentReader::open(file).map_err(OpenError::io(path))? {
-            OpenedSegment::Empty if ours || self.last.is_some() => rotten(DamageKind::EmptyFile),
+            OpenedSegment::Empty if self.last.is_some() => rotten(DamageKind::EmptyFile),
             OpenedSegment::Empty => Ok(()),
             OpenedSegment::BadHeader => rotten(DamageKind::BadSegmentHeader),
-            OpenedSegment::Foreign if ours => rotten(DamageKind::BadSegmentHeader),
             OpenedSegment::Foreign if self.last.is_some() => rotten(DamageKind::NotTheNext),
             OpenedSegment::Foreign => self.plain_file(path, is_last),
             OpenedSegment::Segment(reader) => self.segment(entry, path, file, reader, next),
@@ -230,10 +246,8 @@ impl Chain<'_, '_> {
         match &self.last {
             None => header.number == 1 && gap == Some(0),
             Some(last) => {
-                let lineage = &header.lineage;
-                let related = *lineage == last.header.lineage || lineage.parent == last.header.lineage.timeline;
                 header.number == last.header.number + 1
-                    && related
+                    && related(&last.header, header)
                     && header.previous_end == last.end
                     && header.previous_chain == last.chain
                     && gap == Some(self.plain_bytes)
@@ -259,6 +273,7 @@ impl Chain<'_, '_> {
         self.replay.piece(Piece::FileBegins).map_err(bad_replay(0))?;
         let mut db = header.db;
         self.commands(&select(header.db), &mut db, path, 0)?;
+        self.replay.commands -= 1;
         let mut walk = Walk { path, db, since: Vec::new() };
         match next {
             Some(next) => self.read_to(&mut reader, &mut walk, next)?,
@@ -280,8 +295,9 @@ impl Chain<'_, '_> {
                 self.end.marked = Place { lsn, chain, db: loaded.db, offset: reader.offset() };
                 self.end.tail = Tail::None;
                 self.end.torn = None;
-                self.end.cuts.clear();
+                self.end.cuts.retain(|(cut, _)| cut != path);
                 self.end.reuse = None;
+                self.end.number = header.number + 1;
             }
         }
         self.end.lineage = Some(header.lineage);
@@ -455,7 +471,7 @@ impl Chain<'_, '_> {
                     // Stock keeps a comment line that a crash left without its end, and writes on behind it.
                     Some(b'#') => match memchr::memmem::find(head, STOCK_SELECT) {
                         Some(at) if !head[..at].contains(&b'\n') => start + at as u64,
-                        _ if head.starts_with(b"#HDR:") => start,
+                        _ if head.starts_with(b"#TS:") || head.starts_with(b"#HDR:") => start,
                         _ => return Ok(None),
                     },
                     _ => return Ok(None),

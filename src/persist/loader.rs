@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 pub struct PlainLoaded {
     pub keys: u64,
     pub commands: u64,
-    /// Bytes of the commands that count.
+    /// Bytes of the commands that count, comments left out.
     pub command_bytes: u64,
     /// Offset behind the last command that counts.
     pub end: u64,
@@ -86,6 +86,8 @@ pub fn load_commands(
     let mut block = Block::default();
     let mut transaction: Option<Vec<Vec<std::ops::Range<usize>>>> = None;
     let mut before_seam = begins == Begins::TornFrame;
+    // Bytes of the transaction under way.
+    let mut queued_bytes = 0;
     loop {
         match scan(&buffer, at) {
             Scanned::Comment { end } => {
@@ -99,12 +101,14 @@ pub fn load_commands(
                 if before_seam && name == b"SELECT" {
                     before_seam = false;
                     transaction = None;
+                    queued_bytes = 0;
                 }
                 let (multi, exec) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
                 if name.eq_ignore_ascii_case(b"select") && words.len() == 2 {
                     let index = std::str::from_utf8(&buffer[words[1].clone()]).ok().and_then(|text| text.parse().ok());
                     loaded.db = index.unwrap_or(loaded.db);
                 }
+                queued_bytes += (end - at) as u64;
                 at = end;
                 match &mut transaction {
                     None if multi => transaction = Some(Vec::new()),
@@ -114,14 +118,16 @@ pub fn load_commands(
                             loaded.commands += 1;
                         }
                         transaction = None;
-                        loaded.end = base + at as u64;
                     }
                     Some(queued) => queued.push(words),
                     None => {
                         block.push(words);
                         loaded.commands += 1;
-                        loaded.end = base + at as u64;
                     }
+                }
+                if transaction.is_none() {
+                    loaded.end = base + at as u64;
+                    loaded.command_bytes += std::mem::take(&mut queued_bytes);
                 }
             }
             Scanned::Garbage => {
@@ -150,7 +156,6 @@ pub fn load_commands(
         }
     }
     hand_over(&mut block, &buffer, path, loaded.end, replay)?;
-    loaded.command_bytes = loaded.end - start;
     Ok(loaded)
 }
 

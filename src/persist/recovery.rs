@@ -205,7 +205,7 @@ impl Recovery<'_> {
             return self.load_manifest(manifest);
         }
         if self.exists(&directory)? {
-            if strays::hold_data(&*self.disk, &self.writer_options())? {
+            if strays::hold_data(&*self.disk, &self.writer_options(), &self.dump_path())? {
                 return Err(OpenError::NoManifest { path: directory });
             }
         }
@@ -216,7 +216,7 @@ impl Recovery<'_> {
         }
         let dump = self.dump_path();
         if self.exists(&dump)? {
-            let name = format!("{}.1.base.rdb", self.options.append_file);
+            let name = self.writer_options().first_base_name();
             return self.load_adopted(Adopt { from: dump, name, copy: true }, "dump");
         }
         self.report.source = "nothing";
