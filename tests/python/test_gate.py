@@ -290,7 +290,7 @@ def test_waitaof(tmp_path):
         assert connection.silent(0.3)
         shim.set()
         assert connection.read() == [1, 0]
-        for arguments, text in (((2, 0, 0), "ERR value is out of range, must be between 0 and 1"), (("x", 0, 0), "ERR value is not an integer or out of range"), ((1, 0, -1), "ERR timeout is negative")):
+        for arguments, text in (((2, 0, 0), "ERR value is out of range, value must between 0 and 1"), (("x", 0, 0), "ERR value is not an integer or out of range"), ((1, 0, -1), "ERR timeout is negative")):
             with pytest.raises(ServerError) as caught:
                 connection.call("WAITAOF", *arguments)
             assert caught.value.text == text
