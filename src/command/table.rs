@@ -99,6 +99,17 @@ impl CommandTable {
         self.by_name.get(&*lower)
     }
 
+    /// The command of a call, its subcommand included, whether or not the number of arguments fits.
+    pub fn named(&self, argv: &[&[u8]]) -> Option<Resolved> {
+        let entry = self.entry(argv.first()?)?;
+        match argv.get(1) {
+            Some(word) if !entry.subcommands.is_empty() => {
+                entry.subcommands.iter().find(|sub| word.eq_ignore_ascii_case(sub.command.name.as_bytes())).copied()
+            }
+            _ => Some(entry.resolved),
+        }
+    }
+
     /// The command of a call, its subcommand included; arity is checked.
     pub fn resolve(&self, argv: &[&[u8]]) -> Result<Resolved, CommandError> {
         let Some(entry) = self.entry(argv[0]) else {

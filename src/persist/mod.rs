@@ -4,7 +4,6 @@
 
 mod chain;
 mod error;
-mod feed;
 mod loader;
 pub mod log;
 mod lsn;

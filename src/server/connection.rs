@@ -213,12 +213,6 @@ impl Connection {
                 self.batch.push(Request::new());
             }
             match self.reader.next(&limits, &mut self.batch[self.filled]) {
-                // A browser that was made to post to this port: what follows are headers and a body, not requests.
-                Ok(true) if is_http(self.batch[self.filled].name()) => {
-                    tracing::warn!("Possible SECURITY ATTACK detected: an HTTP request was sent. Connection closed.");
-                    self.end();
-                    break;
-                }
                 Ok(true) => self.filled += 1,
                 Ok(false) => break,
                 Err(error) => {
@@ -271,7 +265,7 @@ impl Connection {
         }
         if self.next == self.filled {
             if let Some(error) = self.protocol_error.take() {
-                self.outbox.reply(0, &protocol_error_line(error));
+                self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
                 engine.parts.stats.count_error("ERR");
                 self.end();
             }
@@ -292,6 +286,10 @@ impl Connection {
                 self.end();
             }
         }
+        // While the log is in trouble each reply that waits for it fails by itself, before the next one queues behind it.
+        if let Some(error) = shared.in_doubt() {
+            self.outbox.fail_waiting(&shared.gate, &error);
+        }
         if let Some(client) = engine.parts.clients.get(id) {
             self.authenticated = client.authenticated;
             self.subscriber = client.is_subscriber();
@@ -308,7 +306,7 @@ impl Connection {
             }
             if self.next == self.filled {
                 if let Some(error) = self.protocol_error.take() {
-                    self.outbox.reply(0, &protocol_error_line(error));
+                    self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
                     self.end();
                 }
                 return;
@@ -463,15 +461,4 @@ impl Connection {
 
 fn asks_nosave(argv: &[&[u8]]) -> bool {
     argv[1..].iter().any(|word| word.eq_ignore_ascii_case(b"nosave"))
-}
-
-/// What a connection is told about input that is not a request. Line ends inside are spaces: an error is one line.
-fn protocol_error_line(error: ProtocolError) -> Vec<u8> {
-    let text = error.to_string().replace(['\r', '\n'], " ");
-    format!("-ERR {text}\r\n").into_bytes()
-}
-
-/// Whether a request begins as HTTP does: its method, or its first header.
-fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::env::disk::DiskLock;
 use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
 
+/// A start that takes less than this is not worth an error to those who come meanwhile.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// How far loading has come.
 pub struct Loading {
     under_way: AtomicBool,
@@ -34,6 +37,11 @@ impl Loading {
 
     pub fn is_under_way(&self) -> bool {
         self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Whether it takes so long that clients are told instead of kept waiting.
+    pub fn is_long(&self) -> bool {
+        self.is_under_way() && self.elapsed() >= PATIENCE
     }
 
     pub fn finish(&self) {

@@ -46,6 +46,11 @@ impl<T> FairLock<T> {
         }
     }
 
+    /// Waits for its turn, at most this long.
+    pub fn lock_within(&self, limit: Duration) -> Option<Fair<'_, T>> {
+        self.value.try_lock_for(limit).map(|guard| Fair(Some(guard)))
+    }
+
     /// Waits for its turn, however long a script runs: for threads that serve no connection.
     pub fn lock_patiently(&self) -> Fair<'_, T> {
         Fair(Some(self.value.lock()))

@@ -115,11 +115,7 @@ impl Shared {
     /// # Errors
     /// [`Busy`] while a script runs past its time, or the data is being loaded.
     pub fn lock(&self) -> Result<Fair<'_, Engine>, Busy> {
-        // The loader may not have taken the engine yet, and nobody is to see it empty.
-        if self.loading.is_under_way() {
-            return Err(Busy);
-        }
-        self.engine.lock(|| self.script.is_busy() || self.loading.is_under_way())
+        self.engine.lock(|| self.script.is_busy() || self.loading.is_long())
     }
 
     /// Grows with every change of the settings.

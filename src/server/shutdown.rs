@@ -36,6 +36,8 @@ pub fn parse(words: &[&[u8]]) -> Result<Request, CommandError> {
 /// SHUTDOWN NOSAVE while a script runs past its time: the script ends, and so does the server.
 pub fn without_saving(shared: &Shared, argv: &[&[u8]]) {
     if let Ok(Request::End(flags)) = parse(&argv[1..]) {
+        // Nobody must see, or build on, what the script leaves half done.
+        shared.drain();
         shared.script.abandon();
         shared.request_shutdown(flags);
     }

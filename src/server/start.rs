@@ -1,6 +1,7 @@
 //! From a command line to a running server, and to its orderly end.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::thread::{Builder, JoinHandle};
 use super::acceptor::Acceptor;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
 use super::io_thread::IoLoop;
-use super::listener::Listeners;
+use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
+use super::lock::Fair;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, resident_bytes};
 use super::shared::Shared;
@@ -107,8 +109,8 @@ fn serve(
     let mut config = Config::new(profile);
     config.load(&sources.read()?)?;
     let mut settings = Settings::resolve(&config, working_directory);
-    enter_data_directory(&settings.dir, profile)?;
-    config.resolve_directory(&std::env::current_dir().unwrap_or_else(|_| settings.dir.clone()));
+    settings.dir = enter_data_directory(&settings.dir, profile)?;
+    config.set_directory(settings.dir.as_os_str().as_bytes());
     // Before the first thread: a fork keeps only the one that calls it.
     if settings.daemonize {
         nix::unistd::daemon(true, false).map_err(|errno| Failed::Because(format!("Can't daemonize: {errno}")))?;
@@ -134,20 +136,30 @@ fn serve(
     };
     tracing::info!("Server initialized");
     let shared = build(config, &settings, sources, working_directory, &clock, allocator)?;
+    let nowhere = listeners.is_empty();
+    // Taken before the first connection can ask for it, and given back when the data is there.
+    let engine = shared.engine.lock_patiently();
     let threads = start_threads(&shared, listeners, &settings)?;
-    let log_threads = load(&shared, &settings, &clock)?;
+    let log_threads = load(&shared, engine, &settings, &clock)?;
+    if nowhere {
+        return Err(Failed::Because(ListenError::Nowhere.to_string()));
+    }
     tracing::info!("Ready to accept connections tcp");
     let flags = shared.wait_for_shutdown();
     end(&shared, threads, log_threads, flags)
 }
 
 /// Loads the data while connections are told to wait, and starts the log.
-fn load(shared: &Arc<Shared>, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<JoinHandle<()>>, Failed> {
+fn load(
+    shared: &Arc<Shared>,
+    mut engine: Fair<'_, Engine>,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<JoinHandle<()>>, Failed> {
     let entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
     let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&shared.loading)));
     let dump = settings.dir.join(&settings.dump_filename);
     shared.loading.set_total(loading::total_bytes(&*disk, &settings.dir.join(&settings.append_dirname), &dump));
-    let mut engine = shared.engine.lock_patiently();
     let limits = engine.store.limits;
     let options = OpenOptions {
         directory: settings.dir.clone(),
@@ -166,7 +178,6 @@ fn load(shared: &Arc<Shared>, settings: &Settings, clock: &Arc<dyn Clock>) -> Re
     report(&opened.report, shared, settings);
     let threads =
         log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
-    drop(engine);
     shared.loading.finish();
     Ok(threads)
 }
@@ -214,13 +225,16 @@ fn report(report: &LoadReport, shared: &Shared, settings: &Settings) {
     }
 }
 
-/// Makes the data directory the working directory, as stock does: relative names in it mean the same everywhere.
-fn enter_data_directory(dir: &Path, profile: Profile) -> Result<(), Failed> {
+/// Makes the data directory the working directory, as stock does: relative names in it mean the same everywhere. Returns
+/// its absolute path.
+fn enter_data_directory(dir: &Path, profile: Profile) -> Result<PathBuf, Failed> {
     #[expect(clippy::disallowed_methods, reason = "the directory that the disk is opened in")]
     if profile == Profile::Own && !dir.exists() {
         std::fs::create_dir_all(dir).map_err(|error| because(&format!("Can't create {}", dir.display()), &error))?;
     }
-    std::env::set_current_dir(dir).map_err(|error| because(&format!("Can't chdir to '{}'", dir.display()), &error))
+    std::env::set_current_dir(dir)
+        .and_then(|()| std::env::current_dir())
+        .map_err(|error| because(&format!("Can't chdir to '{}'", dir.display()), &error))
 }
 
 fn start_log(clock: &Arc<dyn Clock>, settings: &Settings) -> Result<Arc<LogLines>, Failed> {
@@ -376,9 +390,13 @@ fn end(
     }
     tracing::warn!("User requested shutdown...");
     shared.drain();
-    // Whoever holds the engine finishes first; nobody begins anything behind it.
-    drop(shared.engine.lock_patiently());
     let settings = shared.settings();
+    // Whoever holds the engine finishes first; nobody begins anything behind it. A script that takes too long is given
+    // up as a whole.
+    if shared.engine.lock_within(settings.shutdown_timeout).is_none() {
+        shared.script.abandon();
+        drop(shared.engine.lock_patiently());
+    }
     let sealed = log_driver::seal(shared, settings.shutdown_timeout);
     shared.stop();
     for thread in threads {

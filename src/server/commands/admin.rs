@@ -42,7 +42,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "lastsave",
         arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::DANGEROUS),
+        flags: READY.and(Flags::FAST).and(Flags::ADMIN).and(Flags::DANGEROUS),
         run: lastsave,
         summary: "Returns the Unix timestamp of the last successful save to disk.",
         ..SERVER
@@ -76,7 +76,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "role",
         arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::DANGEROUS),
+        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::ADMIN).and(Flags::DANGEROUS),
         run: role,
         since: "2.8.12",
         summary: "Returns the replication role.",
@@ -260,7 +260,7 @@ fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 /// Waits until what was written so far is durable. The position is that of the first call: later writes of others do
 /// not move it.
 fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    const LOCAL: CommandError = CommandError::fixed("ERR value is out of range, value must between 0 and 1");
+    const LOCAL: CommandError = CommandError::fixed("ERR value is out of range, must be between 0 and 1");
     let local = args.int();
     let replicas = args.int();
     let timeout = args.int_or(CommandError::fixed("ERR timeout is not an integer or out of range"));
