@@ -161,6 +161,13 @@ def slow_disk(binaries: dict[str, str], seconds: float) -> dict:
             server = Server(binary, MODES["always"], shim.environment())
             try:
                 reader = server.connect()
+                # A key space of some size: graven tells keys apart by the table's leaves, of a dozen keys each.
+                with server.connect() as filler:
+                    for start in range(0, 20_000, 1000):
+                        filler.sendall(b"".join(b"SET fill:%d value\r\n" % key for key in range(start, start + 1000)))
+                        received = b""
+                        while received.count(b"+OK\r\n") < 1000:
+                            received += filler.recv(1 << 16)
                 reader.sendall(b"SET quiet value\r\n")
                 reader.recv(64)
                 shim.set("sync delay:10 0 0 .aof")

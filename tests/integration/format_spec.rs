@@ -43,7 +43,7 @@ fn the_segment_in_the_document_reads_as_the_document_says() {
     assert_eq!(commands, ["set a 1", "lpush l 1 2 3", "incr a"]);
     assert_eq!(reader.lsn(), Lsn(0x5c));
     assert_eq!(bytes.len() as u64, reader.offset() + format::END_BYTES as u64);
-    assert_eq!(&bytes[0x23e..0x23e + 12], b"#GRAVEN-END ");
+    assert_eq!(&bytes[0x270..0x270 + 12], b"#GRAVEN-END ");
 }
 
 #[test]

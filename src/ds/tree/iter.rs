@@ -71,13 +71,13 @@ impl<T: Item> Tree<T> {
     /// Begins with the item that covers `position`.
     pub fn iter_at(&self, position: usize) -> Iter<'_, T> {
         let mut path = Path { inner: ArrayVec::new() };
-        let mut at = Position(position);
+        let mut at = Position::new(position, self.len);
         let items = match &self.root {
             Some(root) if position < self.len => path.descend(root, |inner| at.child(inner)),
             _ => &[],
         };
         let first = at.item(items).unwrap_or_default();
-        Iter { path, items: items[first..].iter(), offset: at.0 }
+        Iter { path, items: items[first..].iter(), offset: at.at }
     }
 
     /// Begins with the item that covers `position - 1` and goes back; `len` begins with the last item.
@@ -86,13 +86,13 @@ impl<T: Item> Tree<T> {
         let Some(last) = position.min(self.len).checked_sub(1) else {
             return IterBack { path, items: [].iter(), offset: 0 };
         };
-        let mut at = Position(last);
+        let mut at = Position::new(last, self.len);
         let items = match &self.root {
             Some(root) => path.descend(root, |inner| at.child(inner)),
             None => &[],
         };
         let end = at.item(items).map_or(0, |index| index + 1);
-        IterBack { path, items: items[..end].iter(), offset: at.0 }
+        IterBack { path, items: items[..end].iter(), offset: at.at }
     }
 
     pub fn iter_rev(&self) -> IterBack<'_, T> {

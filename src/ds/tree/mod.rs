@@ -81,12 +81,12 @@ impl<T: Item> Tree<T> {
         if position >= self.len {
             return None;
         }
-        let mut at = Position(position);
+        let mut at = Position::new(position, self.len);
         let mut node = self.root.as_ref()?;
         loop {
             match node {
                 Node::Inner(inner) => node = &inner.nodes[at.child(inner)],
-                Node::Leaf(leaf) => return at.item(leaf).ok().map(|index| (&leaf[index], at.0)),
+                Node::Leaf(leaf) => return at.item(leaf).ok().map(|index| (&leaf[index], at.at)),
             }
         }
     }
@@ -106,7 +106,7 @@ impl<T: Item> Tree<T> {
         if position >= self.len {
             return None;
         }
-        let done = self.root.as_mut()?.update(&mut Position(position), change)?;
+        let done = self.root.as_mut()?.update(&mut Position::new(position, self.len), change)?;
         self.len = self.len - done.before + done.after;
         self.lower_root();
         Some(done.result)
@@ -114,7 +114,7 @@ impl<T: Item> Tree<T> {
 
     /// Inserts before the item that covers `position`, or at the end when nothing does.
     pub fn insert_at(&mut self, position: usize, item: T) {
-        self.insert(&mut Position(position.min(self.len)), item);
+        self.insert(&mut Position::new(position.min(self.len), self.len), item);
     }
 
     pub fn push_back(&mut self, item: T) {
@@ -130,7 +130,7 @@ impl<T: Item> Tree<T> {
         if position >= self.len {
             return None;
         }
-        self.remove(&mut Position(position))
+        self.remove(&mut Position::new(position, self.len))
     }
 
     pub fn pop_front(&mut self) -> Option<T> {

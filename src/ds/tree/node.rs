@@ -39,8 +39,45 @@ pub(super) trait Route<T: Item> {
     fn item(&mut self, leaf: &[T]) -> Result<usize, usize>;
 }
 
-/// Leads to the item that covers a position, and inserts before it.
-pub(super) struct Position(pub(super) usize);
+/// Leads to the item that covers a position, and inserts before it. Searches from the nearer end: to weigh an item may
+/// mean to fetch it from memory.
+pub(super) struct Position {
+    pub(super) at: usize,
+    /// Weight of what the position lies in.
+    of: usize,
+}
+
+impl Position {
+    pub(super) fn new(at: usize, of: usize) -> Self {
+        Self { at, of }
+    }
+
+    /// The one of these weights that covers the position, which then counts from its beginning; `None` behind the end.
+    fn find(&mut self, weights: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator) -> Option<usize> {
+        if self.at >= self.of {
+            return None;
+        }
+        if self.at <= self.of / 2 {
+            for (index, weight) in weights.enumerate() {
+                if self.at < weight {
+                    self.of = weight;
+                    return Some(index);
+                }
+                self.at -= weight;
+            }
+            return None;
+        }
+        let mut begin = self.of;
+        for (index, weight) in weights.enumerate().rev() {
+            begin -= weight;
+            if self.at >= begin {
+                *self = Self { at: self.at - begin, of: weight };
+                return Some(index);
+            }
+        }
+        None
+    }
+}
 
 /// Leads by order: the function says how an item compares with what is sought.
 pub(super) struct Order<F>(pub(super) F);
@@ -49,25 +86,16 @@ impl<T: Item> Route<T> for Position {
     const REPLACES: bool = false;
 
     fn child(&mut self, inner: &Inner<T>) -> usize {
-        let last = inner.weights.len() - 1;
-        for (index, &weight) in inner.weights[..last].iter().enumerate() {
-            if self.0 < weight {
-                return index;
-            }
-            self.0 -= weight;
-        }
-        last
+        self.find(inner.weights.iter().copied()).unwrap_or_else(|| {
+            // Behind the end: the end of the last child.
+            let last = inner.weights.len() - 1;
+            *self = Self { at: inner.weights[last], of: inner.weights[last] };
+            last
+        })
     }
 
     fn item(&mut self, leaf: &[T]) -> Result<usize, usize> {
-        for (index, item) in leaf.iter().enumerate() {
-            let weight = item.weight();
-            if self.0 < weight {
-                return Ok(index);
-            }
-            self.0 -= weight;
-        }
-        Err(leaf.len())
+        self.find(leaf.iter().map(Item::weight)).ok_or(leaf.len())
     }
 }
 
@@ -287,7 +315,7 @@ impl<T: Item> Node<T> {
                 let index = at.item(leaf).ok()?;
                 let leaf = Arc::make_mut(leaf);
                 let before = leaf[index].weight();
-                let result = change(&mut leaf[index], at.0);
+                let result = change(&mut leaf[index], at.at);
                 let after = leaf[index].weight();
                 if after == 0 {
                     leaf.remove(index);
@@ -320,9 +348,9 @@ impl<T: Item> Node<T> {
                 (part(&leaf[..cut]), part(&leaf[cut..]))
             }
             Self::Inner(inner) => {
-                let mut at = Position(position);
+                let mut at = Position::new(position, inner.weights.iter().sum());
                 let cut = at.child(inner);
-                let (left, right) = inner.nodes[cut].split(at.0);
+                let (left, right) = inner.nodes[cut].split(at.at);
                 let part = |nodes: &mut dyn Iterator<Item = Self>| {
                     let mut part = Inner::new();
                     nodes.for_each(|node| part.push(node));
