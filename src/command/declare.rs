@@ -112,7 +112,7 @@ impl Flags {
 
     /// Names as the COMMAND reply lists them, in its order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMED: [(Flags, &str); 20] = [
+        const NAMED: [(Flags, &str); 19] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -127,7 +127,6 @@ impl Flags {
             (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
             (Flags::NO_ASYNC_LOADING, "no_async_loading"),
             (Flags::NO_MULTI, "no_multi"),

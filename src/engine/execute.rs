@@ -35,8 +35,12 @@ impl Engine {
             }
             Admission::Wait => return Flow::LogFull,
             Admission::Refuse(error) => {
-                let named = self.parts.table.named(argv);
-                self.refuse(id, named, &error);
+                self.refuse(
+                    id,
+                    resolved.ok().or_else(|| self.parts.table.named(argv)),
+                    argv[0].eq_ignore_ascii_case(b"exec"),
+                    &error,
+                );
                 return self.after(id);
             }
         }
@@ -110,21 +114,21 @@ impl Engine {
         Admission::Run
     }
 
-    fn refuse(&mut self, id: ClientId, resolved: Option<Resolved>, error: &CommandError) {
+    fn refuse(&mut self, id: ClientId, resolved: Option<Resolved>, exec: bool, error: &CommandError) {
         self.parts.refuse_transaction(id);
         if let Some(resolved) = resolved {
             self.parts.stats.per_command[resolved.index].rejected += 1;
-            if resolved.command.name == "exec" {
-                self.parts.discard_transaction(id);
-            }
+        }
+        if exec {
+            self.parts.discard_transaction(id);
         }
         self.parts.stats.count_error(error.code());
         self.begin_turn(id);
-        let text = match resolved {
-            Some(resolved) if resolved.command.name == "exec" => {
-                format!("EXECABORT Transaction discarded because of: {}", error.text())
-            }
-            _ => error.text().to_owned(),
+        let text = if exec {
+            let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
+            format!("EXECABORT Transaction discarded because of: {reason}")
+        } else {
+            error.text().to_owned()
         };
         self.reply.error(text);
         self.end_turn(id, false, Delivery::Own);

@@ -446,7 +446,12 @@ fn spublish(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn active(cx: &mut Cx<'_>, args: &mut Args<'_>, scope: Scope) -> Result<(), CommandError> {
     let pattern = args.next();
-    args.finish()?;
+    if !args.is_empty() {
+        let word = if scope == Scope::Shard { "SHARDCHANNELS" } else { "CHANNELS" };
+        return Err(CommandError::new(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{word}'. Try PUBSUB HELP."
+        )));
+    }
     let names: Vec<Vec<u8>> = Parts::of(cx)
         .pubsub
         .listeners(scope)

@@ -333,7 +333,7 @@ fn scripts_call_commands_and_convert_values() {
         ("eval 'return cjson.decode(ARGV[1]).a[2]' 0 '{\"a\":[1,\"z\"]}'", "$1|z|"),
         ("eval 'return cjson.decode(\"null\") == cjson.null' 0", ":1|"),
         (
-            "eval 'local ok, e = pcall(redis.call, \"nope\"); return e.err' 0",
+            "eval 'local ok, e = pcall(redis.call, \"nope\"); return e' 0",
             "$44|ERR Unknown Redis command called from script|",
         ),
     ]);
@@ -398,7 +398,7 @@ fn scripts_see_each_other_in_nothing() {
     );
     assert_eq!(world.ask(&session, "eval 'return type(os.execute)' 0"), "$3|nil|");
     let first = world.ask(&session, "eval 'return tostring(math.random())' 0");
-    assert_eq!(world.ask(&session, "eval 'return tostring(math.random())' 0"), first);
+    assert_ne!(world.ask(&session, "eval 'return tostring(math.random())' 0"), first, "chance goes on over scripts");
 }
 
 #[test]

@@ -3,12 +3,13 @@
 //! Torn or rotten: bytes above every mark that verified may be lost to a crash, and are cut; bytes below one were
 //! durable, and their damage stops the start. What stock servers appended is loaded by stock's rules.
 
-use super::loader::{PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
+use super::feed::Feed;
+use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
 use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
 use super::log::{Item, OpenedSegment, Segment, SegmentReader};
 use super::manifest::{CloseState, FileEntry, Manifest};
-use super::recovery::{Counting, LoadReport, OpenOptions};
-use super::replay::{Piece, Replay};
+use super::recovery::{LoadReport, OpenOptions};
+use super::replay::Piece;
 use super::{Damage, DamageKind, Lineage, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
 use std::io;
@@ -125,7 +126,7 @@ pub fn load(
     directory: &Path,
     manifest: &Manifest,
     options: &OpenOptions,
-    replay: &mut dyn Replay,
+    feed: &mut Feed<'_>,
     report: &mut LoadReport,
 ) -> Result<ChainEnd, OpenError> {
     let mut files = Vec::new();
@@ -137,32 +138,42 @@ pub fn load(
         })?;
         files.push((entry, path, file));
     }
-    let mut headers = Vec::new();
-    for (_, path, file) in &files {
-        headers.push(match SegmentReader::open(&**file).map_err(OpenError::io(path))? {
-            OpenedSegment::Segment(reader) => Some(*reader.header()),
-            _ => None,
+    let mut headers: Vec<Option<SegmentHeader>> = Vec::new();
+    for (entry, path, file) in &files {
+        let ours = manifest.segments_from.is_some_and(|first| entry.sequence >= first);
+        let opened = SegmentReader::open(&**file).map_err(OpenError::io(path))?;
+        let rotten = |kind, lsn| Err(OpenError::Rotten(Damage { file: path.clone(), offset: 0, lsn, kind }));
+        headers.push(match opened {
+            OpenedSegment::Segment(reader) => {
+                let header = *reader.header();
+                let before = headers.last().copied().flatten();
+                if before.is_some_and(|before| header.number != before.number + 1 || !related(&before, &header)) {
+                    return rotten(DamageKind::NotTheNext, header.first);
+                }
+                Some(header)
+            }
+            OpenedSegment::Empty if ours => return rotten(DamageKind::EmptyFile, Lsn(0)),
+            OpenedSegment::Foreign if ours => return rotten(DamageKind::BadSegmentHeader, Lsn(0)),
+            OpenedSegment::BadHeader => return rotten(DamageKind::BadSegmentHeader, Lsn(0)),
+            OpenedSegment::Empty | OpenedSegment::Foreign => None,
         });
     }
-    let mut counting = Counting { inner: replay, commands: 0 };
-    let mut chain = Chain {
-        disk,
-        manifest,
-        options,
-        replay: &mut counting,
-        report,
-        end: ChainEnd::fresh(),
-        last: None,
-        plain_bytes: 0,
-    };
+    let before = feed.commands;
+    let mut chain = Chain { disk, manifest, options, feed, report, end: ChainEnd::fresh(), last: None, plain_bytes: 0 };
     for (at, (entry, path, file)) in files.iter().enumerate() {
         let next = headers[at + 1..].iter().flatten().next();
         let is_last = at + 1 == files.len();
         chain.file(entry, path, &**file, next, is_last)?;
     }
-    let (end, commands) = (chain.finish()?, counting.commands);
+    let commands = chain.feed.commands - before;
+    let end = chain.finish()?;
     report.commands += commands;
     Ok(end)
+}
+
+/// Whether a segment is of the timeline of the one before, or of one that left it.
+fn related(before: &SegmentHeader, header: &SegmentHeader) -> bool {
+    header.lineage == before.lineage || header.lineage.parent == before.lineage.timeline
 }
 
 /// The segment before.
@@ -176,7 +187,7 @@ struct Chain<'c, 'r> {
     disk: &'c dyn Disk,
     manifest: &'c Manifest,
     options: &'c OpenOptions,
-    replay: &'c mut Counting<'r>,
+    feed: &'c mut Feed<'r>,
     report: &'c mut LoadReport,
     end: ChainEnd,
     last: Option<Last>,
@@ -194,13 +205,11 @@ impl Chain<'_, '_> {
         is_last: bool,
     ) -> Result<(), OpenError> {
         self.report.files += 1;
-        let ours = self.manifest.segments_from.is_some_and(|first| entry.sequence >= first);
         let rotten = |kind| Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: Lsn(0), kind }));
         match SegmentReader::open(file).map_err(OpenError::io(path))? {
-            OpenedSegment::Empty if ours || self.last.is_some() => rotten(DamageKind::EmptyFile),
+            OpenedSegment::Empty if self.last.is_some() => rotten(DamageKind::EmptyFile),
             OpenedSegment::Empty => Ok(()),
             OpenedSegment::BadHeader => rotten(DamageKind::BadSegmentHeader),
-            OpenedSegment::Foreign if ours => rotten(DamageKind::BadSegmentHeader),
             OpenedSegment::Foreign if self.last.is_some() => rotten(DamageKind::NotTheNext),
             OpenedSegment::Foreign => self.plain_file(path, is_last),
             OpenedSegment::Segment(reader) => self.segment(entry, path, file, reader, next),
@@ -208,7 +217,7 @@ impl Chain<'_, '_> {
     }
 
     fn plain_file(&mut self, path: &Path, is_last: bool) -> Result<(), OpenError> {
-        let loaded = load_plain(self.disk, path, &self.options.limits, self.replay)?;
+        let loaded = load_plain(self.disk, path, &self.options.limits, self.feed)?;
         self.report.keys += loaded.keys;
         self.report.bytes += loaded.end;
         self.accept_plain(path, &loaded, is_last)
@@ -230,10 +239,8 @@ impl Chain<'_, '_> {
         match &self.last {
             None => header.number == 1 && gap == Some(0),
             Some(last) => {
-                let lineage = &header.lineage;
-                let related = *lineage == last.header.lineage || lineage.parent == last.header.lineage.timeline;
                 header.number == last.header.number + 1
-                    && related
+                    && related(&last.header, header)
                     && header.previous_end == last.end
                     && header.previous_chain == last.chain
                     && gap == Some(self.plain_bytes)
@@ -255,10 +262,10 @@ impl Chain<'_, '_> {
             return Err(OpenError::Rotten(Damage { file: path.to_owned(), offset: 0, lsn: header.first, kind }));
         }
         self.plain_bytes = 0;
-        let bad_replay = |offset| move |reason| OpenError::BadReplay { path: path.to_owned(), offset, reason };
-        self.replay.piece(Piece::FileBegins).map_err(bad_replay(0))?;
+        self.feed.give(path, 0, Piece::FileBegins)?;
         let mut db = header.db;
         self.commands(&select(header.db), &mut db, path, 0)?;
+        self.feed.commands -= 1;
         let mut walk = Walk { path, db, since: Vec::new() };
         match next {
             Some(next) => self.read_to(&mut reader, &mut walk, next)?,
@@ -269,10 +276,10 @@ impl Chain<'_, '_> {
         let (lsn, chain) = (reader.lsn(), reader.chain());
         if let Some(start) = self.visit(&mut reader, next, path)? {
             let len = reader.file_len();
-            let before = self.replay.commands;
-            let loaded = load_commands(file, path, start, len, self.replay)?;
+            let before = self.feed.commands;
+            let loaded = load_commands(file, path, start, len, Begins::TornFrame, self.feed)?;
             self.accept_plain(path, &loaded, next.is_none())?;
-            self.report.visited = Some(self.report.visited.unwrap_or(0) + self.replay.commands - before);
+            self.report.visited = Some(self.report.visited.unwrap_or(0) + self.feed.commands - before);
             if next.is_none() {
                 // Frames above the mark lie before stock's bytes and stay where they are: made durable, not moved.
                 let file = self.disk.open(path, OpenMode::ReadWrite).map_err(OpenError::io(path))?;
@@ -280,8 +287,9 @@ impl Chain<'_, '_> {
                 self.end.marked = Place { lsn, chain, db: loaded.db, offset: reader.offset() };
                 self.end.tail = Tail::None;
                 self.end.torn = None;
-                self.end.cuts.clear();
+                self.end.cuts.retain(|(cut, _)| cut != path);
                 self.end.reuse = None;
+                self.end.number = header.number + 1;
             }
         }
         self.end.lineage = Some(header.lineage);
@@ -299,11 +307,7 @@ impl Chain<'_, '_> {
             offset: offset + at as u64,
             reason: "a verified frame holds no command here".into(),
         })?;
-        self.replay.piece(Piece::Commands(block)).map_err(|reason| OpenError::BadReplay {
-            path: path.to_owned(),
-            offset,
-            reason,
-        })
+        self.feed.give(path, offset, Piece::Commands(block))
     }
 
     /// Applies the next frame; `None` when one was applied, else what stood there instead.
@@ -455,7 +459,7 @@ impl Chain<'_, '_> {
                     // Stock keeps a comment line that a crash left without its end, and writes on behind it.
                     Some(b'#') => match memchr::memmem::find(head, STOCK_SELECT) {
                         Some(at) if !head[..at].contains(&b'\n') => start + at as u64,
-                        _ if head.starts_with(b"#HDR:") => start,
+                        _ if head.starts_with(b"#TS:") || head.starts_with(b"#HDR:") => start,
                         _ => return Ok(None),
                     },
                     _ => return Ok(None),

@@ -3,8 +3,9 @@
 //! Invariant: of a file by stock nothing is believed beyond stock's own rules: whole commands count, a transaction
 //! counts when its EXEC is there, a command cut off at the end of the last file may be dropped.
 
+use super::feed::Feed;
 use super::rdb::{self, RdbEntry, RdbSink, Refusal};
-use super::replay::{BaseKey, Block, Piece, Replay};
+use super::replay::{BaseKey, Block, Piece};
 use super::resp_scan::{Scanned, scan};
 use super::{Damage, DamageKind, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -21,7 +22,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 pub struct PlainLoaded {
     pub keys: u64,
     pub commands: u64,
-    /// Bytes of the commands that count.
+    /// Bytes of the commands that count, comments left out.
     pub command_bytes: u64,
     /// Offset behind the last command that counts.
     pub end: u64,
@@ -36,28 +37,40 @@ pub fn load_plain(
     disk: &dyn Disk,
     path: &Path,
     limits: &Limits,
-    replay: &mut dyn Replay,
+    feed: &mut Feed<'_>,
 ) -> Result<PlainLoaded, OpenError> {
     let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
     let len = file.len().map_err(OpenError::io(path))?;
     let mut head = [0; 9];
     let shown = (len as usize).min(head.len());
     file.read_exact_at(&mut head[..shown], 0).map_err(OpenError::io(path))?;
-    let bad_replay = |reason| OpenError::BadReplay { path: path.to_owned(), offset: 0, reason };
-    replay.piece(Piece::FileBegins).map_err(bad_replay)?;
+    feed.give(path, 0, Piece::FileBegins)?;
     let (mut keys, mut start) = (0, 0);
     if rdb::is_rdb(&head[..shown]) {
-        let mut sink = KeySink { replay, keys: Vec::new(), loaded: 0 };
-        let bad = |reason: String| OpenError::BadBase { path: path.to_owned(), reason };
+        let mut sink = KeySink { feed: &mut *feed, path, keys: Vec::new(), loaded: 0, refused: None };
         let mut source = rdb::FileSource::new(&*file).map_err(OpenError::io(path))?;
-        let loaded = rdb::read(&mut source, limits, &mut sink).map_err(|error| bad(error.to_string()))?;
-        sink.flush().map_err(bad)?;
+        let read = rdb::read(&mut source, limits, &mut sink);
+        if let Some(refused) = sink.refused {
+            return Err(refused);
+        }
+        let loaded = read.map_err(|error| OpenError::BadBase { path: path.to_owned(), reason: error.to_string() })?;
+        sink.flush()?;
         keys = sink.loaded;
         start = loaded.end;
     }
-    let mut loaded = load_commands(&*file, path, start, len, replay)?;
+    let mut loaded = load_commands(&*file, path, start, len, Begins::Stock, feed)?;
     loaded.keys = keys;
     Ok(loaded)
+}
+
+/// Whose bytes come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// A file, or the rest of one, that stock wrote.
+    Stock,
+    /// A torn frame of ours, up to stock's seam. Stock cuts between commands, also inside MULTI, never executes what it
+    /// left of such a transaction, and writes on behind it: the seam ends a transaction that it meets open.
+    TornFrame,
 }
 
 /// Loads stock commands from an offset to the end of a file.
@@ -66,7 +79,8 @@ pub fn load_commands(
     path: &Path,
     start: u64,
     len: u64,
-    replay: &mut dyn Replay,
+    begins: Begins,
+    feed: &mut Feed<'_>,
 ) -> Result<PlainLoaded, OpenError> {
     let mut loaded = PlainLoaded { end: start, ..PlainLoaded::default() };
     let mut buffer: Vec<u8> = Vec::new();
@@ -74,6 +88,9 @@ pub fn load_commands(
     let (mut base, mut at) = (start, 0);
     let mut block = Block::default();
     let mut transaction: Option<Vec<Vec<std::ops::Range<usize>>>> = None;
+    let mut before_seam = begins == Begins::TornFrame;
+    // Bytes of the transaction under way.
+    let mut queued_bytes = 0;
     loop {
         match scan(&buffer, at) {
             Scanned::Comment { end } => {
@@ -84,11 +101,17 @@ pub fn load_commands(
             }
             Scanned::Command { words, end } => {
                 let name = &buffer[words[0].clone()];
+                if before_seam && name == b"SELECT" {
+                    before_seam = false;
+                    transaction = None;
+                    queued_bytes = 0;
+                }
                 let (multi, exec) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
                 if name.eq_ignore_ascii_case(b"select") && words.len() == 2 {
                     let index = std::str::from_utf8(&buffer[words[1].clone()]).ok().and_then(|text| text.parse().ok());
                     loaded.db = index.unwrap_or(loaded.db);
                 }
+                queued_bytes += (end - at) as u64;
                 at = end;
                 match &mut transaction {
                     None if multi => transaction = Some(Vec::new()),
@@ -98,14 +121,16 @@ pub fn load_commands(
                             loaded.commands += 1;
                         }
                         transaction = None;
-                        loaded.end = base + at as u64;
                     }
                     Some(queued) => queued.push(words),
                     None => {
                         block.push(words);
                         loaded.commands += 1;
-                        loaded.end = base + at as u64;
                     }
+                }
+                if transaction.is_none() {
+                    loaded.end = base + at as u64;
+                    loaded.command_bytes += std::mem::take(&mut queued_bytes);
                 }
             }
             Scanned::Garbage => {
@@ -115,7 +140,7 @@ pub fn load_commands(
             Scanned::Incomplete => {
                 // A transaction under way keeps its bytes; otherwise what was looked at is handed over.
                 if transaction.is_none() {
-                    hand_over(&mut block, &buffer[..at], path, loaded.end, replay)?;
+                    hand_over(&mut block, &buffer[..at], path, loaded.end, feed)?;
                     buffer.drain(..at);
                     base += at as u64;
                     at = 0;
@@ -133,25 +158,17 @@ pub fn load_commands(
             }
         }
     }
-    hand_over(&mut block, &buffer, path, loaded.end, replay)?;
-    loaded.command_bytes = loaded.end - start;
+    hand_over(&mut block, &buffer, path, loaded.end, feed)?;
     Ok(loaded)
 }
 
-fn hand_over(
-    block: &mut Block,
-    bytes: &[u8],
-    path: &Path,
-    offset: u64,
-    replay: &mut dyn Replay,
-) -> Result<(), OpenError> {
+fn hand_over(block: &mut Block, bytes: &[u8], path: &Path, offset: u64, feed: &mut Feed<'_>) -> Result<(), OpenError> {
     if block.is_empty() {
         return Ok(());
     }
     let mut full = std::mem::take(block);
     full.bytes = bytes.to_vec();
-    let bad = |reason| OpenError::BadReplay { path: path.to_owned(), offset, reason };
-    replay.piece(Piece::Commands(full)).map_err(bad)
+    feed.give(path, offset, Piece::Commands(full))
 }
 
 /// The commands of a verified frame; the reason when they do not parse, which a frame of ours never gives.
@@ -217,23 +234,36 @@ pub fn holds_keys(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<bool,
     Ok(first.0 || !whole)
 }
 
-struct KeySink<'r> {
-    replay: &'r mut dyn Replay,
+struct KeySink<'f, 'r> {
+    feed: &'f mut Feed<'r>,
+    path: &'f Path,
     keys: Vec<BaseKey>,
     loaded: u64,
+    /// Why the applier took no more.
+    refused: Option<OpenError>,
 }
 
-impl KeySink<'_> {
-    fn flush(&mut self) -> Result<(), String> {
-        if self.keys.is_empty() { Ok(()) } else { self.replay.piece(Piece::Keys(std::mem::take(&mut self.keys))) }
+impl KeySink<'_, '_> {
+    fn flush(&mut self) -> Result<(), OpenError> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        self.feed.give(self.path, 0, Piece::Keys(std::mem::take(&mut self.keys)))
     }
 }
 
-impl RdbSink for KeySink<'_> {
+impl RdbSink for KeySink<'_, '_> {
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
         let RdbEntry { db, key, value, expiry, .. } = entry;
         self.keys.push(BaseKey { db, key: key.to_vec(), value, expiry });
         self.loaded += 1;
-        if self.keys.len() >= KEYS_PER_PIECE { self.flush().map_err(Refusal::from) } else { Ok(()) }
+        if self.keys.len() < KEYS_PER_PIECE {
+            return Ok(());
+        }
+        self.flush().map_err(|refused| {
+            let reason = Refusal::from(refused.to_string());
+            self.refused = Some(refused);
+            reason
+        })
     }
 }

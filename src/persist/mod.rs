@@ -4,6 +4,7 @@
 
 mod chain;
 mod error;
+mod feed;
 mod loader;
 pub mod log;
 mod lsn;

@@ -8,10 +8,11 @@
 //! - No segment is appended to by a second process.
 
 use super::chain::{self, ChainEnd, Tail};
+use super::feed::{self, Feed};
 use super::loader::{self, PlainLoaded};
 use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPolicy, WriterOptions};
 use super::manifest::{CloseState, FileEntry, FileKind, Manifest};
-use super::replay::{Piece, Replay};
+use super::replay::Replay;
 use super::{Lineage, Lsn, OpenError, Timeline, strays};
 use crate::env::disk::DiskLock;
 use crate::env::disk::{read_file, replace_file};
@@ -93,12 +94,16 @@ pub struct World {
 pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Result<Opened, OpenError> {
     let World { disk, clock, entropy } = world;
     let lock = take_lock(&*disk, &options.directory)?;
-    let mut recovery = Recovery { disk, options, replay, report: LoadReport::default() };
+    let mut recovery = Recovery { disk, options, report: LoadReport::default() };
     if !options.append_only {
-        recovery.load_dump_only()?;
+        recovery.load_dump_only(&mut Feed::direct(replay))?;
         return Ok(Opened { lock, report: recovery.report, log: None });
     }
-    let found = recovery.load_log()?;
+    let found = if recovery.bytes_to_load() < LOAD_AHEAD_FROM {
+        recovery.load_log(&mut Feed::direct(replay))?
+    } else {
+        recovery.load_ahead(replay)?
+    };
     recovery.report.bytes = found.bytes;
     let log = recovery.take_over(found, clock, entropy)?;
     Ok(Opened { lock, report: recovery.report, log: Some(log) })
@@ -126,10 +131,12 @@ fn create_durable_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
+/// From this many bytes on, reading and parsing get a thread of their own.
+const LOAD_AHEAD_FROM: u64 = 1 << 20;
+
 struct Recovery<'r> {
     disk: Arc<dyn Disk>,
     options: &'r OpenOptions,
-    replay: &'r mut dyn Replay,
     report: LoadReport,
 }
 
@@ -172,10 +179,10 @@ impl Recovery<'_> {
     }
 
     /// AOF off: the dump alone; data that only the log holds is never passed over.
-    fn load_dump_only(&mut self) -> Result<(), OpenError> {
+    fn load_dump_only(&mut self, feed: &mut Feed<'_>) -> Result<(), OpenError> {
         let dump = self.dump_path();
         if self.exists(&dump)? {
-            let loaded = loader::load_plain(&*self.disk, &dump, &self.options.limits, self.replay)?;
+            let loaded = loader::load_plain(&*self.disk, &dump, &self.options.limits, feed)?;
             self.report.source = "dump";
             self.report.keys = loaded.keys;
             self.report.files = 1;
@@ -192,7 +199,32 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn load_log(&mut self) -> Result<Found, OpenError> {
+    /// Roughly; where a file does not tell its size, loading will say why.
+    fn bytes_to_load(&self) -> u64 {
+        let directory = self.log_directory();
+        let files = self.disk.list(&directory).unwrap_or_default().into_iter().map(|name| directory.join(name));
+        let outside = [self.dump_path(), self.options.directory.join(&self.options.append_file)];
+        let size = |path: PathBuf| self.disk.open(&path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
+        files.chain(outside).map(size).sum()
+    }
+
+    /// Loads on a thread of its own, and applies on this one.
+    fn load_ahead(&mut self, replay: &mut dyn Replay) -> Result<Found, OpenError> {
+        let (queue, bundles) = feed::queue();
+        std::thread::scope(|scope| {
+            let loader = scope.spawn(move || {
+                let mut feed = Feed::through(queue);
+                let found = self.load_log(&mut feed)?;
+                feed.flush()?;
+                Ok(found)
+            });
+            let applied = feed::apply(bundles, replay);
+            let found = loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            applied.and(found)
+        })
+    }
+
+    fn load_log(&mut self, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
         let directory = self.log_directory();
         let manifest_path = self.writer_options().manifest_path();
         if self.exists(&manifest_path)? {
@@ -202,30 +234,30 @@ impl Recovery<'_> {
                 line: error.line,
                 reason: error.reason,
             })?;
-            return self.load_manifest(manifest);
+            return self.load_manifest(manifest, feed);
         }
         if self.exists(&directory)? {
-            if strays::hold_data(&*self.disk, &self.writer_options())? {
+            if strays::hold_data(&*self.disk, &self.writer_options(), &self.dump_path())? {
                 return Err(OpenError::NoManifest { path: directory });
             }
         }
         let single = self.options.directory.join(&self.options.append_file);
         if self.exists(&single)? {
             let adopt = Adopt { from: single, name: self.options.append_file.clone(), copy: false };
-            return self.load_adopted(adopt, "append only file of one part");
+            return self.load_adopted(adopt, "append only file of one part", feed);
         }
         let dump = self.dump_path();
         if self.exists(&dump)? {
-            let name = format!("{}.1.base.rdb", self.options.append_file);
-            return self.load_adopted(Adopt { from: dump, name, copy: true }, "dump");
+            let name = self.writer_options().first_base_name();
+            return self.load_adopted(Adopt { from: dump, name, copy: true }, "dump", feed);
         }
         self.report.source = "nothing";
         let manifest = Manifest::new();
         Ok(Found { manifest, adopt: None, end: ChainEnd::fresh(), bytes: 0 })
     }
 
-    fn load_adopted(&mut self, adopt: Adopt, source: &'static str) -> Result<Found, OpenError> {
-        let loaded = loader::load_plain(&*self.disk, &adopt.from, &self.options.limits, self.replay)?;
+    fn load_adopted(&mut self, adopt: Adopt, source: &'static str, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
+        let loaded = loader::load_plain(&*self.disk, &adopt.from, &self.options.limits, feed)?;
         self.accept_plain(&adopt.from, &loaded, true)?;
         self.report.source = source;
         let mut manifest = Manifest::new();
@@ -236,7 +268,7 @@ impl Recovery<'_> {
         Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end })
     }
 
-    fn load_manifest(&mut self, mut manifest: Manifest) -> Result<Found, OpenError> {
+    fn load_manifest(&mut self, mut manifest: Manifest, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
         self.report.source = "append only log";
         let directory = self.log_directory();
         strays::take_in(&*self.disk, &self.writer_options(), &mut manifest)?;
@@ -258,14 +290,14 @@ impl Recovery<'_> {
                 let reason = "it is not the file that the manifest names: another size or content".into();
                 return Err(OpenError::BadBase { path, reason });
             }
-            let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, self.replay)?;
+            let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, feed)?;
             if loaded.end == 0 {
                 return Err(OpenError::BadBase { path, reason: "it is empty".into() });
             }
             self.accept_plain(&path, &loaded, manifest.incremental().next().is_none())?;
             bytes += loaded.end;
         }
-        let end = chain::load(&*self.disk, &directory, &manifest, self.options, self.replay, &mut self.report)?;
+        let end = chain::load(&*self.disk, &directory, &manifest, self.options, feed, &mut self.report)?;
         bytes += self.report.bytes;
         if self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0 {
             self.refuse_unless_dump_is_empty()?;
@@ -452,20 +484,5 @@ impl Recovery<'_> {
         out.write_all_at(&torn, 0)?;
         out.sync_all()?;
         self.disk.sync_dir(directory)
-    }
-}
-
-/// Counts pieces on their way.
-pub(super) struct Counting<'r> {
-    pub inner: &'r mut dyn Replay,
-    pub commands: u64,
-}
-
-impl Replay for Counting<'_> {
-    fn piece(&mut self, piece: Piece) -> Result<(), String> {
-        if let Piece::Commands(block) = &piece {
-            self.commands += block.len() as u64;
-        }
-        self.inner.piece(piece)
     }
 }

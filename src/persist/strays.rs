@@ -39,14 +39,23 @@ pub fn remove_drafts(disk: &dyn Disk, options: &WriterOptions) -> io::Result<()>
     Ok(())
 }
 
-/// Whether a directory without manifest holds anything but the remains of a first start.
-pub fn hold_data(disk: &dyn Disk, options: &WriterOptions) -> Result<bool, OpenError> {
+/// Whether a directory without manifest holds anything but the remains of a first start, which may have begun to copy a
+/// dump.
+pub fn hold_data(disk: &dyn Disk, options: &WriterOptions, dump: &Path) -> Result<bool, OpenError> {
+    let is_copy = |path: &Path| -> Result<bool, OpenError> {
+        let there = disk.exists(dump).map_err(OpenError::io(dump))?;
+        let same = || Ok(base_identity(disk, path)? == base_identity(disk, dump)?);
+        Ok(there && same().map_err(OpenError::io(path))?)
+    };
     for name in list(disk, options)? {
         if !name.starts_with(&options.prefix) || name.ends_with(".tmp") {
             continue;
         }
-        let remains = sequence_of(&name, options).is_some()
-            && matches!(walk(disk, &options.directory.join(&name), None)?, Walked::Segment(found) if found.end.is_none());
+        let path = options.directory.join(&name);
+        let remains = match sequence_of(&name, options) {
+            Some(_) => matches!(walk(disk, &path, None)?, Walked::Segment(found) if found.end.is_none()),
+            None => name == options.first_base_name() && is_copy(&path)?,
+        };
         if !remains {
             return Ok(true);
         }

@@ -213,6 +213,12 @@ impl Connection {
                 self.batch.push(Request::new());
             }
             match self.reader.next(&limits, &mut self.batch[self.filled]) {
+                // A browser that was made to post to this port: what follows are headers and a body, not requests.
+                Ok(true) if is_http(self.batch[self.filled].name()) => {
+                    tracing::warn!("Possible SECURITY ATTACK detected: an HTTP request was sent. Connection closed.");
+                    self.end();
+                    break;
+                }
                 Ok(true) => self.filled += 1,
                 Ok(false) => break,
                 Err(error) => {
@@ -265,7 +271,7 @@ impl Connection {
         }
         if self.next == self.filled {
             if let Some(error) = self.protocol_error.take() {
-                self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
+                self.outbox.reply(0, &protocol_error_line(error));
                 engine.parts.stats.count_error("ERR");
                 self.end();
             }
@@ -306,7 +312,7 @@ impl Connection {
             }
             if self.next == self.filled {
                 if let Some(error) = self.protocol_error.take() {
-                    self.outbox.reply(0, format!("-ERR {error}\r\n").as_bytes());
+                    self.outbox.reply(0, &protocol_error_line(error));
                     self.end();
                 }
                 return;
@@ -461,4 +467,15 @@ impl Connection {
 
 fn asks_nosave(argv: &[&[u8]]) -> bool {
     argv[1..].iter().any(|word| word.eq_ignore_ascii_case(b"nosave"))
+}
+
+/// What a connection is told about input that is not a request. Line ends inside are spaces: an error is one line.
+fn protocol_error_line(error: ProtocolError) -> Vec<u8> {
+    let text = error.to_string().replace(['\r', '\n'], " ");
+    format!("-ERR {text}\r\n").into_bytes()
+}
+
+/// Whether a request begins as HTTP does: its method, or its first header.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }

@@ -1,7 +1,6 @@
 //! From a command line to a running server, and to its orderly end.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -110,7 +109,7 @@ fn serve(
     config.load(&sources.read()?)?;
     let mut settings = Settings::resolve(&config, working_directory);
     settings.dir = enter_data_directory(&settings.dir, profile)?;
-    config.set_directory(settings.dir.as_os_str().as_bytes());
+    config.resolve_directory(&settings.dir);
     // Before the first thread: a fork keeps only the one that calls it.
     if settings.daemonize {
         nix::unistd::daemon(true, false).map_err(|errno| Failed::Because(format!("Can't daemonize: {errno}")))?;

@@ -16,7 +16,7 @@ import pytest
 
 from support.dump import differences, dump_all
 from support.resp import Closed, Connection, ServerError, encode
-from support.server import Server, graven_binary, stock_binary, stock_under_test, wait_until
+from support.server import Server, free_port, graven_binary, stock_binary, stock_under_test, wait_until
 
 STOCK_CONF = Path("/etc/redis/redis.conf")
 
@@ -282,7 +282,7 @@ def test_two_servers_on_one_directory(server):
     with server.connect() as connection:
         connection.call("SET", "k", "v")
     before = {path: path.read_bytes() for path in sorted(server.directory.rglob("*")) if path.is_file()}
-    done = run(["--port", "0", "--dir", server.directory, "--appendonly", "yes"])
+    done = run(["--port", free_port(), "--dir", server.directory, "--appendonly", "yes"])
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert str(server.directory) in said and re.search(r"(?i)lock|in use|another", said), said
@@ -301,13 +301,13 @@ def test_unusable_directories(tmp_path):
     """One clear line, exit 1, nothing touched."""
     file = tmp_path / "file"
     file.write_text("x")
-    done = run(["--port", "0", "--dir", file])
+    done = run(["--port", free_port(), "--dir", file])
     assert done.returncode == 1 and str(file) in done.stdout + done.stderr
     assert file.read_text() == "x"
     held = tmp_path / "held" / "appendonlydir"
     held.mkdir(parents=True)
     (held / "appendonly.aof.manifest").write_text("this is no manifest\n")
-    done = run(["--port", "0", "--dir", held.parent])
+    done = run(["--port", free_port(), "--dir", held.parent])
     assert done.returncode == 1 and "manifest" in done.stdout + done.stderr
     assert (held / "appendonly.aof.manifest").read_text() == "this is no manifest\n"
     assert os.listdir(held) == ["appendonly.aof.manifest"]
@@ -374,6 +374,7 @@ def test_other_signals(server):
     with server.connect() as connection:
         assert connection.call("PING") == b"PONG"
         server.signal(signal.SIGSTOP)
+        wait_until(lambda: "State:\tT" in Path(f"/proc/{server.pid}/status").read_text(), 5, "the process is stopped")
         connection.send("PING")
         assert connection.silent(0.2)
         server.signal(signal.SIGCONT)

@@ -212,7 +212,7 @@ fn encode_text(text: &[u8], out: &mut Vec<u8>) {
 
 fn encode_table(table: &Table, options: &Options, mark: &Table, depth: u32, out: &mut Vec<u8>) -> Result<(), String> {
     if depth > options.encode_depth.load(Ordering::Relaxed) {
-        return Err(format!("Cannot serialise, excessive depth ({depth})"));
+        return Err(format!("Cannot serialise, excessive nesting ({depth})"));
     }
     let marked = table.metatable().is_some_and(|metatable| metatable == *mark);
     if let Some(len) = if marked { Some(table.raw_len()) } else { array_length(table, options)? } {
@@ -242,7 +242,9 @@ fn encode_table(table: &Table, options: &Options, mark: &Table, depth: u32, out:
                 encode(&key, options, mark, depth, out)?;
                 out.push(b'"');
             }
-            _ => return Err("Cannot serialise table: table key must be a number or string".into()),
+            other => {
+                return Err(format!("Cannot serialise {}: table key must be a number or string", other.type_name()));
+            }
         }
         out.push(b':');
         encode(&value, options, mark, depth, out)?;

@@ -68,29 +68,29 @@ fn field(lua: &Lua, name: &str, value: Value) -> mlua::Result<Value> {
     Ok(Value::Table(table))
 }
 
-/// A script's result as a reply.
-pub fn lua_to_reply(value: &Value, reply: &mut Reply) {
-    write(value, reply, 0);
+/// A script's result as a reply. Booleans are booleans only for a script that asked for RESP3 (`resp3`), whatever the
+/// client speaks.
+pub fn lua_to_reply(value: &Value, resp3: bool, reply: &mut Reply) {
+    write(value, resp3, reply, 0);
 }
 
-fn write(value: &Value, reply: &mut Reply, depth: usize) {
+fn write(value: &Value, resp3: bool, reply: &mut Reply, depth: usize) {
     if depth > DEPTH_MAX {
         reply.error("ERR reached lua stack limit");
         return;
     }
     match value {
         Value::String(text) => reply.bulk(text.as_bytes()),
-        Value::Boolean(true) if reply.is_resp3() => reply.boolean(true),
-        Value::Boolean(false) if reply.is_resp3() => reply.boolean(false),
+        Value::Boolean(truth) if resp3 => reply.boolean(*truth),
         Value::Boolean(true) => reply.int(1),
         Value::Integer(number) => reply.int(*number),
         Value::Number(number) => reply.int(*number as i64),
-        Value::Table(table) => write_table(table, reply, depth),
+        Value::Table(table) => write_table(table, resp3, reply, depth),
         _ => reply.null(),
     }
 }
 
-fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
+fn write_table(table: &Table, resp3: bool, reply: &mut Reply, depth: usize) {
     let get = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
     if let Value::String(text) = get("err") {
         return reply.error(one_line(&text.as_bytes()));
@@ -105,8 +105,8 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
         let pairs: Vec<(Value, Value)> = map.pairs().flatten().collect();
         reply.map(pairs.len());
         for (key, value) in pairs {
-            write(&key, reply, depth + 1);
-            write(&value, reply, depth + 1);
+            write(&key, resp3, reply, depth + 1);
+            write(&value, resp3, reply, depth + 1);
         }
         return;
     }
@@ -114,7 +114,7 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
         let members: Vec<(Value, Value)> = set.pairs().flatten().collect();
         reply.set(members.len());
         for (member, _) in members {
-            write(&member, reply, depth + 1);
+            write(&member, resp3, reply, depth + 1);
         }
         return;
     }
@@ -135,7 +135,7 @@ fn write_table(table: &Table, reply: &mut Reply, depth: usize) {
     loop {
         match table.raw_get::<Value>(len + 1) {
             Ok(Value::Nil) | Err(_) => break,
-            Ok(item) => write(&item, reply, depth + 1),
+            Ok(item) => write(&item, resp3, reply, depth + 1),
         }
         len += 1;
     }

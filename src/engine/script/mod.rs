@@ -299,7 +299,10 @@ fn define(parts: &mut Parts, sha: &str, text: &[u8]) -> Result<Script, CommandEr
     let scripts = &mut parts.scripts;
     let vm = match &mut scripts.vm {
         Some(vm) => vm,
-        none => none.insert(Vm::new(Arc::clone(&parts.clock), Arc::clone(&scripts.control)).map_err(interpreter)?),
+        none => {
+            let seed = parts.entropy.next_u64() as i32;
+            none.insert(Vm::new(Arc::clone(&parts.clock), Arc::clone(&scripts.control), seed).map_err(interpreter)?)
+        }
     };
     let function = vm.compile(&body).map_err(interpreter)?.map_err(|failure| {
         CommandError::new(format!(
@@ -319,12 +322,14 @@ fn shebang(text: &[u8]) -> Result<(Vec<u8>, ScriptFlags), CommandError> {
     if !text.starts_with(b"#!") {
         return Ok((text.to_vec(), flags));
     }
-    let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
+        return Err(CommandError::fixed("ERR Invalid script shebang"));
+    };
     let line = String::from_utf8_lossy(&text[2..end]).into_owned();
     let mut words = line.split_whitespace();
     let engine = words.next().unwrap_or("");
     if !engine.eq_ignore_ascii_case("lua") {
-        return Err(CommandError::new(format!("ERR Unexpected engine in script shebang: {engine}")));
+        return Err(CommandError::new(format!("ERR Unexpected engine in script shebang: #!{engine}")));
     }
     for word in words {
         let Some(list) = word.strip_prefix("flags=") else {
@@ -377,21 +382,22 @@ fn run(
         };
         convert::reply_to_lua(lua, value, resp3)
     });
+    let resp3 = vm.resp_flag().load(Ordering::Relaxed) == 3;
     control.end();
+    if control.is_abandoned() {
+        // Half a script is not logged: the server ends, and what it had done ends with it.
+        cx.turn.unit.clear();
+    }
     cx.turn.may_block = could_block;
     cx.turn.in_script = was_in_script;
     cx.db = db;
-    if control.is_abandoned() {
-        // The server is about to end: half a script must not be found by the next start.
-        cx.turn.unit.clear();
-    }
     let parts = Parts::of(cx);
     if let Some(client) = parts.clients.get_mut(client) {
         client.db = db;
     }
     parts.scripts.vm = Some(vm);
     match ended.map_err(interpreter)? {
-        Ended::Value(value) => convert::lua_to_reply(&value, cx.reply),
+        Ended::Value(value) => convert::lua_to_reply(&value, resp3, cx.reply),
         Ended::Failed(text, line) => {
             let text = String::from_utf8_lossy(&text).replace(['\r', '\n'], " ");
             let place = line.map_or(String::new(), |line| format!(" script: {sha}, on @user_script:{line}."));

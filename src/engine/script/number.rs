@@ -41,7 +41,7 @@ fn trimmed(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// The 48-bit linear congruential generator of POSIX `drand48`: scripts draw the same numbers in every run.
+/// The 48-bit linear congruential generator of POSIX `drand48`.
 pub struct Random48(u64);
 
 impl Random48 {

@@ -36,8 +36,7 @@ local function pick(from, names)
 end
 
 for _, name in ipairs({
-    "assert", "collectgarbage", "coroutine", "error", "gcinfo", "getfenv", "getmetatable", "ipairs", "rawequal", "select",
-    "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION",
+    "assert", "collectgarbage", "coroutine", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "_VERSION",
 }) do
     globals[name] = _G[name]
 end
@@ -56,12 +55,15 @@ globals.rawget = function(t, key)
 end
 globals.rawset = function(t, key, value)
     if behind[t] then
-        read_only()
+        error("Attempt to modify a readonly table", 0)
     end
     return rawset(t, key, value)
 end
-globals.setfenv = function(target, env)
-    return setfenv(type(target) == "number" and target > 0 and target + 1 or target, env)
+globals.setmetatable = function(t, metatable)
+    if behind[t] then
+        error("Attempt to modify a readonly table", 0)
+    end
+    return setmetatable(t, metatable)
 end
 
 -- Compiled chunks are refused: the interpreter does not verify bytecode.
@@ -122,7 +124,13 @@ globals.math = view(mathematics)
 globals.os = view({ clock = host.clock })
 globals.cjson = view(host.cjson)
 getmetatable("").__index = behind[globals.string]
-getmetatable("").__metatable = false
+local of_strings = view({ __index = globals.string })
+globals.getmetatable = function(value)
+    if type(value) == "string" then
+        return of_strings
+    end
+    return getmetatable(value)
+end
 globals._G = environment
 
 -- An error of redis.call travels as a token of the host's, since host functions cannot throw tables; whoever catches it
@@ -141,8 +149,20 @@ local function caught(fine, ...)
     return fine, untoken((...))
 end
 
+-- pcall alone gives the text of an error that carries one, as it did before errors were tables.
+local function caught_text(fine, ...)
+    if fine then
+        return fine, ...
+    end
+    local err = untoken((...))
+    if type(err) == "table" and type(err.err) == "string" then
+        err = err.err
+    end
+    return fine, err
+end
+
 globals.pcall = function(f, ...)
-    return caught(pcall(f, ...))
+    return caught_text(pcall(f, ...))
 end
 globals.xpcall = function(f, handler)
     return xpcall(f, function(err)
@@ -213,7 +233,7 @@ local redis = {
             error("First argument must be a number (log level).", 0)
         end
         if level < 0 or level > 3 then
-            error("Invalid log level.", 0)
+            error("Invalid debug level.", 0)
         end
         local words = {}
         for at = 2, select("#", ...) do
@@ -240,7 +260,7 @@ local redis = {
             error("redis.set_repl() requires one argument.", 0)
         end
         if type(flags) ~= "number" or flags < 0 or flags > 3 then
-            error("Invalid replication flags. Please use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.", 0)
+            error("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.", 0)
         end
         if flags ~= 3 then
             error("redis.set_repl() cannot keep effects out of the log", 0)
@@ -248,6 +268,16 @@ local redis = {
     end,
     breakpoint = function()
         return false
+    end,
+    acl_check_cmd = function(...)
+        if select("#", ...) == 0 then
+            error("Please specify at least one argument for this redis.acl_check_cmd() call", 0)
+        end
+        local known = host.pcall("COMMAND", "INFO", (...))
+        if type(known) ~= "table" or type(known[1]) ~= "table" then
+            error("Invalid command passed to redis.acl_check_cmd()", 0)
+        end
+        return true
     end,
     debug = function() end,
     LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,

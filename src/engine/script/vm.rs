@@ -27,7 +27,6 @@ pub struct Vm {
     lua: Lua,
     compile: Function,
     run: Function,
-    random: Arc<Mutex<Random48>>,
     resp: Arc<AtomicU8>,
     control: Arc<Control>,
     clock: Arc<dyn Clock>,
@@ -45,26 +44,18 @@ pub enum Ended {
 }
 
 impl Vm {
-    pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>) -> mlua::Result<Self> {
+    /// `seed`: of `math.random`.
+    pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>, seed: i32) -> mlua::Result<Self> {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
         // Safety of the debug library: scripts never see it, the prelude keeps it to itself.
         let lua = new_interpreter(libraries)?;
-        let random = Arc::new(Mutex::new(Random48::seeded(0)));
+        let random = Arc::new(Mutex::new(Random48::seeded(seed)));
         let resp = Arc::new(AtomicU8::new(2));
         let host = host_functions(&lua, &random, &resp, Arc::clone(&clock))?;
         let performer = Performer::default();
         add_calls(&lua, &host, &performer)?;
         let made: Table = lua.load(PRELUDE).set_name("=prelude").call(host)?;
-        Ok(Self {
-            compile: made.raw_get("compile")?,
-            run: made.raw_get("run")?,
-            lua,
-            random,
-            resp,
-            control,
-            clock,
-            performer,
-        })
+        Ok(Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, resp, control, clock, performer })
     }
 
     /// Has the script that is about to run looked after. Removing the hook of one run removes it for all later ones.
@@ -96,14 +87,15 @@ impl Vm {
         perform: &mut Perform<'_>,
     ) -> mlua::Result<Ended> {
         self.watch()?;
-        *self.random.lock() = Random48::seeded(0);
         self.resp.store(2, Ordering::Relaxed);
         let (keys, args) = (self.strings(keys)?, self.strings(args)?);
         let outcome = self.lua.scope(|scope| {
             let performer = scope.create_function_mut(|lua, words: MultiValue| {
                 let argv: Option<Vec<Vec<u8>>> = words.iter().map(convert::argument).collect();
                 let argv = match argv {
-                    Some(argv) if argv.is_empty() => Err("ERR Please specify at least one argument for this call"),
+                    Some(argv) if argv.is_empty() => {
+                        Err("ERR Please specify at least one argument for this redis lib call")
+                    }
                     Some(argv) => Ok(argv),
                     None => Err("ERR Lua redis lib command arguments must be strings or integers"),
                 };

@@ -41,6 +41,11 @@ impl WriterOptions {
         self.directory.join(format!("{}.manifest", self.prefix))
     }
 
+    /// What a dump is called that becomes the first base.
+    pub fn first_base_name(&self) -> String {
+        format!("{}.1.base.rdb", self.prefix)
+    }
+
     pub fn segment_name(&self, sequence: u64) -> String {
         format!("{}.{sequence}.incr.aof", self.prefix)
     }

@@ -6,11 +6,11 @@ use crate::persist::{OpenOptions, SyncPolicy};
 use std::time::Duration;
 
 /// Runs of longer tests: `GRAVEN_CRASH_RUNS` workloads instead of a few.
-fn runs() -> u64 {
+pub fn runs() -> u64 {
     std::env::var("GRAVEN_CRASH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
 }
 
-fn crashes() -> Vec<(CrashMode, u64)> {
+pub fn crashes() -> Vec<(CrashMode, u64)> {
     let mut crashes = vec![(CrashMode::Kill, 0), (CrashMode::Kill, 1), (CrashMode::ALL_UNSYNCED_LOST, 0)];
     crashes.extend((0..5).map(|seed| (CrashMode::ANY_POWER_CUT, seed)));
     crashes
@@ -43,7 +43,14 @@ fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, units: u64, close: bool
 }
 
 /// What recovery finds is a prefix that holds everything acknowledged.
-fn judge(history: &Option<History>, before: &State, found: &State, mode: CrashMode, policy: SyncPolicy, what: &str) {
+pub fn judge(
+    history: &Option<History>,
+    before: &State,
+    found: &State,
+    mode: CrashMode,
+    policy: SyncPolicy,
+    what: &str,
+) {
     let Some(history) = history else {
         assert_eq!(found, before, "{what}: opening alone changes nothing");
         return;

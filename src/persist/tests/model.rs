@@ -50,9 +50,12 @@ impl Replay for Store {
             Piece::FileBegins => self.db = 0,
             Piece::Keys(keys) => {
                 for key in keys {
-                    let Value::Str(text) = key.value else { panic!("strings only") };
                     let name = String::from_utf8_lossy(&key.key).into_owned();
-                    self.state.insert((key.db, name), String::from_utf8_lossy(&text.to_vec()).into_owned());
+                    let text = match key.value {
+                        Value::Str(text) => String::from_utf8_lossy(&text.to_vec()).into_owned(),
+                        other => format!("a {} of {}", other.kind().name(), other.len()),
+                    };
+                    self.state.insert((key.db, name), text);
                 }
             }
             Piece::Commands(block) => block.commands().for_each(|argv| self.apply(&argv)),
@@ -137,6 +140,23 @@ pub fn open_db(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<Db, O
     Ok(Db { log, clock, store, report: opened.report, _lock: opened.lock })
 }
 
+/// Opens with the log switched off; what was loaded.
+pub fn open_without_log(disk: &SimDisk, options: &OpenOptions) -> Result<State, OpenError> {
+    let mut store = Store::default();
+    let world = World {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(ManualClock::at(START)),
+        entropy: Box::new(SeededEntropy::new(1)),
+    };
+    let opened = open(world, options, &mut store)?;
+    assert!(opened.log.is_none());
+    Ok(store.state)
+}
+
+pub fn word_list(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
 impl Db {
     /// Executes commands as one unit.
     pub fn submit(&mut self, db: u32, commands: &[Vec<String>], history: &mut History) {
@@ -149,12 +169,7 @@ impl Db {
         history.states.push((self.log.buffer.next().0, self.store.state.clone()));
     }
 
-    /// Lets the writer work until it waits; whether it is closed.
-    pub fn pump(&mut self, history: &mut History) -> bool {
-        self.pump_for(history, Duration::ZERO)
-    }
-
-    /// The same, letting this much time pass where the writer waits for time.
+    /// Lets the writer work until it waits, letting this much time pass where it waits for time; whether it is closed.
     pub fn pump_for(&mut self, history: &mut History, mut patience: Duration) -> bool {
         for _ in 0..10_000 {
             match self.log.writer.step() {

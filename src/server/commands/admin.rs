@@ -42,7 +42,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "lastsave",
         arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::ADMIN).and(Flags::DANGEROUS),
+        flags: READY.and(Flags::FAST).and(Flags::DANGEROUS),
         run: lastsave,
         summary: "Returns the Unix timestamp of the last successful save to disk.",
         ..SERVER
@@ -76,7 +76,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "role",
         arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::ADMIN).and(Flags::DANGEROUS),
+        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::DANGEROUS),
         run: role,
         since: "2.8.12",
         summary: "Returns the replication role.",

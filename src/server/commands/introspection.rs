@@ -122,7 +122,7 @@ fn info(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     for name in names {
         match named(table.all(), name) {
             Some(resolved) => describe(cx.reply, resolved),
-            None => cx.reply.null_array(),
+            None => cx.reply.null(),
         }
     }
     Ok(())

@@ -5,6 +5,8 @@
 //! - A directive whose absence would change safety holds its default, or the server does not start.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use super::declarations::{DIRECTIVES, RETIRED};
@@ -64,11 +66,6 @@ impl Config {
 
     pub fn profile(&self) -> Profile {
         self.profile
-    }
-
-    /// Says where `dir` really is: an absolute path, once the directory has been entered.
-    pub fn set_directory(&mut self, path: &[u8]) {
-        self.values[BY_NAME["dir"]] = Value::Text(path.to_vec());
     }
 
     pub fn renames(&self) -> &[Rename] {
@@ -150,6 +147,13 @@ impl Config {
     pub fn without_effect(&self) -> Vec<&'static str> {
         let all = DIRECTIVES.iter().zip(&self.written);
         all.filter(|(d, line)| d.effect == Effect::NoEffectYet && line.is_some()).map(|(d, _)| d.name).collect()
+    }
+
+    /// `dir` as it was resolved: CONFIG GET shows where the data is, not how it was written.
+    pub fn resolve_directory(&mut self, dir: &Path) {
+        if let Some(at) = BY_NAME.get("dir") {
+            self.values[*at] = Value::Text(dir.as_os_str().as_bytes().to_vec());
+        }
     }
 
     /// The value of a directive.

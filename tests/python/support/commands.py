@@ -1,6 +1,6 @@
 """Random commands per family, for sequences that are played on two servers; and which replies have no order.
 
-Scores and increments are multiples of a quarter, whose shortest and longest decimal forms are the same. Commands that choose by
+Ranges by name are asked of sorted sets with one score only: others have no defined answer. Scores and increments are multiples of a quarter, whose shortest and longest decimal forms are the same. Commands that choose by
 chance (SPOP, RANDOMKEY, ...) are left to the tables.
 """
 
@@ -166,6 +166,7 @@ def zsets(c: random.Random):
     k = lambda: key(c, "z")  # noqa: E731
     member = lambda: f"m{c.randrange(10 if c.random() < 0.5 else 300)}"  # noqa: E731
     bound = lambda: c.choice(["", "", "("]) + quarter(c) if c.random() < 0.9 else c.choice(["-inf", "+inf", "x"])  # noqa: E731
+    flat = lambda: f"x{c.randrange(2)}"  # noqa: E731
     lex = lambda: c.choice(["[", "("]) + member() if c.random() < 0.9 else c.choice(["-", "+", "x"])  # noqa: E731
     limit = lambda: c.choice([(), ("LIMIT", c.randrange(-1, 5), c.randrange(-1, 9))])  # noqa: E731
     scores = lambda: c.choice([(), ("WITHSCORES",)])  # noqa: E731
@@ -182,10 +183,12 @@ def zsets(c: random.Random):
         lambda: (c.choice(["ZRANK", "ZREVRANK"]), k(), member()),
         lambda: (c.choice(["ZRANGE", "ZREVRANGE"]), k(), small(c), small(c), *scores()),
         lambda: (c.choice(["ZRANGEBYSCORE", "ZREVRANGEBYSCORE"]), k(), bound(), bound(), *scores(), *limit()),
-        lambda: (c.choice(["ZRANGEBYLEX", "ZREVRANGEBYLEX"]), k(), lex(), lex(), *limit()),
+        lambda: (c.choice(["ZRANGEBYLEX", "ZREVRANGEBYLEX"]), flat(), lex(), lex(), *limit()),
         lambda: ("ZRANGE", k(), bound(), bound(), "BYSCORE", *c.choice([(), ("REV",)]), *limit(), *scores()),
         lambda: ("ZCOUNT", k(), bound(), bound()),
-        lambda: ("ZLEXCOUNT", k(), lex(), lex()),
+        lambda: ("ZLEXCOUNT", flat(), lex(), lex()),
+        lambda: ("ZADD", flat(), *(w for _ in range(c.randrange(1, 10)) for w in ("0", member()))),
+        lambda: ("ZREMRANGEBYLEX", flat(), lex(), lex()) if c.random() < 0.1 else ("ZCARD", flat()),
         lambda: (c.choice(["ZPOPMIN", "ZPOPMAX"]), k(), c.randrange(0, 4)),
         lambda: ("ZMPOP", 2, k(), k(), c.choice(["MIN", "MAX"]), "COUNT", c.randrange(1, 4)),
         lambda: ("ZREMRANGEBYRANK", k(), c.randrange(0, 4), c.randrange(0, 6)),
