@@ -80,6 +80,23 @@ pub struct ChainEnd {
     pub cuts: Vec<(PathBuf, u64)>,
     /// A stock file whose last command is cut off.
     pub cut_plain: Option<(PathBuf, u64)>,
+    /// Stock wrote behind something that it cannot load again itself.
+    pub mend: Option<Mend>,
+}
+
+/// Ranges of a file to be left out, ascending, and its end: what stays means the same to us, and stock can load it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mend {
+    pub path: PathBuf,
+    pub leave_out: Vec<(u64, u64)>,
+    pub end: u64,
+}
+
+/// Where stock went on behind our bytes.
+struct Visit {
+    /// Where the beginning of a line of ours begins that stock's first command is glued to; else as `start`.
+    whole: u64,
+    start: u64,
 }
 
 impl ChainEnd {
@@ -100,6 +117,7 @@ impl ChainEnd {
             reuse: None,
             cuts: Vec::new(),
             cut_plain: None,
+            mend: None,
         }
     }
 }
@@ -274,7 +292,7 @@ impl Chain<'_, '_> {
         self.report.frames += reader.frames();
         self.report.bytes += reader.offset();
         let (lsn, chain) = (reader.lsn(), reader.chain());
-        if let Some(start) = self.visit(&mut reader, next, path)? {
+        if let Some(Visit { whole, start }) = self.visit(&mut reader, next, path)? {
             let len = reader.file_len();
             let before = self.feed.commands;
             let loaded = load_commands(file, path, start, len, Begins::TornFrame, self.feed)?;
@@ -290,6 +308,12 @@ impl Chain<'_, '_> {
                 self.end.cuts.retain(|(cut, _)| cut != path);
                 self.end.reuse = None;
                 self.end.number = header.number + 1;
+                let fragments = [(whole, start), loaded.dropped.unwrap_or_default()];
+                let leave_out: Vec<_> = fragments.into_iter().filter(|(from, to)| from < to).collect();
+                if !leave_out.is_empty() {
+                    self.end.cut_plain = None;
+                    self.end.mend = Some(Mend { path: path.to_owned(), leave_out, end: loaded.end });
+                }
             }
         }
         self.end.lineage = Some(header.lineage);
@@ -438,7 +462,7 @@ impl Chain<'_, '_> {
         reader: &mut SegmentReader<'_>,
         next: Option<&SegmentHeader>,
         path: &Path,
-    ) -> Result<Option<u64>, OpenError> {
+    ) -> Result<Option<Visit>, OpenError> {
         if next.is_some_and(|next| next.first == next.previous_end) {
             return Ok(None);
         }
@@ -449,25 +473,27 @@ impl Chain<'_, '_> {
         }
         let inside = reader.bad_frame_payload().map_err(io_error)?;
         let behind_end = reader.end_mark_bytes().map_err(io_error)?;
-        let start = match inside {
-            Some(payload) => payload,
+        let visit = match inside {
+            Some(payload) => Visit { whole: payload, start: payload },
             None => {
                 let start = offset + behind_end;
+                let at_once = Visit { whole: start, start };
                 let head = reader.raw(start, GLUED_WITHIN).map_err(io_error)?;
                 match head.first() {
-                    Some(b'*') => start,
+                    Some(b'*') => at_once,
                     // Stock keeps a comment line that a crash left without its end, and writes on behind it.
                     Some(b'#') => match memchr::memmem::find(head, STOCK_SELECT) {
-                        Some(at) if !head[..at].contains(&b'\n') => start + at as u64,
-                        _ if head.starts_with(b"#TS:") || head.starts_with(b"#HDR:") => start,
+                        Some(at) if !head[..at].contains(&b'\n') => Visit { start: start + at as u64, ..at_once },
+                        _ if head.starts_with(b"#TS:") || head.starts_with(b"#HDR:") => at_once,
                         _ => return Ok(None),
                     },
                     _ => return Ok(None),
                 }
             }
         };
-        let rest = reader.raw(start, usize::try_from(len - start).unwrap_or(usize::MAX)).map_err(io_error)?;
-        Ok(stock_seam(rest).then_some(start))
+        let rest = usize::try_from(len - visit.start).unwrap_or(usize::MAX);
+        let rest = reader.raw(visit.start, rest).map_err(io_error)?;
+        Ok(stock_seam(rest).then_some(visit))
     }
 
     fn finish(mut self) -> Result<ChainEnd, OpenError> {

@@ -30,6 +30,8 @@ pub struct PlainLoaded {
     pub rest: Option<DamageKind>,
     /// Database selected at the end.
     pub db: u32,
+    /// Bytes of a transaction that stock's seam ended: they do not count, and stock would not load what follows them.
+    pub dropped: Option<(u64, u64)>,
 }
 
 /// Loads a base or a stock file from its beginning.
@@ -103,7 +105,9 @@ pub fn load_commands(
                 let name = &buffer[words[0].clone()];
                 if before_seam && name == b"SELECT" {
                     before_seam = false;
-                    transaction = None;
+                    if transaction.take().is_some() {
+                        loaded.dropped = Some((loaded.end, base + at as u64));
+                    }
                     queued_bytes = 0;
                 }
                 let (multi, exec) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));

@@ -345,6 +345,9 @@ impl Recovery<'_> {
             self.keep_torn(path, *offset).map_err(io_error())?;
             self.cut(path, *offset).map_err(io_error())?;
         }
+        if let Some(mend) = &end.mend {
+            self.mend(mend).map_err(io_error())?;
+        }
         if let (Some(base), None) = (manifest.base(), manifest.base_identity) {
             let path = directory.join(&base.name);
             manifest.base_identity = Some(strays::base_identity(&*self.disk, &path).map_err(io_error())?);
@@ -465,6 +468,17 @@ impl Recovery<'_> {
             file.set_len(offset)?;
         }
         file.sync_all()
+    }
+
+    /// Leaves out of a file what stock could not load, all at once, and keeps a copy from there on.
+    fn mend(&self, mend: &chain::Mend) -> io::Result<()> {
+        let mut content = read_file(&*self.disk, &mend.path)?;
+        content.truncate(mend.end as usize);
+        for (from, to) in mend.leave_out.iter().rev() {
+            content.drain(*from as usize..*to as usize);
+        }
+        self.keep_torn(&mend.path, mend.leave_out[0].0)?;
+        replace_file(&*self.disk, &mend.path, &content)
     }
 
     /// Keeps a copy of what will be cut, beside the file.

@@ -576,6 +576,44 @@ mod visits {
         lives_on(&disk, &with_stock(history.states[1].1.clone()));
     }
 
+    /// A process killed inside the write of a transaction; stock cuts inside it, and swallows what it writes behind at its
+    /// own next start. Here it counts, and afterwards stock can load the file again.
+    #[test]
+    fn what_stock_appended_behind_half_a_transaction_is_loaded_and_mended() {
+        let (disk, states) = written(18, End::KilledBusy);
+        let path = last_segment(&disk);
+        let last = *frames(&disk, &path).last().expect("has frames");
+        let content = read_file(&disk, &path).expect("is there");
+        let exec = content.len() as u64 - resp(&[&["INCR", "n"], &["exec"]]).len() as u64;
+        disk.truncate(&path, exec).expect("truncates");
+        append(&disk, &path, &by_stock());
+        let whole = len(&disk, &path);
+        lives_on(&disk, &with_stock(states[states.len() - 2].clone()));
+        let mended = read_file(&disk, &path).expect("is there");
+        assert!(memchr::memmem::find(&mended[last as usize..], b"multi").is_none(), "the open MULTI is gone");
+        assert!((mended.len() as u64) < whole);
+        assert!(disk.list(Path::new("/data/appendonlydir")).expect("lists").iter().any(|name| name.ends_with(".torn")));
+    }
+
+    #[test]
+    fn a_crash_while_a_visited_segment_is_mended_loses_nothing() {
+        let (disk, states) = written(18, End::KilledBusy);
+        let path = last_segment(&disk);
+        let last = *frames(&disk, &path).last().expect("has frames");
+        disk.truncate(&path, last + 40).expect("truncates");
+        append(&disk, &path, &by_stock());
+        let expected = with_stock(states[states.len() - 2].clone());
+        let modes = [(CrashMode::Kill, 0), (CrashMode::ALL_UNSYNCED_LOST, 0), (CrashMode::ANY_POWER_CUT, 5)];
+        disk.for_each_crash(
+            &modes,
+            |disk| drop(load(disk)),
+            |(), crashed, point| {
+                let state = load(&crashed).unwrap_or_else(|error| panic!("{point}: {error}")).0;
+                assert_eq!(state, expected, "{point}");
+            },
+        );
+    }
+
     #[test]
     fn what_stock_appended_behind_a_half_header_is_loaded() {
         for bytes in [1, 30, FRAME_HEADER_BYTES as u64 - 1] {
