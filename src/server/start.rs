@@ -11,7 +11,6 @@ use super::config::{Config, ConfigError, Invocation, Profile, Settings, Shutdown
 use super::io_thread::IoLoop;
 use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
-use super::lock::Fair;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, resident_bytes};
 use super::shared::Shared;
@@ -137,13 +136,16 @@ fn serve(
     let shared = build(config, &settings, sources, working_directory, &clock, allocator)?;
     let nowhere = listeners.is_empty();
     // Taken before the first connection can ask for it, and given back when the data is there.
-    let engine = shared.engine.lock_patiently();
+    let mut engine = shared.engine.lock_patiently();
     let threads = start_threads(&shared, listeners, &settings)?;
-    let log_threads = load(&shared, engine, &settings, &clock)?;
+    let log_threads = load(&shared, &mut engine, &settings, &clock)?;
     if nowhere {
         return Err(Failed::Because(ListenError::Nowhere.to_string()));
     }
+    // Said before the first command is served: whoever was answered finds it in the log.
     tracing::info!("Ready to accept connections tcp");
+    shared.loading.finish();
+    drop(engine);
     let flags = shared.wait_for_shutdown();
     end(&shared, threads, log_threads, flags)
 }
@@ -151,7 +153,7 @@ fn serve(
 /// Loads the data while connections are told to wait, and starts the log.
 fn load(
     shared: &Arc<Shared>,
-    mut engine: Fair<'_, Engine>,
+    engine: &mut Engine,
     settings: &Settings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<JoinHandle<()>>, Failed> {
@@ -177,7 +179,6 @@ fn load(
     report(&opened.report, shared, settings);
     let threads =
         log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
-    shared.loading.finish();
     Ok(threads)
 }
 
@@ -368,6 +369,11 @@ fn start_signals(shared: &Arc<Shared>) -> std::io::Result<()> {
         let _context = runtime.enter();
         signals::listen(Arc::new(move |signal| {
             tracing::warn!("{}", signal.log_text());
+            if shared.loading.is_under_way() {
+                // Nobody was promised anything yet, and opening a directory can be broken off anywhere.
+                tracing::warn!("Loading is given up; graven is now ready to exit, bye bye...");
+                std::process::exit(0);
+            }
             shared.request_shutdown(signal.flags(&shared.settings()));
         }))
     };
