@@ -3,8 +3,11 @@
 //! Torn or rotten: bytes above every mark that verified may be lost to a crash, and are cut; bytes below one were
 //! durable, and their damage stops the start. What stock servers appended is loaded by stock's rules.
 
+mod visit;
+
+use self::visit::{Visit, visit};
 use super::feed::Feed;
-use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage, stock_seam};
+use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage};
 use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
 use super::log::{Item, OpenedSegment, Segment, SegmentReader};
 use super::manifest::{CloseState, FileEntry, Manifest};
@@ -14,11 +17,6 @@ use super::{Damage, DamageKind, Lineage, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// How stock begins what it appends.
-const STOCK_SELECT: &[u8] = b"*2\r\n$6\r\nSELECT\r\n";
-/// Stock's first command stands at most this far behind our last whole line: a line of ours without its end lies between.
-const GLUED_WITHIN: usize = FRAME_HEADER_BYTES + STOCK_SELECT.len();
 
 /// A place between two frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,13 +88,6 @@ pub struct Mend {
     pub path: PathBuf,
     pub leave_out: Vec<(u64, u64)>,
     pub end: u64,
-}
-
-/// Where stock went on behind our bytes.
-struct Visit {
-    /// Where the beginning of a line of ours begins that stock's first command is glued to; else as `start`.
-    whole: u64,
-    start: u64,
 }
 
 impl ChainEnd {
@@ -292,7 +283,7 @@ impl Chain<'_, '_> {
         self.report.frames += reader.frames();
         self.report.bytes += reader.offset();
         let (lsn, chain) = (reader.lsn(), reader.chain());
-        if let Some(Visit { whole, start }) = self.visit(&mut reader, next, path)? {
+        if let Some(Visit { whole, start }) = visit(&mut reader, next, path)? {
             let len = reader.file_len();
             let before = self.feed.commands;
             let loaded = load_commands(file, path, start, len, Begins::TornFrame, self.feed)?;
@@ -408,7 +399,7 @@ impl Chain<'_, '_> {
             CloseState::Open | CloseState::Unknown => None,
         };
         if let Stop::Bad(kind) = stop {
-            if self.visit(reader, None, walk.path)?.is_none() {
+            if visit(reader, None, walk.path)?.is_none() {
                 let later = reader.later_mark().map_err(OpenError::io(walk.path))?;
                 let durable = later > here.lsn || kind == DamageKind::BytesBehindEnd;
                 if durable || closed.is_some() {
@@ -454,46 +445,6 @@ impl Chain<'_, '_> {
             self.end.tail = Tail::Frames { path: walk.path.to_owned(), frames };
         }
         Ok(())
-    }
-
-    /// Where stock went on behind what we wrote, if it did.
-    fn visit(
-        &mut self,
-        reader: &mut SegmentReader<'_>,
-        next: Option<&SegmentHeader>,
-        path: &Path,
-    ) -> Result<Option<Visit>, OpenError> {
-        if next.is_some_and(|next| next.first == next.previous_end) {
-            return Ok(None);
-        }
-        let io_error = |error| OpenError::Io { path: path.to_owned(), source: error };
-        let (offset, len) = (reader.offset(), reader.file_len());
-        if offset >= len {
-            return Ok(None);
-        }
-        let inside = reader.bad_frame_payload().map_err(io_error)?;
-        let behind_end = reader.end_mark_bytes().map_err(io_error)?;
-        let visit = match inside {
-            Some(payload) => Visit { whole: payload, start: payload },
-            None => {
-                let start = offset + behind_end;
-                let at_once = Visit { whole: start, start };
-                let head = reader.raw(start, GLUED_WITHIN).map_err(io_error)?;
-                match head.first() {
-                    Some(b'*') => at_once,
-                    // Stock keeps a comment line that a crash left without its end, and writes on behind it.
-                    Some(b'#') => match memchr::memmem::find(head, STOCK_SELECT) {
-                        Some(at) if !head[..at].contains(&b'\n') => Visit { start: start + at as u64, ..at_once },
-                        _ if head.starts_with(b"#TS:") || head.starts_with(b"#HDR:") => at_once,
-                        _ => return Ok(None),
-                    },
-                    _ => return Ok(None),
-                }
-            }
-        };
-        let rest = usize::try_from(len - visit.start).unwrap_or(usize::MAX);
-        let rest = reader.raw(visit.start, rest).map_err(io_error)?;
-        Ok(stock_seam(rest).then_some(visit))
     }
 
     fn finish(mut self) -> Result<ChainEnd, OpenError> {

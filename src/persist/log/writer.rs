@@ -11,12 +11,15 @@
 //! - While it is in doubt whether the manifest on disk names a segment, neither that one nor the one before is written,
 //!   replaced or removed.
 
+mod succession;
+
+use self::succession::Fresh;
 use super::buffer::{Batch, LogBuffer};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader};
 use super::progress::{Progress, SyncPolicy, Trouble};
-use super::segment::{Segment, SegmentPlace};
+use super::segment::Segment;
 use crate::env::{Clock, Disk, DiskFile, Entropy};
-use crate::persist::manifest::{CloseState, Manifest, StoreError};
+use crate::persist::manifest::{CloseState, Manifest};
 use crate::persist::{Lineage, Lsn};
 use std::collections::VecDeque;
 use std::io;
@@ -57,7 +60,6 @@ const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Failed attempts after which waiting clients are told.
 const ATTEMPTS_SILENT: u32 = 3;
-const ROLL_RETRY: Duration = Duration::from_secs(1);
 
 /// What `step` asks of its driver.
 pub enum Step {
@@ -121,15 +123,6 @@ enum State {
         attempts: u32,
     },
     Closed,
-}
-
-/// Why the log goes on in a fresh segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fresh {
-    /// The one before is full, and durable.
-    Roll,
-    /// The one before is poisoned; the fresh one holds everything since its durable end.
-    Rehome,
 }
 
 /// See the module's header.
@@ -426,149 +419,6 @@ impl LogWriter {
         self.state = State::Poisoned { retry_at: now, attempts };
         if attempts > 1 {
             self.report(error);
-        }
-    }
-
-    fn step_poisoned(&mut self, now: Duration, retry_at: Duration, attempts: u32) -> Step {
-        if now < retry_at {
-            return Step::Idle(Some(retry_at - now));
-        }
-        if let Err(error) = self.rehome(now) {
-            if attempts == 1 {
-                tracing::warn!("The log cannot be continued in a new segment: {error}");
-            }
-            self.report(&error);
-            self.state = State::Poisoned { retry_at: now + backoff(attempts), attempts: attempts + 1 };
-        }
-        Step::Worked
-    }
-
-    /// Makes everything since the durable end of the poisoned file durable in a fresh segment, then cuts that file to
-    /// its durable end, then names the fresh one. A crash before the cut leaves the frames in the old file, one after it
-    /// leaves a whole segment that continues the log exactly, which the next start takes in.
-    fn rehome(&mut self, now: Duration) -> io::Result<()> {
-        let durable = self.progress.durable();
-        let (size, chain) = match self.pending.front().and_then(|first| first.place) {
-            Some(place) => place,
-            None => (self.segment.size(), self.segment.chain()),
-        };
-        let mut fresh = self.draft_segment(durable, chain)?;
-        for pending in &mut self.pending {
-            let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut self.time);
-            fresh.append(&pending.batch.bytes, chain)?;
-        }
-        fresh.publish(&*self.disk, &self.options.directory)?;
-        self.segment.cut_for_good(&*self.disk, size)?;
-        self.name(fresh, Fresh::Rehome, now)
-    }
-
-    /// A new segment behind the present one, not published yet.
-    fn draft_segment(&mut self, first: Lsn, chain: u32) -> io::Result<Segment> {
-        let sequence = self.manifest.next_sequence();
-        let place = SegmentPlace {
-            lineage: self.segment.header().lineage,
-            number: self.segment.header().number + 1,
-            first,
-            db: self.next_db(),
-            previous_end: first,
-            previous_chain: chain,
-        };
-        let name = self.options.segment_name(sequence);
-        Segment::draft(&*self.disk, &self.options.directory, name, sequence, place, self.entropy.next_u64())
-    }
-
-    /// The database that the next frame to be written begins with.
-    fn next_db(&self) -> u32 {
-        let waiting = self.pending.iter().find_map(|pending| pending.batch.frames.first());
-        waiting.map_or_else(|| self.buffer.next_frame_db(), |frame| frame.db)
-    }
-
-    /// Names a published segment in the manifest and goes on in it. An error: it is certain that the manifest does not
-    /// name it.
-    fn name(&mut self, fresh: Segment, why: Fresh, now: Duration) -> io::Result<()> {
-        match self.store_with(&fresh) {
-            Ok(()) => {
-                self.go_on_in(fresh, why, now);
-                Ok(())
-            }
-            Err(failed) if failed.in_doubt => {
-                tracing::warn!("Naming {} in the manifest failed: {}", fresh.path(), failed.error);
-                let retry_at = now + backoff(1);
-                self.state = State::Naming { fresh: Box::new(fresh), why, retry_at, attempts: 2 };
-                Ok(())
-            }
-            Err(failed) => Err(failed.error),
-        }
-    }
-
-    fn store_with(&mut self, fresh: &Segment) -> Result<(), StoreError> {
-        let mut manifest = self.manifest.clone();
-        manifest.add_incremental(fresh.name().to_owned(), fresh.sequence());
-        manifest.state = CloseState::Open;
-        manifest.store(&*self.disk, &self.options.manifest_path())?;
-        self.manifest = manifest;
-        Ok(())
-    }
-
-    /// Stores the manifest again whose first attempt may or may not have come to the disk.
-    fn name_again(&mut self, now: Duration) {
-        let State::Naming { fresh, why, attempts, .. } = std::mem::replace(&mut self.state, State::Healthy) else {
-            return;
-        };
-        // An earlier attempt may have taken effect: whatever the failure of this one, it stays in doubt.
-        match self.store_with(&fresh) {
-            Ok(()) => self.go_on_in(*fresh, why, now),
-            Err(failed) => {
-                self.report(&failed.error);
-                let retry_at = now + backoff(attempts);
-                self.state = State::Naming { fresh, why, retry_at, attempts: attempts + 1 };
-            }
-        }
-    }
-
-    /// The fresh segment is named: it is the log's last from now on.
-    fn go_on_in(&mut self, fresh: Segment, why: Fresh, now: Duration) {
-        self.state = State::Healthy;
-        self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
-        let end = self.progress.durable();
-        let before = std::mem::replace(&mut self.segment, fresh);
-        self.marked = end;
-        match why {
-            Fresh::Roll => {
-                if let Err(error) = before.seal(end) {
-                    tracing::warn!("Sealing {} failed: {error}; the next header says where it ends", before.path());
-                }
-            }
-            Fresh::Rehome => {
-                tracing::warn!("The log goes on in {}", self.segment.path());
-                let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(end).max(end);
-                self.pending.clear();
-                self.written = 0;
-                self.unsynced_since = None;
-                self.quiet_since = now;
-                self.progress.publish_durable(end);
-            }
-        }
-        self.progress.clear_trouble();
-    }
-
-    fn roll_is_due(&self, now: Duration) -> bool {
-        self.segment.size() >= self.options.segment_bytes_max && now >= self.roll_after
-    }
-
-    /// Everything is durable: goes on in a new segment. If that fails, stays on the present one for a while.
-    fn roll(&mut self, now: Duration) {
-        let (end, chain) = (self.progress.durable(), self.segment.chain());
-        // What was written is durable; marks of the full segment have no place in the next one.
-        self.pending.drain(..self.written);
-        self.written = 0;
-        let rolled = self.draft_segment(end, chain).and_then(|mut fresh| {
-            fresh.publish(&*self.disk, &self.options.directory)?;
-            self.name(fresh, Fresh::Roll, now)
-        });
-        if let Err(error) = rolled {
-            tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
-            self.roll_after = now + ROLL_RETRY;
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Runs of longer tests: `GRAVEN_CRASH_RUNS` workloads instead of a few.
 pub fn runs() -> u64 {
-    std::env::var("GRAVEN_CRASH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+    std::env::var("GRAVEN_CRASH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 
 pub fn crashes() -> Vec<(CrashMode, u64)> {
