@@ -398,20 +398,20 @@ impl Chain<'_, '_> {
             CloseState::Closed { end, chain, .. } => Some((end, chain)),
             CloseState::Open | CloseState::Unknown => None,
         };
-        if let Stop::Bad(kind) = stop {
-            if visit(reader, None, walk.path)?.is_none() {
-                let later = reader.later_mark().map_err(OpenError::io(walk.path))?;
-                let durable = later > here.lsn || kind == DamageKind::BytesBehindEnd;
-                if durable || closed.is_some() {
-                    return Err(OpenError::Rotten(walk.damage(reader, kind)));
-                }
-                if !self.options.load_truncated {
-                    return Err(OpenError::Truncated(walk.damage(reader, kind)));
-                }
-                let bytes = reader.file_len() - here.offset;
-                self.end.torn = Some(Torn { path: walk.path.to_owned(), offset: here.offset, bytes });
-                self.end.cuts.push((walk.path.to_owned(), here.offset));
+        if let Stop::Bad(kind) = stop
+            && visit(reader, None, walk.path)?.is_none()
+        {
+            let later = reader.later_mark().map_err(OpenError::io(walk.path))?;
+            let durable = later > here.lsn || kind == DamageKind::BytesBehindEnd;
+            if durable || closed.is_some() {
+                return Err(OpenError::Rotten(walk.damage(reader, kind)));
             }
+            if !self.options.load_truncated {
+                return Err(OpenError::Truncated(walk.damage(reader, kind)));
+            }
+            let bytes = reader.file_len() - here.offset;
+            self.end.torn = Some(Torn { path: walk.path.to_owned(), offset: here.offset, bytes });
+            self.end.cuts.push((walk.path.to_owned(), here.offset));
         }
         if let Some((end, chain)) = closed {
             if here.lsn != end || here.chain != chain {
@@ -453,13 +453,11 @@ impl Chain<'_, '_> {
             self.end.end = self.end.first;
             self.end.clean = false;
         }
-        if self.last.is_none() {
-            if let CloseState::Closed { end, .. } = self.manifest.state {
-                // Closed before anything of ours was written cannot be: the segments are gone.
-                let kind = DamageKind::EndsBeforeClose;
-                let file = PathBuf::from("the log");
-                return Err(OpenError::Rotten(Damage { file, offset: 0, lsn: end, kind }));
-            }
+        if let (None, CloseState::Closed { end, .. }) = (&self.last, self.manifest.state) {
+            // Closed before anything of ours was written cannot be: the segments are gone.
+            let kind = DamageKind::EndsBeforeClose;
+            let file = PathBuf::from("the log");
+            return Err(OpenError::Rotten(Damage { file, offset: 0, lsn: end, kind }));
         }
         Ok(self.end)
     }

@@ -258,7 +258,7 @@ fn base_identity(text: &str) -> Option<BaseIdentity> {
 fn entry(text: &str) -> Result<FileEntry, &'static str> {
     let Some(words) = crate::resp::split_args(text.as_bytes()) else { return Err("has unbalanced quotes") };
     let words: Vec<String> = words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect();
-    if words.len() < 6 || words.len() % 2 != 0 {
+    if words.len() < 6 || !words.len().is_multiple_of(2) {
         return Err("is no entry");
     }
     let (mut name, mut sequence, mut kind) = (None, None, None);

@@ -236,10 +236,8 @@ impl Recovery<'_> {
             })?;
             return self.load_manifest(manifest, feed);
         }
-        if self.exists(&directory)? {
-            if strays::hold_data(&*self.disk, &self.writer_options(), &self.dump_path())? {
-                return Err(OpenError::NoManifest { path: directory });
-            }
+        if self.exists(&directory)? && strays::hold_data(&*self.disk, &self.writer_options(), &self.dump_path())? {
+            return Err(OpenError::NoManifest { path: directory });
         }
         let single = self.options.directory.join(&self.options.append_file);
         if self.exists(&single)? {

@@ -43,6 +43,7 @@ impl<'f> Window<'f> {
 }
 
 /// What stands at the beginning of a file.
+#[expect(clippy::large_enum_variant, reason = "one lives for each file that is being read")]
 pub enum OpenedSegment<'f> {
     Segment(SegmentReader<'f>),
     /// Nothing at all.
@@ -141,6 +142,8 @@ impl<'f> SegmentReader<'f> {
         self.window.len
     }
 
+    /// What stands next; goes on behind it if it is whole.
+    #[expect(clippy::should_implement_trait, reason = "an item borrows from the reader, which no Iterator allows")]
     pub fn next(&mut self) -> io::Result<Item<'_>> {
         loop {
             let (offset, salt) = (self.offset, self.header.salt);
