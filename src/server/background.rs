@@ -54,6 +54,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             }
             (next, engine.store.take_garbage())
         };
+        shared.settle_log();
         // The reaper ends with this thread; nobody else is told.
         let _ = discard.send(garbage);
         let latest = shared.clock.unix_millis().0 + TICK_MILLIS;

@@ -446,6 +446,7 @@ impl IoLoop {
             while connection.has_work() {
                 if hold.as_ref().is_some_and(|hold| hold.is_over(shared)) {
                     hold = None;
+                    shared.settle_log();
                 }
                 let held = match &mut hold {
                     Some(held) => held,
@@ -466,6 +467,8 @@ impl IoLoop {
                 }
             }
         }
+        drop(hold);
+        shared.settle_log();
     }
 
     fn send(&self, shared: &Shared, pass: &mut Pass, now: Duration) {

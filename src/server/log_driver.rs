@@ -33,6 +33,7 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
         return Ok(Vec::new());
     };
     let progress = Arc::clone(log.writer.progress());
+    log.buffer.defer_wakes();
     shared.set_log(RunningLog {
         buffer: Arc::clone(&log.buffer),
         progress: Arc::clone(&progress),

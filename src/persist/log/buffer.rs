@@ -9,7 +9,7 @@ use super::progress::Progress;
 use crate::persist::Lsn;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One frame in a batch: its bytes in the batch (header space first), and what its header will say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct LogBuffer {
     progress: Arc<Progress>,
     /// Bytes that may wait to be durable before writers are asked to wait.
     unsynced_max: AtomicU64,
+    defers_wakes: AtomicBool,
+    owes_wake: AtomicBool,
 }
 
 impl LogBuffer {
@@ -97,6 +99,8 @@ impl LogBuffer {
             filling: Mutex::new(Filling { batch: Batch::default(), next, db, time, closing: false }),
             progress,
             unsynced_max: AtomicU64::new(unsynced_max),
+            defers_wakes: AtomicBool::new(false),
+            owes_wake: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +127,23 @@ impl LogBuffer {
         self.progress.publish_appended(filling.next);
         drop(filling);
         if was_empty {
+            if self.defers_wakes.load(Ordering::Relaxed) {
+                self.owes_wake.store(true, Ordering::Release);
+            } else {
+                self.progress.wake_writer();
+            }
+        }
+    }
+
+    /// From now on whoever appends a batch of units calls `settle` behind it: the writer is woken once for all of them,
+    /// and finds them together.
+    pub fn defer_wakes(&self) {
+        self.defers_wakes.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes the writer if something was appended since the last time.
+    pub fn settle(&self) {
+        if self.owes_wake.load(Ordering::Acquire) && self.owes_wake.swap(false, Ordering::AcqRel) {
             self.progress.wake_writer();
         }
     }
