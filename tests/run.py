@@ -157,9 +157,9 @@ def unpack_stock(home: Path, wrapper: Path) -> None:
 
 
 def build(part: Part, extra: list[str]) -> None:
-    minutes = MINUTES[part.name]
-    if run(["cargo", "build", "--locked", "--bin", "graven", *extra], part=part, env=environment(), minutes=minutes):
-        run(["cargo", "test", "--locked", "--no-run", "--lib", "--test", "integration", *extra], part=part, env=environment(), minutes=minutes)
+    # One call, so that dependencies are built once, with one set of features. The binary comes with the integration test.
+    tests = ["--lib", "--bins", "--test", "integration"]
+    run(["cargo", "test", "--locked", "--no-run", *tests, *extra], part=part, env=environment(), minutes=MINUTES[part.name])
 
 
 def unit(part: Part, extra: list[str]) -> None:

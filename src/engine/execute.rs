@@ -317,7 +317,7 @@ pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
 
 /// One command: its handler, its statistics, and what it adds to the turn's unit.
 pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
-    let started = Parts::of(cx).clock.monotonic();
+    let started = Parts::of(cx).looked;
     let dirty = cx.turn.dirty;
     let reply_start = cx.reply.len();
     let (outer_log, db) = (cx.begin_command(), cx.db);
@@ -335,7 +335,8 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
         cx.reply.error(error.text());
     }
     let parts = Parts::of(cx);
-    let spent = parts.clock.monotonic().saturating_sub(started);
+    parts.looked = parts.clock.monotonic();
+    let spent = parts.looked.saturating_sub(started);
     parts.stats.commands += 1;
     let stats = &mut parts.stats.per_command[resolved.index];
     stats.calls += 1;

@@ -98,6 +98,7 @@ impl Engine {
             entropy,
             table,
             server,
+            looked: std::time::Duration::ZERO,
             outgoing: Vec::new(),
             unblock: Vec::new(),
         };
@@ -128,6 +129,7 @@ impl Engine {
             self.store.set_access_time(now);
         }
         self.now = now;
+        self.parts.looked = self.parts.clock.monotonic();
     }
 
     /// The connection has ended; whatever it waited for or watched is forgotten.

@@ -51,6 +51,9 @@ pub struct Parts {
     pub settings: Settings,
     pub clock: Arc<dyn Clock>,
     pub entropy: Box<dyn Entropy>,
+    /// Monotonic time as of the last look: a command's time is counted from the end of the one before, which spares
+    /// every second look.
+    pub looked: std::time::Duration,
     pub table: Arc<CommandTable>,
     /// What the server keeps here, for its own commands.
     pub server: Box<dyn Any + Send>,

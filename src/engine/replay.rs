@@ -28,6 +28,7 @@ impl Engine {
         client.authenticated = true;
         self.parts.clients.insert(client);
         self.turn.replaying = true;
+        self.look_at_clock();
         Replaying { engine: self, db: 0, commands: 0 }
     }
 }

@@ -155,9 +155,11 @@ pub fn recovery(data: &[u8]) {
         damage(&disk, &sample.files, change);
     }
     let manifest_is_ours = disk.contents() == sample.disk.contents()
-        || sample.files.iter().filter(|path| path.to_string_lossy().ends_with(".manifest")).all(|path| {
-            disk.contents().get(path) == sample.disk.contents().get(path)
-        });
+        || sample
+            .files
+            .iter()
+            .filter(|path| path.to_string_lossy().ends_with(".manifest"))
+            .all(|path| disk.contents().get(path) == sample.disk.contents().get(path));
     if open(world(&disk), &options(), &mut collected).is_err() {
         return;
     }

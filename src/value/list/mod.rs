@@ -38,6 +38,9 @@ pub enum End {
     Back,
 }
 
+/// So many elements are removed from the end of a large list one by one; more by dividing its tree.
+const ONE_BY_ONE_MAX: usize = 32;
+
 impl List {
     /// An empty list, packed.
     pub fn new() -> Self {
@@ -239,6 +242,12 @@ impl List {
     /// Removes up to `count` elements from an end.
     pub fn remove_from(&mut self, end: End, count: usize, limits: &Limits) {
         let len = self.len();
+        if matches!(self.form, Form::Chunks(_)) && count <= ONE_BY_ONE_MAX && count < len {
+            for left in (len - count..len).rev() {
+                self.remove(if end == End::Front { 0 } else { left }, limits);
+            }
+            return;
+        }
         match end {
             End::Front => self.trim(count.min(len)..len, limits),
             End::Back => self.trim(0..len.saturating_sub(count), limits),
