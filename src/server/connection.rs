@@ -95,6 +95,8 @@ pub struct Connection {
     pub watched: Interest,
     /// The position for which the io loop wakes it.
     pub gated: Option<u64>,
+    /// The io loop has let go of it.
+    pub closed: bool,
     stream: Stream,
     info: ConnectionInfo,
     reader: RequestReader,
@@ -134,6 +136,7 @@ impl Connection {
             interest: Interest { read: true, write: false },
             watched: Interest { read: true, write: false },
             gated: None,
+            closed: false,
             stream,
             info,
             reader: RequestReader::new(),

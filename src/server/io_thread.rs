@@ -477,7 +477,7 @@ impl IoLoop {
             let sent = held.send(shared, &pass.settings, now);
             match sent {
                 Sent::Closed => {
-                    self.close(shared, token, &held);
+                    self.close(shared, token, &mut held);
                     continue;
                 }
                 Sent::Gated(tag) => self.await_gate(&mut held, token, tag),
@@ -517,7 +517,11 @@ impl IoLoop {
         self.lowest_gated.store(lowest, Ordering::SeqCst);
     }
 
-    fn close(&self, shared: &Shared, token: u64, connection: &Connection) {
+    /// Lets go of a connection that is over. It may come up several times in one pass.
+    fn close(&self, shared: &Shared, token: u64, connection: &mut Connection) {
+        if std::mem::replace(&mut connection.closed, true) {
+            return;
+        }
         let _ = self.epoll.delete(connection.stream().as_fd());
         self.connections.lock().remove(token);
         shared.counters.connected.fetch_sub(1, Ordering::Relaxed);
@@ -544,7 +548,7 @@ impl IoLoop {
         for (token, connection) in all {
             let Some(mut held) = connection.try_lock() else { continue };
             if held.tend(&pass.settings, now) {
-                self.close(shared, token, &held);
+                self.close(shared, token, &mut held);
             }
         }
     }

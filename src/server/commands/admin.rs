@@ -260,7 +260,7 @@ fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 /// Waits until what was written so far is durable. The position is that of the first call: later writes of others do
 /// not move it.
 fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    const LOCAL: CommandError = CommandError::fixed("ERR value is out of range, must be between 0 and 1");
+    const LOCAL: CommandError = CommandError::fixed("ERR value is out of range, value must between 0 and 1");
     let local = args.int();
     let replicas = args.int();
     let timeout = args.int_or(CommandError::fixed("ERR timeout is not an integer or out of range"));
