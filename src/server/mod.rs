@@ -24,6 +24,8 @@ mod shutdown;
 mod signals;
 mod start;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::families;
 pub use memory::{Allocator, AllocatorProbe};
