@@ -114,7 +114,7 @@ fn server(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("uptime_in_days", &(uptime / 86_400)),
             ("hz", &hz),
             ("configured_hz", &hz),
-            ("lru_clock", &(clock.unix_millis().0 / 1000 & 0xff_ffff)),
+            ("lru_clock", &((clock.unix_millis().0 / 1000) & 0xff_ffff)),
             ("executable", &server.executable.display()),
             ("config_file", &file),
             ("io_threads_active", &u8::from(settings.io_threads > 1)),

@@ -189,9 +189,7 @@ impl Shared {
 
     /// The error that replaces replies whose writes are in doubt; `None` while the log is healthy.
     pub fn in_doubt(&self) -> Option<Arc<[u8]>> {
-        if self.log()?.progress.trouble().is_none() {
-            return None;
-        }
+        self.log()?.progress.trouble()?;
         self.in_doubt.lock().clone()
     }
 

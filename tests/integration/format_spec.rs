@@ -7,7 +7,6 @@ use graven::persist::{CloseState, Lsn, Manifest, Scanned, scan};
 use std::path::Path;
 
 /// The bytes of the first `hex` block of a document.
-#[expect(clippy::disallowed_methods, reason = "reads a document, not data")]
 fn shown(document: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec").join(document);
     let text = std::fs::read_to_string(path).expect("the document");

@@ -23,7 +23,7 @@ pub fn request(data: &[u8]) {
     assert_eq!(whole, requests(input, split));
     for words in &whole.0 {
         let again = requests(Request::from_args(words).resp_bytes(), 7);
-        assert_eq!(again.0, [words.clone()]);
+        assert_eq!(again.0, std::slice::from_ref(words));
     }
 }
 
@@ -137,7 +137,7 @@ fn damage(disk: &SimDisk, files: &[std::path::PathBuf], change: &[u8]) {
     let _ = match change[3] % 5 {
         0 => disk.flip(path, at, change[4] % 8),
         1 => disk.truncate(path, at),
-        2 => disk.overwrite(path, at, &vec![change[4]; 16]),
+        2 => disk.overwrite(path, at, &[change[4]; 16]),
         3 => disk.overwrite(path, at, &other[..other.len().min(64)]),
         _ => disk.truncate(path, 0).and_then(|()| disk.overwrite(path, 0, &other)),
     };
@@ -215,7 +215,7 @@ pub fn rdb(data: &[u8]) {
 /// RDB objects: an error or a sound value.
 pub fn payload(data: &[u8]) {
     if let Ok(value) = payload::decode(data, &Limits::default()) {
-        assert!(matches!(value, Value::Str(_)) || value.len() > 0, "an empty collection");
+        assert!(matches!(value, Value::Str(_)) || !value.is_empty(), "an empty collection");
     }
 }
 

@@ -103,7 +103,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     crate::server::apply::apply(&shared, &before, &settings)
         .map_err(|refused| CommandError::new(failed(refused.directive.as_bytes(), &refused.reason)))?;
     server.config = config;
-    if changed.iter().any(|name| *name == "dir") {
+    if changed.contains(&"dir") {
         tracing::info!("Directory changed to {}", settings.dir.display());
     }
     cx.store.limits = crate::value::Limits { hash_seed: cx.store.limits.hash_seed, ..settings.limits };

@@ -102,6 +102,7 @@ fn sleep(cx: &mut Cx<'_>, seconds: f64) -> Result<(), CommandError> {
 }
 
 /// One reply of each type of RESP3.
+#[expect(clippy::approx_constant, reason = "the number that stock answers")]
 fn protocol(cx: &mut Cx<'_>, kind: &[u8]) -> Result<(), CommandError> {
     match kind.to_ascii_lowercase().as_slice() {
         b"string" => cx.reply.bulk("Hello World"),
