@@ -218,7 +218,6 @@ fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandE
         }
         Request::End(flags) => {
             let id = cx.client;
-            tracing::warn!("User requested shutdown...");
             Parts::of(cx).client_mut(id).closing = true;
             shared.request_shutdown(flags);
             Ok(())
