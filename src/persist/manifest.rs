@@ -86,6 +86,8 @@ const STATE: &str = "#graven-state ";
 const SEGMENTS: &str = "#graven-segments ";
 const BASE: &str = "#graven-base ";
 const CHECKSUM: &str = "#graven-crc ";
+/// Longest name as it is written: a line must stay below stock's limit.
+const NAME_BYTES_MAX: usize = 900;
 const OURS: &str = "#graven-";
 
 impl Manifest {
@@ -279,14 +281,28 @@ fn entry(text: &str) -> Result<FileEntry, &'static str> {
     }
     match (name, sequence, kind) {
         (Some(name), _, _) if name.is_empty() || name.contains('/') => Err("has a file name with a path"),
+        (Some(name), _, _) if quoted(&name).len() > NAME_BYTES_MAX => Err("has a file name that is too long"),
         (Some(name), Some(sequence), Some(kind)) if sequence > 0 => Ok(FileEntry { name, sequence, kind }),
         _ => Err("is no entry"),
     }
 }
 
+/// A name as stock quotes it: bytes that are not printable ASCII become escapes.
 fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | '#'));
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")) }
+    if plain {
+        return name.to_owned();
+    }
+    let mut text = String::from("\"");
+    for byte in name.bytes() {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text.push('"');
+    text
 }
 
 #[cfg(test)]
@@ -322,6 +338,16 @@ mod tests {
                 let harmless = decoded.as_ref().is_ok_and(|m| m.files == sample().files && m.state != CloseState::Open);
                 assert!(decoded.is_err() || harmless, "byte {at} bit {bit}: {decoded:?}");
             }
+        }
+    }
+
+    /// Found by fuzzing: a line feed in a quoted name was written as it is, which ends the line.
+    #[test]
+    fn a_name_of_any_bytes_reads_back() {
+        for name in ["a\nb", "a\"b\\c", "tab\tand\rreturn", "\u{e9}t\u{e9}", "#not a comment", "nul\0"] {
+            let mut manifest = Manifest::new();
+            manifest.add_incremental(name.into(), 1);
+            assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest), "{name:?}");
         }
     }
 
