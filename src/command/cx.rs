@@ -443,6 +443,20 @@ impl<'a> Cx<'a> {
         self.host.key_ready(self.db, key, kind);
     }
 
+    /// Puts the result of a `*STORE` command at a key, or removes the key when the result is empty; answers with its size.
+    pub fn put_result<T: Collection>(&mut self, key: &[u8], result: T, event: &str) {
+        let result: Value = result.into();
+        let len = result.len();
+        if len == 0 {
+            self.remove(key);
+        } else {
+            self.put(key, result, Ttl::Clear);
+            self.dirty(1);
+            self.notify(T::EVENT, event, key);
+        }
+        self.reply.count(len);
+    }
+
     /// Puts a string at a key, whatever was there, as [`Cx::put`] does; no copy beside the entry's own.
     pub fn put_string(&mut self, key: &[u8], text: StrRef<'_>, ttl: Ttl) {
         self.delete_if_due(key);

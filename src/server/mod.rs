@@ -32,8 +32,7 @@ pub use memory::{Allocator, AllocatorProbe};
 pub use start::run;
 pub use state::Server;
 
-/// The version of Redis whose behaviour this is.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub use crate::REDIS_VERSION;
 
 /// Our own version.
 pub const GRAVEN_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 //! Invariant: a stored result is computed before its destination is replaced, so that the destination may be a source.
 
 use super::{DECLARATION, READ, reply_members};
-use crate::command::{Args, Command, CommandError, Cx, Event, Flags, KeyFlags, KeySpec, Ttl};
+use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
 use crate::ds::Item;
 use crate::value::{Limits, Set};
 
@@ -169,15 +169,7 @@ fn store(cx: &mut Cx<'_>, args: &mut Args<'_>, combine: Combine, event: &'static
     }
     let sets = sources(cx, keys)?;
     let result = combine(&sets, &cx.limits());
-    let len = result.len();
-    if len == 0 {
-        cx.remove(destination);
-    } else {
-        cx.put(destination, result.into(), Ttl::Clear);
-        cx.dirty(1);
-        cx.notify(Event::Set, event, destination);
-    }
-    cx.reply.count(len);
+    cx.put_result(destination, result, event);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::range::{By, Ends, Grammar, Query};
 use super::{DECLARATION, OVERWRITE, READ, reply_ranked};
-use crate::command::{Args, Command, CommandError, Cx, Event, Flags, KeyFlags, KeySpec, Ttl};
+use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
 use crate::value::Zset;
 
 const REMOVED: &[KeySpec] = &[KeySpec::first(KeyFlags::RW.and(KeyFlags::DELETE))];
@@ -212,15 +212,7 @@ fn zrangestore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError>
 
 /// Puts a result at a key, or removes the key when the result is empty, and answers with its size.
 pub(super) fn store(cx: &mut Cx<'_>, destination: &[u8], result: Zset, event: &'static str) {
-    let len = result.len();
-    if len == 0 {
-        cx.remove(destination);
-    } else {
-        cx.put(destination, result.into(), Ttl::Clear);
-        cx.dirty(1);
-        cx.notify(Event::Zset, event, destination);
-    }
-    cx.reply.count(len);
+    cx.put_result(destination, result, event);
 }
 
 fn zcount(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
