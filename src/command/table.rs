@@ -127,14 +127,9 @@ impl CommandTable {
     }
 }
 
-/// FNV-1a: names are short and come from our own table, so nobody can choose colliding ones.
+/// Eight bytes at a time: names are short and come from our own table, so nobody can choose colliding ones.
+#[derive(Default)]
 struct NameHasher(u64);
-
-impl Default for NameHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
 
 impl Hasher for NameHasher {
     fn finish(&self) -> u64 {
@@ -142,8 +137,20 @@ impl Hasher for NameHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
         }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The golden ratio's bits; the table takes both ends of the sum, so the high half is folded into the low one.
+        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.write_u64(length as u64);
     }
 }

@@ -33,6 +33,8 @@ use crate::persist::SyncPolicy;
 
 /// Longest hold of the engine.
 const HOLD_MAX: Duration = Duration::from_micros(100);
+/// What a pass logs goes to the writer as one batch at the pass's end, or in parts when it takes longer than this.
+const SETTLE_AFTER: Duration = Duration::from_millis(1);
 /// Requests between two looks at the clock.
 const LOOK_EVERY: usize = 8;
 /// Bytes read from one connection at a time.
@@ -440,13 +442,16 @@ impl IoLoop {
         if shared.is_draining() {
             return;
         }
+        let began = shared.clock.monotonic();
         let mut hold: Option<Hold<'_>> = None;
         for (_, connection) in &pass.ready {
             let Some(mut connection) = connection.try_lock() else { continue };
             while connection.has_work() {
                 if hold.as_ref().is_some_and(|hold| hold.is_over(shared)) {
                     hold = None;
-                    shared.settle_log();
+                    if shared.clock.monotonic().saturating_sub(began) >= SETTLE_AFTER {
+                        shared.settle_log();
+                    }
                 }
                 let held = match &mut hold {
                     Some(held) => held,

@@ -15,6 +15,9 @@ use crate::env::disk::DiskLock;
 use crate::persist::log::{SyncDone, SyncJob};
 use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
 
+/// Longest time for which a sync waits for a batch to be completed.
+const FILLING_MAX: Duration = Duration::from_millis(1);
+
 /// The log of a running server.
 pub struct RunningLog {
     pub buffer: Arc<LogBuffer>,
@@ -49,19 +52,30 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
     let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
     let (jobs, queue) = channel();
     let (done, woken) = (Arc::clone(&finished), Arc::clone(&progress));
+    let buffer = log.buffer;
     Ok(vec![
         Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken))?,
-        Builder::new().name("aof-writer".into()).spawn(move || drive(log.writer, &jobs, &finished, lock))?,
+        Builder::new().name("aof-writer".into()).spawn(move || drive(log.writer, &buffer, &jobs, &finished, lock))?,
     ])
 }
 
 /// Steps the writer until its log is sealed. The directory stays locked until then.
-fn drive(mut writer: LogWriter, jobs: &Sender<SyncJob>, finished: &Mutex<Vec<SyncDone>>, lock: Box<dyn DiskLock>) {
+fn drive(
+    mut writer: LogWriter,
+    buffer: &LogBuffer,
+    jobs: &Sender<SyncJob>,
+    finished: &Mutex<Vec<SyncDone>>,
+    lock: Box<dyn DiskLock>,
+) {
     let progress = Arc::clone(writer.progress());
     loop {
         let done = std::mem::take(&mut *finished.lock());
         for done in done {
             writer.finish_sync(done);
+        }
+        // A sync costs the same for one unit as for a thousand: what an io loop is about to complete goes with it.
+        if progress.policy() == SyncPolicy::Always && buffer.is_filling() {
+            progress.wait(Some(FILLING_MAX));
         }
         match writer.step() {
             Step::Worked => {}

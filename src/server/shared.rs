@@ -149,7 +149,7 @@ impl Shared {
         self.log.get()
     }
 
-    /// Called after each hold of the engine in which something may have been logged: the writer gets to work on it.
+    /// Called behind holds of the engine in which something may have been logged: the writer gets to work on it.
     pub fn settle_log(&self) {
         if let Some(log) = self.log() {
             log.buffer.settle();

@@ -148,6 +148,11 @@ impl LogBuffer {
         }
     }
 
+    /// Whether somebody is appending units and will `settle` behind them.
+    pub fn is_filling(&self) -> bool {
+        self.owes_wake.load(Ordering::Acquire)
+    }
+
     /// Whether a write may start: what is not durable yet stays within its bound.
     pub fn has_room(&self) -> bool {
         self.progress.appended().0 - self.progress.durable().0.min(self.progress.appended().0)
