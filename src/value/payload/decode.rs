@@ -7,10 +7,6 @@ use crate::ds::{Intset, Listpack};
 use crate::value::zset::Scored;
 use crate::value::{Hash, Limits, List, ListBuilder, Set, Str, Value, Zset};
 
-/// The kinds of node in [`object::LIST_QUICKLIST_2`].
-const NODE_PLAIN: u64 = 1;
-const NODE_PACKED: u64 = 2;
-
 /// Lengths of a score in [`object::ZSET`] that stand for a score without text.
 const SCORE_NAN: u8 = 253;
 const SCORE_INF: u8 = 254;
@@ -93,8 +89,8 @@ fn list_quicklist_2(input: &mut Input<'_>, limits: &Limits) -> Result<List, Deco
     let mut list = ListBuilder::new(limits);
     for _ in 0..count {
         match input.length("kind of a list node")? {
-            NODE_PLAIN => list.push_plain(input.string("large element of a list")?),
-            NODE_PACKED => list.push_node(parsed(input, "node of a list as listpack", listpack)?),
+            object::NODE_PLAIN => list.push_plain(input.string("large element of a list")?),
+            object::NODE_PACKED => list.push_node(parsed(input, "node of a list as listpack", listpack)?),
             kind => return Err(input.error("kind of a list node", Problem::NodeKind(kind))),
         }
     }

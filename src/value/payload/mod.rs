@@ -1,18 +1,23 @@
 //! Values as the object bytes of RDB files: what files, DUMP and RESTORE have in common.
 //!
-//! Reads every form that file versions 1 to 11 use for the five types, the retired ones (ziplist, zipmap, linked list)
-//! included. The bytes are foreign: nothing here panics on them, and no length is believed before it is compared with
+//! Writes version 10, which stock 7.0 loads, or 11. Reads every form that file versions 1 to 11 use for the five types,
+//! the retired ones (ziplist, zipmap, linked list) included. The bytes are foreign: nothing panics on them, and no length is believed before it is compared with
 //! what is left of the input, so that memory stays within a small multiple of its size.
 
 mod decode;
+mod dump;
+mod encode;
 mod error;
 mod input;
+mod lzf;
 #[cfg(test)]
 mod tests;
 mod ziplist;
 mod zipmap;
 
 pub use decode::decode_object;
+pub use dump::{RestoreError, dump, is_for_stock_7_0, restore};
+pub use encode::{Encoder, VERSION, write_length};
 pub use error::{DecodeError, Problem};
 pub use input::{Input, SliceSource, Source};
 
@@ -41,6 +46,10 @@ pub mod object {
     pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM_LISTPACKS_3: u8 = 21;
+
+    /// The kinds of node in [`LIST_QUICKLIST_2`].
+    pub const NODE_PLAIN: u64 = 1;
+    pub const NODE_PACKED: u64 = 2;
 }
 
 /// A value from its form byte and object bytes, nothing behind them.

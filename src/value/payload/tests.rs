@@ -1,3 +1,5 @@
+mod encode;
+
 use std::collections::BTreeSet;
 
 use quickcheck::{Arbitrary, Gen, quickcheck};
@@ -98,7 +100,7 @@ fn listpack(elements: &[&[u8]]) -> Vec<u8> {
 }
 
 /// A value as text: type, encoding and elements, unordered ones sorted.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     let text = |item: Item<'_>| String::from_utf8_lossy(&item.to_vec()).into_owned();
     let elements: Vec<String> = match value {
         Value::Str(string) => vec![String::from_utf8_lossy(&string.to_vec()).into_owned()],
@@ -295,7 +297,7 @@ fn a_number_and_its_text_are_the_same_member() {
 }
 
 #[derive(Clone, Debug)]
-struct Elements(Vec<Vec<u8>>);
+pub(super) struct Elements(pub(super) Vec<Vec<u8>>);
 
 impl Arbitrary for Elements {
     fn arbitrary(g: &mut Gen) -> Self {
