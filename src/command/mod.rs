@@ -7,6 +7,7 @@ mod args;
 mod cx;
 mod databases;
 mod declare;
+mod dump;
 mod error;
 mod expire;
 mod extended;
@@ -30,6 +31,7 @@ pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
 pub use declare::{Begin, Command, Find, Flags, Group, KeyFlags, KeySpec, Run};
+pub use dump::PayloadRules;
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};
 pub use number::{parse_f64, parse_i64, parse_timeout};
@@ -39,7 +41,7 @@ pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Un
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {
     [
-        &[databases::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS][..],
+        &[databases::COMMANDS, dump::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS][..],
         string::FAMILIES.as_slice(),
         hash::FAMILIES.as_slice(),
         list::FAMILIES.as_slice(),

@@ -5,6 +5,7 @@
 //!   it is replayed whole or not at all.
 //! - A unit is deterministic: replaying it needs neither clock nor entropy.
 
+use super::PayloadRules;
 use crate::env::{Entropy, UnixMillis};
 use std::any::Any;
 
@@ -231,6 +232,9 @@ pub trait Host: Any + Send {
 
     /// Longest string value, in bytes (`proto-max-bulk-len`).
     fn string_bytes_max(&self) -> usize;
+
+    /// How DUMP writes and RESTORE reads.
+    fn payload_rules(&self) -> PayloadRules;
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::pubsub::PubSub;
 use super::script::Scripts;
 use super::stats::Stats;
 use super::transaction::Watches;
-use crate::command::{ClientId, CommandTable, Cx, Event, Host};
+use crate::command::{ClientId, CommandTable, Cx, Event, Host, PayloadRules};
 use crate::env::{Clock, Entropy};
 use crate::value::Type;
 use std::any::Any;
@@ -22,6 +22,7 @@ pub struct Settings {
     pub password: Vec<u8>,
     pub notify: EventFlags,
     pub string_bytes_max: usize,
+    pub payload: PayloadRules,
     /// Due keys are deleted by themselves (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
@@ -34,6 +35,7 @@ impl Default for Settings {
             password: Vec::new(),
             notify: EventFlags::NONE,
             string_bytes_max: 512 << 20,
+            payload: PayloadRules::default(),
             active_expire: true,
             busy_reply_threshold: 5000,
         }
@@ -145,5 +147,9 @@ impl Host for Parts {
 
     fn string_bytes_max(&self) -> usize {
         self.settings.string_bytes_max
+    }
+
+    fn payload_rules(&self) -> PayloadRules {
+        self.settings.payload
     }
 }

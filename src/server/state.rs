@@ -63,6 +63,7 @@ impl Server {
 pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.password.clone_from(&settings.password);
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
+    parts.settings.payload.compression = settings.rdb_compression;
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
     parts.settings.notify = EventFlags::parse(&settings.notify_events).unwrap_or(EventFlags::NONE);
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod support;
 
+mod dump;
 mod expire;
 mod hash;
 mod keys;

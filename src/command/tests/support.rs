@@ -20,7 +20,7 @@
 //!
 //! When a script ends, everything that was logged is replayed into an empty keyspace, which must then hold the same.
 
-use crate::command::{Args, ClientId, CommandError, CommandTable, Cx, Event, Host, Turn, data_families};
+use crate::command::{Args, ClientId, CommandError, CommandTable, Cx, Event, Host, PayloadRules, Turn, data_families};
 use crate::env::{Entropy, SeededEntropy, UnixMillis};
 use crate::keyspace::Keyspace;
 use crate::resp::{Protocol, Reply, ReplyValue, Request, RequestReader, split_args};
@@ -73,6 +73,7 @@ pub struct TestHost {
     pub misses: u64,
     pub expired: u64,
     pub string_bytes_max: usize,
+    pub payload_rules: PayloadRules,
 }
 
 impl TestHost {
@@ -89,6 +90,7 @@ impl TestHost {
             misses: 0,
             expired: 0,
             string_bytes_max: 512 << 20,
+            payload_rules: PayloadRules::default(),
         }
     }
 }
@@ -136,6 +138,10 @@ impl Host for TestHost {
 
     fn string_bytes_max(&self) -> usize {
         self.string_bytes_max
+    }
+
+    fn payload_rules(&self) -> PayloadRules {
+        self.payload_rules
     }
 }
 

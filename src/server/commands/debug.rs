@@ -17,7 +17,7 @@ pub static COMMANDS: &[Command] = &[Command {
 }];
 
 /// Subcommands about fork children, clusters and allocators, which have no counterpart here.
-const MEANINGLESS: [&str; 15] = [
+const MEANINGLESS: [&str; 14] = [
     "pause-after-fork",
     "pause-cron",
     "drop-cluster-packet-filter",
@@ -28,7 +28,6 @@ const MEANINGLESS: [&str; 15] = [
     "replybuffer",
     "quicklist-packed-threshold",
     "set-disable-deny-scripts",
-    "set-skip-checksum-validation",
     "aof-flush-sleep",
     "config-rewrite-force-all",
     "mallctl",
@@ -46,6 +45,12 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         }
         b"set-active-expire" if args.remaining() == 1 => {
             Parts::of(cx).settings.active_expire = args.int() != 0;
+            args.check()?;
+            cx.reply.ok();
+            Ok(())
+        }
+        b"set-skip-checksum-validation" if args.remaining() == 1 => {
+            Parts::of(cx).settings.payload.any_checksum = args.int() != 0;
             args.check()?;
             cx.reply.ok();
             Ok(())

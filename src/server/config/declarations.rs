@@ -106,9 +106,10 @@ pub static DIRECTIVES: &[Directive] = &[
     // Snapshots
     Directive::new("save", Kind::Save, "3600 1 300 100 60 10000").own("").later(),
     yes_no("stop-writes-on-bgsave-error", "yes").later(),
-    yes_no("rdbcompression", "yes").later(),
+    yes_no("rdbcompression", "yes"),
     yes_no("rdbchecksum", "yes").fixed().later(),
-    choice("sanitize-dump-payload", &["no", "yes", "clients"], "no").later(),
+    // Every payload is checked, whatever this says: what is not checked could not be read safely.
+    choice("sanitize-dump-payload", &["no", "yes", "clients"], "no"),
     Directive::new("dbfilename", Kind::FileName, "dump.rdb").protected(),
     yes_no("rdb-del-sync-files", "no").moot(),
     Directive::new("dir", Kind::Directory, ".").own("graven-data").protected(),
