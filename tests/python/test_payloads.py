@@ -53,7 +53,7 @@ def test_payloads_pass_both_ways(both, compression):
         assert not wrong, f"{source.name} to {target.name}:\n" + "\n".join(wrong)
 
 
-def test_a_million_members_pass(both):
+def test_a_large_set_passes(both):
     """A value that is written and read in pieces."""
     ours, stock = both
     with ours.connect(timeout=60.0) as here, stock.connect(timeout=60.0) as there:
@@ -84,6 +84,13 @@ def test_restores_are_replayed_by_stock(make_server, make_stock, tmp_path):
     assert not differences(held, dump_all(ours.port))
 
 
+def elements(kind: bytes, value):
+    """What a value holds. The order of a damaged sorted set is stock's own business: graven puts its members in order."""
+    if kind == b"zset":
+        return sorted((member, float(score)) for member, score in zip(value[::2], value[1::2]))
+    return sorted(zip(value[::2], value[1::2])) if kind == b"hash" else sorted(value) if kind == b"set" else value
+
+
 def test_damage_is_answered_alike(both):
     """Payloads with one bit changed and no checksum compared: refused, or taken as the same value that stock takes them for."""
     ours, stock = both
@@ -92,7 +99,7 @@ def test_damage_is_answered_alike(both):
         there.call("CONFIG", "SET", "sanitize-dump-payload", "yes")
         for connection in (here, there):
             connection.call("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 1)
-        fill(ours, "damage", steps=200)
+        fill(ours, "damage", steps=600, dbs=(0,))
         taken = 0
         for key in here.call("KEYS", "*"):
             payload = here.call("DUMP", key)
@@ -105,8 +112,8 @@ def test_damage_is_answered_alike(both):
                     kind = here.call("TYPE", "damaged")
                     reader = READERS[kind]("damaged")
                     if replies[1] == b"OK":
-                        read = [connection.call(*reader) for connection in (here, there)]
-                        assert sorted(read[0]) == sorted(read[1]) if kind in (b"set", b"hash") else read[0] == read[1], damaged
+                        mine, theirs = (elements(kind, connection.call(*reader)) for connection in (here, there))
+                        assert mine == theirs, damaged
                     else:
                         here.call(*reader)
                 else:
