@@ -14,6 +14,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys in the database.",
         summary: "All keys that match a pattern.",
         syntax: "pattern:pattern",
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         ..Command::DEFAULT
     },
     Command {
@@ -25,6 +26,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: "O(1)",
         summary: "A key chosen at random.",
+        tips: &["request_policy:all_shards", "nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {
@@ -36,6 +38,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: "O(1)",
         summary: "The number of keys in the database.",
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         ..Command::DEFAULT
     },
     Command {
@@ -47,7 +50,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: "O(1); what was there is freed in the background.",
         summary: "Deletes all keys of the database.",
-        syntax: "[async:<ASYNC | SYNC>]",
+        syntax: "[async:<ASYNC {4.0.0} | SYNC {6.2.0}>]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -59,7 +63,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: "O(1); what was there is freed in the background.",
         summary: "Deletes all keys of all databases.",
-        syntax: "[async:<ASYNC | SYNC>]",
+        syntax: "[async:<ASYNC {4.0.0} | SYNC {6.2.0}>]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {

@@ -21,9 +21,26 @@ pub struct Command {
     pub since: &'static str,
     pub complexity: &'static str,
     pub summary: &'static str,
-    /// One line of argument grammar; COMMAND DOCS is parsed from it.
+    /// One line of argument grammar (see `syntax.rs`); COMMAND DOCS is parsed from it.
     pub syntax: &'static str,
+    /// What a cluster client or a comparison of replies should know, in the words of COMMAND INFO.
+    pub tips: &'static [&'static str],
+    pub deprecated: Option<Deprecated>,
+    /// ACL categories beyond those that flags and group give; a generic command that names some is in no other.
+    pub also_in: &'static [&'static str],
+    /// Keys and flags of a call, where the key specs do not tell them exactly.
+    pub find_keys: Option<FindKeys>,
 }
+
+/// Since when a command is only there for old clients, and what has taken its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    pub since: &'static str,
+    pub replaced_by: &'static str,
+}
+
+/// Positions of the keys of a call and what happens to each; `None` when the arguments name none.
+pub type FindKeys = fn(&[&[u8]]) -> Option<Vec<(usize, KeyFlags)>>;
 
 impl Command {
     pub const DEFAULT: Self = Self {
@@ -38,6 +55,10 @@ impl Command {
         complexity: "",
         summary: "",
         syntax: "",
+        tips: &[],
+        deprecated: None,
+        also_in: &[],
+        find_keys: None,
     };
 
     pub fn arity_fits(&self, argc: usize) -> bool {
@@ -50,11 +71,62 @@ impl Command {
     /// Positions of the key arguments of a call, in order of the key specs; `None` when a count does not fit the
     /// arguments.
     pub fn key_positions(&self, argv: &[&[u8]]) -> Option<Vec<usize>> {
+        Some(self.keys_of_call(argv)?.into_iter().map(|(at, _)| at).collect())
+    }
+
+    /// The key arguments of a call with what the command does to each, in order of the key specs; `None` when a count
+    /// does not fit the arguments.
+    pub fn keys_of_call(&self, argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+        if let Some(find_keys) = self.find_keys {
+            return find_keys(argv);
+        }
+        let mut found = Vec::new();
         let mut positions = Vec::new();
         for spec in self.keys {
             spec.positions(argv, &mut positions)?;
+            found.extend(positions.drain(..).map(|at| (at, spec.flags)));
         }
-        Some(positions)
+        Some(found)
+    }
+
+    /// Whether any argument can be the name of a key.
+    pub fn has_keys(&self) -> bool {
+        self.keys.iter().any(|spec| !spec.flags.has(KeyFlags::NOT_KEY))
+    }
+
+    /// ACL categories without their `@`, in the order in which stock lists them.
+    pub fn categories(&self) -> Vec<&'static str> {
+        let flags = self.flags;
+        // A container is in no group's category: only its subcommands can be called.
+        let group = self.group.category().filter(|_| self.subcommands.is_empty());
+        let is = |category: &str| group == Some(category) || self.also_in.contains(&category);
+        let generic = is("@keyspace") && self.also_in.is_empty() && !flags.has(Flags::CONNECTION);
+        [
+            ("keyspace", flags.has(Flags::KEYSPACE) || generic),
+            ("read", flags.has(Flags::READONLY) && !is("@scripting")),
+            ("write", flags.has(Flags::WRITE)),
+            ("set", is("@set")),
+            ("sortedset", is("@sortedset")),
+            ("list", is("@list")),
+            ("hash", is("@hash")),
+            ("string", is("@string")),
+            ("bitmap", is("@bitmap")),
+            ("hyperloglog", is("@hyperloglog")),
+            ("geo", is("@geo")),
+            ("stream", is("@stream")),
+            ("pubsub", flags.has(Flags::PUBSUB)),
+            ("admin", flags.has(Flags::ADMIN) || is("@admin")),
+            ("fast", flags.has(Flags::FAST)),
+            ("slow", !flags.has(Flags::FAST)),
+            ("blocking", flags.has(Flags::BLOCKING)),
+            ("dangerous", flags.has(Flags::ADMIN) || flags.has(Flags::DANGEROUS)),
+            ("connection", flags.has(Flags::CONNECTION)),
+            ("transaction", is("@transaction")),
+            ("scripting", is("@scripting")),
+        ]
+        .into_iter()
+        .filter_map(|(name, belongs)| belongs.then_some(name))
+        .collect()
     }
 }
 
@@ -98,6 +170,8 @@ impl Flags {
     pub const SCRIPT: Self = Self(1 << 24);
     /// Acts on a transaction instead of being queued by it.
     pub const TRANSACTION: Self = Self(1 << 25);
+    /// Sent by servers and by their tests, not by applications.
+    pub const SYSTEM: Self = Self(1 << 26);
 
     /// A pure read of the keys it names.
     pub const READ: Self = Self::READONLY.and(Self::KEY_READ);

@@ -15,7 +15,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: "O(1)",
         summary: "Sets the time to live of a key, in seconds.",
-        syntax: "key seconds:integer [condition:<NX | XX | GT | LT>]",
+        syntax: "key seconds:integer [condition:<NX | XX | GT | LT> {7.0.0}]",
         ..Command::DEFAULT
     },
     Command {
@@ -28,7 +28,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "O(1)",
         summary: "Sets the time to live of a key, in milliseconds.",
-        syntax: "key milliseconds:integer [condition:<NX | XX | GT | LT>]",
+        syntax: "key milliseconds:integer [condition:<NX | XX | GT | LT> {7.0.0}]",
         ..Command::DEFAULT
     },
     Command {
@@ -41,7 +41,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.2.0",
         complexity: "O(1)",
         summary: "Sets the moment at which a key expires, in seconds since 1970.",
-        syntax: "key unix-time-seconds:unix-time [condition:<NX | XX | GT | LT>]",
+        syntax: "key unix-time-seconds:unix-time [condition:<NX | XX | GT | LT> {7.0.0}]",
         ..Command::DEFAULT
     },
     Command {
@@ -54,7 +54,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "O(1)",
         summary: "Sets the moment at which a key expires, in milliseconds since 1970.",
-        syntax: "key unix-time-milliseconds:unix-time [condition:<NX | XX | GT | LT>]",
+        syntax: "key unix-time-milliseconds:unix-time [condition:<NX | XX | GT | LT> {7.0.0}]",
         ..Command::DEFAULT
     },
     Command {
@@ -81,6 +81,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "The time that a key still has, in seconds.",
         syntax: "key",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {
@@ -94,6 +95,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "The time that a key still has, in milliseconds.",
         syntax: "key",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {

@@ -16,6 +16,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "Deletes keys.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         ..Command::DEFAULT
     },
     Command {
@@ -29,6 +30,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "Deletes keys; what they held is freed in the background.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         ..Command::DEFAULT
     },
     Command {
@@ -42,6 +44,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "How many of the keys are there; a key named twice counts twice.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         ..Command::DEFAULT
     },
     Command {
@@ -55,6 +58,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "Renews the access time of keys; how many of them are there.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         ..Command::DEFAULT
     },
     Command {
@@ -143,6 +147,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "How the value at a key is stored.",
                 syntax: "key",
+                tips: &["nondeterministic_output"],
                 ..Command::DEFAULT
             },
             Command {
@@ -156,6 +161,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "The access frequency counter of a key.",
                 syntax: "key",
+                tips: &["nondeterministic_output"],
                 ..Command::DEFAULT
             },
             Command {
@@ -180,6 +186,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "The seconds since a key was last accessed.",
                 syntax: "key",
+                tips: &["nondeterministic_output"],
                 ..Command::DEFAULT
             },
             Command {
@@ -193,6 +200,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "The number of references to the value at a key.",
                 syntax: "key",
+                tips: &["nondeterministic_output"],
                 ..Command::DEFAULT
             },
         ],

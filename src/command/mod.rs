@@ -20,6 +20,7 @@ mod number;
 mod scan;
 mod set;
 mod string;
+mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,11 +31,12 @@ mod zset;
 pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
-pub use declare::{Begin, Command, Find, Flags, Group, KeyFlags, KeySpec, Run};
+pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run};
 pub use dump::PayloadRules;
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};
 pub use number::{parse_f64, parse_i64, parse_timeout};
+pub use syntax::{Argument, parse_syntax};
 pub use table::{CommandTable, Resolved};
 pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Unit};
 

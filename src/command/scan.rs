@@ -17,7 +17,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.8.0",
         complexity: "O(1) a call, O(N) for a whole iteration, N being the number of elements.",
         summary: "Walks over the keys of the database, part by part.",
-        syntax: "cursor:integer [MATCH pattern:pattern] [COUNT count:integer] [TYPE type]",
+        syntax: "cursor:integer [MATCH pattern:pattern] [COUNT count:integer] [TYPE type {6.0.0}]",
+        tips: &["nondeterministic_output", "request_policy:special"],
         ..Command::DEFAULT
     },
     Command {
@@ -31,6 +32,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1) a call, O(N) for a whole iteration, N being the number of elements.",
         summary: "Walks over the fields of a hash, part by part.",
         syntax: "key cursor:integer [MATCH pattern:pattern] [COUNT count:integer]",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {
@@ -44,6 +46,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1) a call, O(N) for a whole iteration, N being the number of elements.",
         summary: "Walks over the members of a set, part by part.",
         syntax: "key cursor:integer [MATCH pattern:pattern] [COUNT count:integer]",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {
@@ -57,6 +60,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1) a call, O(N) for a whole iteration, N being the number of elements.",
         summary: "Walks over the members of a sorted set, part by part.",
         syntax: "key cursor:integer [MATCH pattern:pattern] [COUNT count:integer]",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
 ];

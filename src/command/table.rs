@@ -81,9 +81,23 @@ impl CommandTable {
         &self.all
     }
 
-    /// Top-level commands.
+    /// Top-level commands that can be called, in the order of their indexes.
     pub fn commands(&self) -> impl Iterator<Item = &Resolved> {
-        self.all.iter().filter(|resolved| resolved.parent.is_none())
+        let mut commands: Vec<&Resolved> = self.by_name.values().map(|entry| &entry.resolved).collect();
+        commands.sort_by_key(|resolved| resolved.index);
+        commands.into_iter()
+    }
+
+    /// A command by its name as COMMAND INFO takes it: `get`, or `config|get`.
+    pub fn lookup(&self, name: &[u8]) -> Option<Resolved> {
+        let mut words = name.splitn(2, |byte| *byte == b'|');
+        let entry = self.entry(words.next()?)?;
+        match words.next() {
+            None => Some(entry.resolved),
+            Some(sub) => {
+                entry.subcommands.iter().find(|known| sub.eq_ignore_ascii_case(known.command.name.as_bytes())).copied()
+            }
+        }
     }
 
     /// A top-level command by name, in any case.

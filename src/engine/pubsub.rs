@@ -243,7 +243,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: "O(N) where N is the number of patterns to subscribe to.",
         summary: "Listens for messages published to channels that match one or more patterns.",
-        syntax: "pattern [pattern ...]",
+        syntax: "pattern:pattern [pattern ...]",
         ..Command::DEFAULT
     },
     Command {
@@ -255,7 +255,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: "O(N) where N is the number of patterns to unsubscribe.",
         summary: "Stops listening to messages published to channels that match one or more patterns.",
-        syntax: "[pattern [pattern ...]]",
+        syntax: "[pattern:pattern [pattern ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -267,8 +267,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         summary: "Listens for messages published to shard channels.",
-        syntax: "shardchannel [shardchannel ...]",
         keys: SHARD_KEYS,
+        syntax: "shardchannel [shardchannel ...]",
         ..Command::DEFAULT
     },
     Command {
@@ -280,8 +280,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to unsubscribe.",
         summary: "Stops listening to messages posted to shard channels.",
-        syntax: "[shardchannel [shardchannel ...]]",
         keys: SHARD_KEYS,
+        syntax: "[shardchannel [shardchannel ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -337,7 +337,7 @@ static SUBCOMMANDS: &[Command] = &[
         complexity: "O(N) where N is the number of active channels, and assuming constant time pattern matching \
                      (relatively short channels and patterns)",
         summary: "Returns the active channels.",
-        syntax: "[pattern]",
+        syntax: "[pattern:pattern]",
         ..Command::DEFAULT
     },
     Command {
@@ -373,7 +373,7 @@ static SUBCOMMANDS: &[Command] = &[
         complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern matching \
                      (relatively short shard channels).",
         summary: "Returns the active shard channels.",
-        syntax: "[pattern]",
+        syntax: "[pattern:pattern]",
         ..Command::DEFAULT
     },
     Command {

@@ -1,7 +1,7 @@
 //! Hashes field by field.
 
 use crate::command::extended::Extended;
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, KeyFlags, KeySpec, parse_i64};
 use crate::resp::Reply;
 use crate::value::{Hash, Item};
 
@@ -30,6 +30,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of fields.",
         summary: "Sets fields of a hash: the old form of HSET.",
         syntax: "key field_value:(field value) [field_value ...]",
+        deprecated: Some(Deprecated { since: "4.0.0", replaced_by: "`HSET` with multiple field-value pairs" }),
         ..Command::DEFAULT
     },
     Command {

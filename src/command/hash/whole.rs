@@ -17,6 +17,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of fields.",
         summary: "All fields of a hash with their values.",
         syntax: "key",
+        tips: &["nondeterministic_output_order"],
         ..Command::DEFAULT
     },
     Command {
@@ -30,6 +31,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of fields.",
         summary: "All fields of a hash.",
         syntax: "key",
+        tips: &["nondeterministic_output_order"],
         ..Command::DEFAULT
     },
     Command {
@@ -43,6 +45,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of fields.",
         summary: "All values of a hash.",
         syntax: "key",
+        tips: &["nondeterministic_output_order"],
         ..Command::DEFAULT
     },
     Command {
@@ -56,6 +59,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of fields in the reply.",
         summary: "Fields of a hash chosen at random.",
         syntax: "key [options:(count:integer [WITHVALUES])]",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
 ];

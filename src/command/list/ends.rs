@@ -60,7 +60,7 @@ pub(super) const COMMANDS: &[Command] = &[
         run: lpop,
         complexity: "O(N), N being the number of elements returned",
         summary: "Takes the first elements out of a list and returns them.",
-        syntax: "key [count:integer]",
+        syntax: "key [count:integer {6.2.0}]",
         ..DECLARATION
     },
     Command {
@@ -71,7 +71,7 @@ pub(super) const COMMANDS: &[Command] = &[
         run: rpop,
         complexity: "O(N), N being the number of elements returned",
         summary: "Takes the last elements out of a list and returns them.",
-        syntax: "key [count:integer]",
+        syntax: "key [count:integer {6.2.0}]",
         ..DECLARATION
     },
     Command {

@@ -1,7 +1,7 @@
 //! An element from one list to another, at once or as soon as there is one.
 
 use super::{DECLARATION, INSERT, TAKE, end_word, names};
-use crate::command::{Args, Command, CommandError, Cx, Event, Flags, KeySpec, TimeoutReply};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Event, Flags, KeySpec, TimeoutReply};
 use crate::value::{End, List, Type};
 
 const KEYS: &[KeySpec] = &[KeySpec::first(TAKE), KeySpec::at(2, INSERT)];
@@ -31,6 +31,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "Moves the last element of a list before the first of another, and returns it.",
         syntax: "source:key destination:key",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`LMOVE` with the `RIGHT` and `LEFT` arguments" }),
         ..DECLARATION
     },
     Command {
@@ -55,6 +56,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "Moves the last element of a list before the first of another, and waits for one if there is none.",
         syntax: "source:key destination:key timeout:double",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`BLMOVE` with the `RIGHT` and `LEFT` arguments" }),
         ..DECLARATION
     },
 ];

@@ -21,6 +21,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(N*M), N being the size of the smallest set and M the number of sets",
         summary: "Returns the members that all sets have.",
         syntax: "key [key ...]",
+        tips: &["nondeterministic_output_order"],
         ..DECLARATION
     },
     Command {
@@ -55,6 +56,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(N), N being the size of all sets together",
         summary: "Returns the members that any of the sets has.",
         syntax: "key [key ...]",
+        tips: &["nondeterministic_output_order"],
         ..DECLARATION
     },
     Command {
@@ -77,6 +79,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(N), N being the size of all sets together",
         summary: "Returns the members of the first set that no other has.",
         syntax: "key [key ...]",
+        tips: &["nondeterministic_output_order"],
         ..DECLARATION
     },
     Command {

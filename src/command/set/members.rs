@@ -81,6 +81,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(N), N being the size of the set",
         summary: "Returns all members of a set.",
         syntax: "key",
+        tips: &["nondeterministic_output_order"],
         ..DECLARATION
     },
 ];

@@ -13,7 +13,8 @@ pub(super) const COMMANDS: &[Command] = &[
         run: spop,
         complexity: "O(N), N being the number of members returned",
         summary: "Takes random members out of a set and returns them.",
-        syntax: "key [count:integer]",
+        syntax: "key [count:integer {3.2.0}]",
+        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {
@@ -24,7 +25,8 @@ pub(super) const COMMANDS: &[Command] = &[
         run: srandmember,
         complexity: "O(N), N being the absolute value of the count",
         summary: "Returns random members of a set.",
-        syntax: "key [count:integer]",
+        syntax: "key [count:integer {2.6.0}]",
+        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
 ];

@@ -1,6 +1,6 @@
 //! Parts of strings: appending, overwriting, cutting out.
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, KeyFlags, KeySpec};
 use crate::value::Str;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -54,6 +54,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the length of the reply.",
         summary: "Part of the string at a key: the old name of GETRANGE.",
         syntax: "key start:integer end:integer",
+        deprecated: Some(Deprecated { since: "2.0.0", replaced_by: "`GETRANGE`" }),
         ..Command::DEFAULT
     },
     Command {

@@ -14,7 +14,7 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     since: "7.0.0",
     complexity: "O(N*M), N and M being the lengths of the strings.",
     summary: "The longest common subsequence of two strings.",
-    syntax: "key1:key key2:key [LEN] [IDX] [MINMATCHLEN len:integer] [WITHMATCHLEN]",
+    syntax: "key1:key key2:key@0 [LEN] [IDX] [MINMATCHLEN len:integer] [WITHMATCHLEN]",
     ..Command::DEFAULT
 }];
 

@@ -1,7 +1,7 @@
 //! SET and its kin: strings as a whole.
 
 use crate::command::ttl::{Expiry, Unit, is_past, log_expiry};
-use crate::command::{Args, Command, CommandError, Cx, Event, Flags, Group, KeyFlags, KeySpec, Ttl};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Event, Flags, Group, KeyFlags, KeySpec, Ttl};
 use crate::env::UnixMillis;
 use crate::resp::Reply;
 use crate::value::{Str, StrRef};
@@ -29,8 +29,11 @@ pub(super) static COMMANDS: &[Command] = &[
         group: Group::String,
         since: "1.0.0",
         complexity: "O(1)",
+        find_keys: Some(set_keys),
         summary: "Sets the string at a key, whatever was there, with conditions and an expiry if wished.",
-        syntax: "key value [condition:<NX | XX>] [GET] [expiration:<EX seconds:integer | PX milliseconds:integer | EXAT unix-time-seconds:unix-time | PXAT unix-time-milliseconds:unix-time | KEEPTTL>]",
+        syntax: "key value [condition:<NX | XX> {2.6.12}] [GET {6.2.0}] [expiration:<EX seconds:integer {2.6.12} | PX \
+                 milliseconds:integer {2.6.12} | EXAT unix-time-seconds:unix-time {6.2.0} | PXAT \
+                 unix-time-milliseconds:unix-time {6.2.0} | KEEPTTL {6.0.0}>]",
         ..Command::DEFAULT
     },
     Command {
@@ -83,6 +86,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "Sets the string at a key and answers the one that was there.",
         syntax: "key value",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`SET` with the `GET` argument" }),
         ..Command::DEFAULT
     },
     Command {
@@ -108,7 +112,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "6.2.0",
         complexity: "O(1)",
         summary: "Answers the string at a key and changes its expiry.",
-        syntax: "key [expiration:<EX seconds:integer | PX milliseconds:integer | EXAT unix-time-seconds:unix-time | PXAT unix-time-milliseconds:unix-time | PERSIST>]",
+        syntax: "key [expiration:<EX seconds:integer | PX milliseconds:integer | EXAT unix-time-seconds:unix-time | \
+                 PXAT unix-time-milliseconds:unix-time | PERSIST>]",
         ..Command::DEFAULT
     },
     Command {
@@ -122,6 +127,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "The strings at several keys.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard"],
         ..Command::DEFAULT
     },
     Command {
@@ -135,6 +141,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "Sets the strings at several keys at once.",
         syntax: "key_value:(key value) [key_value ...]",
+        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -148,6 +155,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of keys.",
         summary: "Sets the strings at several keys if none of the keys is there yet.",
         syntax: "key_value:(key value) [key_value ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
         ..Command::DEFAULT
     },
 ];
@@ -220,6 +228,17 @@ impl<'a> SetOptions<'a> {
         }
         options
     }
+}
+
+/// Only with GET the value of before is read.
+fn set_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+    let gets = argv.get(3..).unwrap_or_default().iter().any(|word| word.eq_ignore_ascii_case(b"get"));
+    let flags = if gets {
+        KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE)
+    } else {
+        KeyFlags::OW.and(KeyFlags::UPDATE)
+    };
+    Some(vec![(1, flags)])
 }
 
 fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

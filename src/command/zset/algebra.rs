@@ -34,8 +34,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "6.2.0",
         complexity: UNION_COST,
         summary: "Returns the members that any of the sources has.",
-        syntax: "numkeys:integer key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-                 [AGGREGATE aggregate:<SUM | MIN | MAX>] [WITHSCORES]",
+        syntax: "numkeys:integer key [key ...] [WEIGHTS weight:integer [weight ...]] [AGGREGATE aggregate:<SUM | MIN \
+                 | MAX>] [WITHSCORES]",
         ..DECLARATION
     },
     Command {
@@ -47,8 +47,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: UNION_COST,
         summary: "Stores the members that any of the sources has.",
-        syntax: "destination:key numkeys:integer key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-                 [AGGREGATE aggregate:<SUM | MIN | MAX>]",
+        syntax: "destination:key numkeys:integer key [key ...] [WEIGHTS weight:integer [weight ...]] [AGGREGATE \
+                 aggregate:<SUM | MIN | MAX>]",
         ..DECLARATION
     },
     Command {
@@ -60,8 +60,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "6.2.0",
         complexity: INTER_COST,
         summary: "Returns the members that all sources have.",
-        syntax: "numkeys:integer key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-                 [AGGREGATE aggregate:<SUM | MIN | MAX>] [WITHSCORES]",
+        syntax: "numkeys:integer key [key ...] [WEIGHTS weight:integer [weight ...]] [AGGREGATE aggregate:<SUM | MIN \
+                 | MAX>] [WITHSCORES]",
         ..DECLARATION
     },
     Command {
@@ -73,8 +73,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: INTER_COST,
         summary: "Stores the members that all sources have.",
-        syntax: "destination:key numkeys:integer key [key ...] [WEIGHTS weight:integer [weight:integer ...]] \
-                 [AGGREGATE aggregate:<SUM | MIN | MAX>]",
+        syntax: "destination:key numkeys:integer key [key ...] [WEIGHTS weight:integer [weight ...]] [AGGREGATE \
+                 aggregate:<SUM | MIN | MAX>]",
         ..DECLARATION
     },
     Command {

@@ -14,8 +14,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "1.2.0",
         complexity: "O(M*log(N)), N being the size of the sorted set and M the number of members given",
         summary: "Adds members to a sorted set or changes their scores, creating it if needed.",
-        syntax: "key [condition:<NX | XX>] [comparison:<GT | LT>] [change:CH] [increment:INCR] \
-                 data:(score:double member) [data:(score:double member) ...]",
+        syntax: "key [condition:<NX | XX> {3.0.2}] [comparison:<GT | LT> {6.2.0}] [change:CH {3.0.2}] [increment:INCR \
+                 {3.0.2}] score_member:(score:double member) [score_member ...]",
         ..DECLARATION
     },
     Command {
@@ -87,7 +87,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: "O(log(N)), N being the size of the sorted set",
         summary: "Returns the rank of a member, the lowest score first.",
-        syntax: "key member [WITHSCORE]",
+        syntax: "key member [WITHSCORE {7.2.0}]",
         ..DECLARATION
     },
     Command {
@@ -99,7 +99,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: "O(log(N)), N being the size of the sorted set",
         summary: "Returns the rank of a member, the highest score first.",
-        syntax: "key member [WITHSCORE]",
+        syntax: "key member [WITHSCORE {7.2.0}]",
         ..DECLARATION
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::range::{By, Ends, Grammar, Query};
 use super::{DECLARATION, OVERWRITE, READ, reply_ranked};
-use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, KeyFlags, KeySpec};
 use crate::value::Zset;
 
 const REMOVED: &[KeySpec] = &[KeySpec::first(KeyFlags::RW.and(KeyFlags::DELETE))];
@@ -19,8 +19,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "1.2.0",
         complexity: RANGE_COST,
         summary: "Returns the members in a range of ranks, scores or members.",
-        syntax: "key start stop [sortby:<BYSCORE | BYLEX>] [REV] [LIMIT limit:(offset:integer count:integer)] \
-                 [WITHSCORES]",
+        syntax: "key start stop [sortby:<BYSCORE | BYLEX> {6.2.0}] [REV {6.2.0}] [LIMIT offset_count:(offset:integer \
+                 count:integer) {6.2.0}] [WITHSCORES]",
         ..DECLARATION
     },
     Command {
@@ -32,8 +32,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "6.2.0",
         complexity: "O(log(N)+M), N being the size of the sorted set and M the number of members stored",
         summary: "Stores the members in a range of ranks, scores or members.",
-        syntax: "dst:key src:key min max [sortby:<BYSCORE | BYLEX>] [REV] \
-                 [LIMIT limit:(offset:integer count:integer)]",
+        syntax: "dst:key src:key min max [sortby:<BYSCORE | BYLEX>] [REV] [LIMIT offset_count:(offset:integer \
+                 count:integer)]",
         ..DECLARATION
     },
     Command {
@@ -45,7 +45,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "1.0.5",
         complexity: RANGE_COST,
         summary: "Returns the members in a range of scores.",
-        syntax: "key min:double max:double [WITHSCORES] [LIMIT limit:(offset:integer count:integer)]",
+        syntax: "key min:double max:double [WITHSCORES {2.0.0}] [LIMIT offset_count:(offset:integer count:integer)]",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `BYSCORE` argument" }),
         ..DECLARATION
     },
     Command {
@@ -57,7 +58,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.8.9",
         complexity: RANGE_COST,
         summary: "Returns the members in a range of members, where all scores are the same.",
-        syntax: "key min max [LIMIT limit:(offset:integer count:integer)]",
+        syntax: "key min max [LIMIT offset_count:(offset:integer count:integer)]",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `BYLEX` argument" }),
         ..DECLARATION
     },
     Command {
@@ -70,6 +72,7 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: RANGE_COST,
         summary: "Returns the members in a range of ranks, the highest score first.",
         syntax: "key start:integer stop:integer [WITHSCORES]",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `REV` argument" }),
         ..DECLARATION
     },
     Command {
@@ -81,7 +84,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.2.0",
         complexity: RANGE_COST,
         summary: "Returns the members in a range of scores, the highest first.",
-        syntax: "key max:double min:double [WITHSCORES] [LIMIT limit:(offset:integer count:integer)]",
+        syntax: "key max:double min:double [WITHSCORES] [LIMIT offset_count:(offset:integer count:integer)]",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `REV` and `BYSCORE` arguments" }),
         ..DECLARATION
     },
     Command {
@@ -93,7 +97,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.8.9",
         complexity: RANGE_COST,
         summary: "Returns the members in a range of members, the last one first, where all scores are the same.",
-        syntax: "key max min [LIMIT limit:(offset:integer count:integer)]",
+        syntax: "key max min [LIMIT offset_count:(offset:integer count:integer)]",
+        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `REV` and `BYLEX` arguments" }),
         ..DECLARATION
     },
     Command {

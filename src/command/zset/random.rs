@@ -14,6 +14,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     complexity: "O(N*log(M)), N being the absolute value of the count and M the size of the sorted set",
     summary: "Returns random members of a sorted set.",
     syntax: "key [options:(count:integer [WITHSCORES])]",
+    tips: &["nondeterministic_output"],
     ..DECLARATION
 }];
 

@@ -113,7 +113,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "Depends on the script that is executed.",
         summary: "Executes a server-side Lua script.",
-        syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        syntax: "script numkeys:integer [key [key ...]] [arg [arg ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -126,7 +126,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "Depends on the script that is executed.",
         summary: "Executes a server-side Lua script by SHA1 digest.",
-        syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        syntax: "sha1 numkeys:integer [key [key ...]] [arg [arg ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -139,7 +139,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "7.0.0",
         complexity: "Depends on the script that is executed.",
         summary: "Executes a read-only server-side Lua script.",
-        syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
+        syntax: "script numkeys:integer [key [key ...]] [arg [arg ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -152,7 +152,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "7.0.0",
         complexity: "Depends on the script that is executed.",
         summary: "Executes a read-only server-side Lua script by SHA1 digest.",
-        syntax: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
+        syntax: "sha1 numkeys:integer [key [key ...]] [arg [arg ...]]",
         ..Command::DEFAULT
     },
     Command {
@@ -178,6 +178,7 @@ static SUBCOMMANDS: &[Command] = &[
         complexity: "O(N) with N being the length in bytes of the script body.",
         summary: "Loads a server-side Lua script to the script cache.",
         syntax: "script",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -191,6 +192,7 @@ static SUBCOMMANDS: &[Command] = &[
                      operation).",
         summary: "Determines whether server-side Lua scripts exist in the script cache.",
         syntax: "sha1 [sha1 ...]",
+        tips: &["request_policy:all_shards", "response_policy:agg_logical_and"],
         ..Command::DEFAULT
     },
     Command {
@@ -202,7 +204,8 @@ static SUBCOMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "O(N) with N being the number of scripts in cache",
         summary: "Removes all server-side Lua scripts from the script cache.",
-        syntax: "[ASYNC|SYNC]",
+        syntax: "[async:<ASYNC | SYNC> {6.2.0}]",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -214,6 +217,7 @@ static SUBCOMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "O(1)",
         summary: "Terminates a server-side Lua script during execution.",
+        tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -225,7 +229,7 @@ static SUBCOMMANDS: &[Command] = &[
         since: "3.2.0",
         complexity: "O(1)",
         summary: "Sets the debug mode of server-side Lua scripts.",
-        syntax: "YES|SYNC|NO",
+        syntax: "mode:<YES | SYNC | NO>",
         ..Command::DEFAULT
     },
     Command {

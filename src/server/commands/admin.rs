@@ -1,6 +1,6 @@
 //! Commands of the operator: time, shutdown, persistence, and answers for what one lone primary is.
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, TimeoutReply, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, TimeoutReply, parse_i64};
 use crate::engine::Parts;
 use crate::server::Server;
 use crate::server::info;
@@ -19,6 +19,7 @@ pub static COMMANDS: &[Command] = &[
         run: info_command,
         summary: "Returns information and statistics about the server.",
         syntax: "[section [section ...]]",
+        tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         ..SERVER
     },
     Command {
@@ -28,6 +29,7 @@ pub static COMMANDS: &[Command] = &[
         run: time,
         since: "2.6.0",
         summary: "Returns the server time.",
+        tips: &["nondeterministic_output"],
         ..SERVER
     },
     Command {
@@ -36,7 +38,7 @@ pub static COMMANDS: &[Command] = &[
         flags: ADMIN.and(READY).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY),
         run: shutdown_command,
         summary: "Synchronously saves the database(s) to disk and shuts down the server.",
-        syntax: "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
+        syntax: "[nosave_save:<NOSAVE | SAVE>] [NOW {7.0.0}] [FORCE {7.0.0}] [ABORT {7.0.0}]",
         ..SERVER
     },
     Command {
@@ -44,7 +46,9 @@ pub static COMMANDS: &[Command] = &[
         arity: 1,
         flags: READY.and(Flags::FAST).and(Flags::DANGEROUS),
         run: lastsave,
+        also_in: &["@admin"],
         summary: "Returns the Unix timestamp of the last successful save to disk.",
+        tips: &["nondeterministic_output"],
         ..SERVER
     },
     Command {
@@ -62,7 +66,7 @@ pub static COMMANDS: &[Command] = &[
         flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
         run: no_snapshots,
         summary: "Asynchronously saves the database(s) to disk.",
-        syntax: "[SCHEDULE]",
+        syntax: "[SCHEDULE {3.2.2}]",
         ..SERVER
     },
     Command {
@@ -78,6 +82,7 @@ pub static COMMANDS: &[Command] = &[
         arity: 1,
         flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::DANGEROUS),
         run: role,
+        also_in: &["@admin"],
         since: "2.8.12",
         summary: "Returns the replication role.",
         ..SERVER
@@ -91,7 +96,8 @@ pub static COMMANDS: &[Command] = &[
         since: "3.0.0",
         summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
                   completed.",
-        syntax: "numreplicas timeout:integer",
+        syntax: "numreplicas:integer timeout:integer",
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
         ..SERVER
     },
     Command {
@@ -103,7 +109,7 @@ pub static COMMANDS: &[Command] = &[
         since: "7.2.0",
         summary: "Blocks until all of the preceding write commands sent by the connection are written to the \
                   append-only file of the master and/or replicas.",
-        syntax: "numlocal numreplicas timeout:integer",
+        syntax: "numlocal:integer numreplicas:integer timeout:integer",
         ..SERVER
     },
     Command {
@@ -113,7 +119,7 @@ pub static COMMANDS: &[Command] = &[
         run: replicaof,
         since: "5.0.0",
         summary: "Configures a server as replica of another, or promotes it to a master.",
-        syntax: "host port",
+        syntax: "args:<host-port:(host port:integer) | no-one:(no:NO ONE)>",
         ..SERVER
     },
     Command {
@@ -122,7 +128,8 @@ pub static COMMANDS: &[Command] = &[
         flags: ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
         run: replicaof,
         summary: "Sets a Redis server as a replica of another, or promotes it to being a master.",
-        syntax: "host port",
+        syntax: "args:<host-port:(host port:integer) | no-one:(no:NO ONE)>",
+        deprecated: Some(Deprecated { since: "5.0.0", replaced_by: "`REPLICAOF`" }),
         ..SERVER
     },
     Command {
@@ -150,6 +157,7 @@ pub static COMMANDS: &[Command] = &[
                 since: "4.0.0",
                 complexity: "O(N) where N is the number of loaded modules.",
                 summary: "Returns all loaded modules.",
+                tips: &["nondeterministic_output_order"],
                 ..SERVER
             },
             Command {
@@ -169,7 +177,7 @@ pub static COMMANDS: &[Command] = &[
                 run: no_modules,
                 since: "7.0.0",
                 summary: "Loads a module using extended parameters.",
-                syntax: "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]",
+                syntax: "path [CONFIG configs:(name value) [CONFIG configs ...]] [ARGS args [args ...]]",
                 ..SERVER
             },
             Command {

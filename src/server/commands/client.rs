@@ -40,6 +40,7 @@ static SUBCOMMANDS: &[Command] = &[
         run: info,
         since: "6.2.0",
         summary: "Returns information about the connection.",
+        tips: &["nondeterministic_output"],
         ..SUB
     },
     Command {
@@ -50,7 +51,9 @@ static SUBCOMMANDS: &[Command] = &[
         since: "2.4.0",
         complexity: "O(N) where N is the number of client connections",
         summary: "Lists open connections.",
-        syntax: "[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]",
+        syntax: "[TYPE normal_master_replica_pubsub:<NORMAL | MASTER | REPLICA | PUBSUB> {5.0.0}] [ID \
+                 id:(client-id:integer [client-id ...]) {6.2.0}]",
+        tips: &["nondeterministic_output"],
         ..SUB
     },
     Command {
@@ -61,8 +64,9 @@ static SUBCOMMANDS: &[Command] = &[
         since: "2.4.0",
         complexity: "O(N) where N is the number of client connections",
         summary: "Terminates open connections.",
-        syntax: "ip:port|[ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] \
-                 [LADDR ip:port] [SKIPME YES|NO]",
+        syntax: "filter:<ip:port {-2.8.12} | new-format:<[ID client-id:integer {2.8.12}] | [TYPE \
+                 normal_master_slave_pubsub:<NORMAL | MASTER {3.2.0} | SLAVE | REPLICA {5.0.0} | PUBSUB> {2.8.12}] | \
+                 [USER username] | [ADDR ip:port] | [LADDR ip:port {6.2.0}] | [SKIPME yes/no]> [new-format ...]>",
         ..SUB
     },
     Command {
@@ -88,7 +92,7 @@ static SUBCOMMANDS: &[Command] = &[
         run: setinfo,
         since: "7.2.0",
         summary: "Sets information specific to the client or connection.",
-        syntax: "LIB-NAME libname|LIB-VER libver",
+        syntax: "attr:<LIB-NAME libname | LIB-VER libver>",
         ..SUB
     },
     Command {
@@ -97,7 +101,7 @@ static SUBCOMMANDS: &[Command] = &[
         run: reply,
         since: "3.2.0",
         summary: "Instructs the server whether to reply to commands.",
-        syntax: "ON|OFF|SKIP",
+        syntax: "on_off_skip:<ON | OFF | SKIP>",
         ..SUB
     },
     Command {
@@ -107,7 +111,7 @@ static SUBCOMMANDS: &[Command] = &[
         run: no_evict,
         since: "7.0.0",
         summary: "Sets the client eviction mode of the connection.",
-        syntax: "ON|OFF",
+        syntax: "enabled:<ON | OFF>",
         ..SUB
     },
     Command {
@@ -116,7 +120,7 @@ static SUBCOMMANDS: &[Command] = &[
         run: no_touch,
         since: "7.2.0",
         summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
-        syntax: "ON|OFF",
+        syntax: "enabled:<ON | OFF>",
         ..SUB
     },
     Command {
@@ -127,7 +131,7 @@ static SUBCOMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log N) where N is the number of client connections",
         summary: "Unblocks a client blocked by a blocking command from a different connection.",
-        syntax: "client-id [TIMEOUT|ERROR]",
+        syntax: "client-id:integer [timeout_error:<TIMEOUT | ERROR>]",
         ..SUB
     },
     Command {

@@ -41,7 +41,8 @@ static SUBCOMMANDS: &[Command] = &[
         since: "2.0.0",
         complexity: "O(N) when N is the number of configuration parameters provided",
         summary: "Sets configuration parameters in-flight.",
-        syntax: "parameter value [parameter value ...]",
+        syntax: "parameter_value:(parameter value) [parameter_value ...]",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {

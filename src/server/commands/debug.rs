@@ -8,7 +8,7 @@ use crate::server::config::Locality;
 pub static COMMANDS: &[Command] = &[Command {
     name: "debug",
     arity: -2,
-    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::SYSTEM),
     run: debug,
     group: Group::Server,
     complexity: "Depends on subcommand.",

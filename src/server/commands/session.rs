@@ -18,6 +18,7 @@ pub static COMMANDS: &[Command] = &[
         complexity: "O(1)",
         summary: "Returns the server's liveliness response.",
         syntax: "[message]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..Command::DEFAULT
     },
     Command {
@@ -39,7 +40,7 @@ pub static COMMANDS: &[Command] = &[
         group: Group::Connection,
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection.",
-        syntax: "[username] password",
+        syntax: "[username {6.0.0}] password",
         ..Command::DEFAULT
     },
     Command {
@@ -51,7 +52,7 @@ pub static COMMANDS: &[Command] = &[
         since: "6.0.0",
         complexity: "O(1)",
         summary: "Handshakes with the Redis server.",
-        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        syntax: "[arguments:(protover:integer [AUTH username_password:(username password)] [SETNAME clientname])]",
         ..Command::DEFAULT
     },
     Command {
@@ -62,7 +63,7 @@ pub static COMMANDS: &[Command] = &[
         group: Group::Connection,
         complexity: "O(1)",
         summary: "Changes the selected database.",
-        syntax: "index",
+        syntax: "index:integer",
         ..Command::DEFAULT
     },
     Command {
