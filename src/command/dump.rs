@@ -18,6 +18,7 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the size of the value.",
         summary: "The value at a key as bytes that RESTORE takes.",
         syntax: "key",
+        tips: &["nondeterministic_output"],
         ..Command::DEFAULT
     },
     Command {
@@ -30,20 +31,27 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.6.0",
         complexity: "O(N), N being the size of the value; O(N*log(N)) for a sorted set.",
         summary: "Creates a key from what DUMP answered.",
-        syntax: "key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]",
+        syntax: "key ttl:integer serialized-value [REPLACE {3.0.0}] [ABSTTL {5.0.0}] [IDLETIME seconds:integer \
+                 {5.0.0}] [FREQ frequency:integer {5.0.0}]",
         ..Command::DEFAULT
     },
     Command {
         name: "restore-asking",
         arity: -4,
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::ASKING).and(Flags::DANGEROUS),
+        flags: Flags::WRITE
+            .and(Flags::DENYOOM)
+            .and(Flags::ASKING)
+            .and(Flags::DANGEROUS)
+            .and(Flags::KEYSPACE)
+            .and(Flags::SYSTEM),
         keys: &[KeySpec::first(KeyFlags::OW.and(KeyFlags::UPDATE))],
         run: restore,
         group: Group::Server,
         since: "3.0.0",
         complexity: "O(N), N being the size of the value; O(N*log(N)) for a sorted set.",
         summary: "RESTORE as MIGRATE sends it to the importing node of a cluster.",
-        syntax: "key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]",
+        syntax: "key ttl:integer serialized-value [REPLACE {3.0.0}] [ABSTTL {5.0.0}] [IDLETIME seconds:integer \
+                 {5.0.0}] [FREQ frequency:integer {5.0.0}]",
         ..Command::DEFAULT
     },
 ];
