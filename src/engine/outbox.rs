@@ -118,11 +118,14 @@ struct Queue {
     /// Bytes dropped from the front of `bytes` so far: positions of stretches count from the beginning of time.
     dropped: u64,
     stretches: VecDeque<Stretch>,
+    /// How far the gate was open when it was last looked at.
+    released: u64,
     close: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Stretch {
+    /// What its own bytes depend on; 0 once that was known to be reached.
     tag: u64,
     end: u64,
     /// Replies in it; 0 for messages.
@@ -138,21 +141,21 @@ impl Queue {
         }
         self.bytes.extend_from_slice(bytes);
         let end = self.dropped + self.bytes.len() as u64;
+        // Bytes that wait for different positions stay apart: when the log fails, only those that depend on it do.
+        let tag = if tag <= self.released { 0 } else { tag };
         match self.stretches.back_mut() {
-            Some(last) if last.tag >= tag && (last.replies == 0) == (replies == 0) => {
+            Some(last) if last.tag == tag && (last.replies == 0) == (replies == 0) => {
                 last.end = end;
                 last.replies += replies;
             }
-            last => {
-                let tag = last.map_or(tag, |last| last.tag.max(tag));
-                self.stretches.push_back(Stretch { tag, end, replies });
-            }
+            _ => self.stretches.push_back(Stretch { tag, end, replies }),
         }
     }
 
     fn take(&mut self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
         let mut end = self.dropped + self.taken as u64;
         let mut outcome = Taken::All;
+        self.released = gate.released();
         while let Some(first) = self.stretches.front() {
             if !gate.reached(first.tag) {
                 outcome = Taken::Waiting(first.tag);
@@ -186,26 +189,28 @@ impl Queue {
     }
 
     fn fail_waiting(&mut self, gate: &Gate, error: &[u8]) {
-        let waiting = self.stretches.iter().position(|stretch| !gate.reached(stretch.tag));
-        let Some(first) = waiting else { return };
-        let failed: Vec<Stretch> = self.stretches.drain(first..).collect();
+        self.released = gate.released();
+        let Some(first) = self.stretches.iter().position(|stretch| !gate.reached(stretch.tag)) else { return };
+        let behind: Vec<Stretch> = self.stretches.drain(first..).collect();
         let keep_to = self.stretches.back().map_or(self.taken, |last| (last.end - self.dropped) as usize);
         let tail = self.bytes.split_off(keep_to);
-        let mut start = self.dropped + keep_to as u64;
-        let origin = start;
-        let mut messages = Vec::new();
-        for stretch in failed {
-            if stretch.replies == 0 {
-                let range = (start - origin) as usize..(stretch.end - origin) as usize;
-                messages.push((stretch.tag, tail[range].to_vec()));
-            }
-            for _ in 0..stretch.replies {
-                self.add(0, error, 1);
-            }
+        let origin = self.dropped + keep_to as u64;
+        let (mut start, mut messages) = (origin, Vec::new());
+        for stretch in behind {
+            let bytes = &tail[(start - origin) as usize..(stretch.end - origin) as usize];
             start = stretch.end;
+            if stretch.replies == 0 {
+                messages.push((stretch.tag, bytes));
+            } else if gate.reached(stretch.tag) {
+                self.add(stretch.tag, bytes, stretch.replies);
+            } else {
+                for _ in 0..stretch.replies {
+                    self.add(0, error, 1);
+                }
+            }
         }
         for (tag, bytes) in messages {
-            self.add(tag, &bytes, 0);
+            self.add(tag, bytes, 0);
         }
     }
 }
@@ -244,6 +249,18 @@ mod tests {
         assert_eq!(taken(&outbox, &gate), (b"a-E\r\n-E\r\n".to_vec(), Taken::Waiting(20)));
         gate.release(30);
         assert_eq!(taken(&outbox, &gate), (b"message".to_vec(), Taken::All));
+    }
+
+    /// A read of other keys in the same pipeline is no error because the write before it is in doubt.
+    #[test]
+    fn a_reply_that_shows_nothing_in_doubt_survives_one_that_does() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
+        outbox.reply(20, b"+OK\r\n");
+        outbox.reply(7, b"$1\r\na\r\n");
+        outbox.reply(9, b"$1\r\nb\r\n");
+        assert_eq!(taken(&outbox, &gate), (vec![], Taken::Waiting(20)));
+        outbox.fail_waiting(&gate, b"-E\r\n");
+        assert_eq!(taken(&outbox, &gate), (b"-E\r\n$1\r\na\r\n$1\r\nb\r\n".to_vec(), Taken::All));
     }
 
     #[test]

@@ -45,6 +45,24 @@ pub struct OpenOptions {
     pub limits: Limits,
 }
 
+/// A log in the present directory, under the names that stock gives its files.
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            directory: ".".into(),
+            append_only: true,
+            append_directory: "appendonlydir".into(),
+            append_file: "appendonly.aof".into(),
+            dump_file: "dump.rdb".into(),
+            load_truncated: true,
+            segment_bytes_max: 256 << 20,
+            unsynced_bytes_max: 64 << 20,
+            policy: SyncPolicy::Always,
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// What was loaded, for the log and INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {

@@ -7,7 +7,7 @@ use graven::env::{Clock, Disk, ManualClock, OpenMode, SeededEntropy, UnixMillis}
 use graven::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader};
 use graven::persist::rdb::{self, RdbEntry, RdbSink, Refusal};
-use graven::persist::{Manifest, OpenOptions, Piece, Replay, Step, SyncPolicy, World, open};
+use graven::persist::{Manifest, OpenOptions, Piece, Replay, Step, World, open};
 use graven::resp::{Limits as RequestLimits, Request, RequestReader};
 use graven::value::{Limits, Value, payload};
 use std::path::Path;
@@ -79,15 +79,9 @@ impl Replay for Collected {
 fn options() -> OpenOptions {
     OpenOptions {
         directory: "/data".into(),
-        append_only: true,
-        append_directory: "appendonlydir".into(),
-        append_file: "appendonly.aof".into(),
-        dump_file: "dump.rdb".into(),
-        load_truncated: true,
         segment_bytes_max: 700,
         unsynced_bytes_max: 1 << 20,
-        policy: SyncPolicy::Always,
-        limits: Limits::default(),
+        ..OpenOptions::default()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::env::disk::sim::SimDisk;
 use crate::env::{Clock, Entropy, ManualClock, SeededEntropy, UnixMillis};
 use crate::persist::log::Step;
 use crate::persist::{LoadReport, OpenError, OpenOptions, OpenedLog, Piece, Replay, SyncPolicy, World, open};
-use crate::value::{Limits, Value};
+use crate::value::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,15 +115,10 @@ pub struct Db {
 pub fn options(policy: SyncPolicy) -> OpenOptions {
     OpenOptions {
         directory: "/data".into(),
-        append_only: true,
-        append_directory: "appendonlydir".into(),
-        append_file: "appendonly.aof".into(),
-        dump_file: "dump.rdb".into(),
-        load_truncated: true,
         segment_bytes_max: 1500,
         unsynced_bytes_max: 1 << 20,
         policy,
-        limits: Limits::default(),
+        ..OpenOptions::default()
     }
 }
 
