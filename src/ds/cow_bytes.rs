@@ -122,6 +122,9 @@ impl CowBytes {
 
     fn concatenate(len: usize, parts: &[&[u8]]) -> Self {
         let capacity = capacity_for(len);
+        if let ([part], true) = (parts, capacity == len) {
+            return Self { buffer: Arc::from_header_and_slice(len, part) };
+        }
         if capacity > ZEROS.len() {
             let mut content = Vec::with_capacity(capacity);
             for part in parts {

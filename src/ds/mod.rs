@@ -4,6 +4,7 @@ mod cow_bytes;
 mod decimal;
 mod intset;
 mod listpack;
+pub mod rope;
 pub mod table;
 pub mod tree;
 
@@ -11,5 +12,6 @@ pub use cow_bytes::CowBytes;
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
 pub use listpack::{Item, Iter as ListpackIter, Listpack, ListpackDamage, Pos, element_bytes};
+pub use rope::{Piece, Pieces, Rope};
 pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

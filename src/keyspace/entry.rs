@@ -196,7 +196,7 @@ impl Entry {
             Content::Str(StrRef::Int(_)) => (Form::Int, &[]),
             Content::Str(StrRef::Embedded(bytes)) => (Form::Embedded, bytes),
             Content::Str(StrRef::Raw(bytes)) => (Form::Raw, bytes),
-            Content::Value(_) => return Err(content),
+            Content::Str(StrRef::Chunked(_)) | Content::Value(_) => return Err(content),
         };
         let same = form == shape.form && inline.len() == shape.inline_len && expiry.is_some() == shape.expires;
         if !same || !self.is_unique() {
@@ -265,7 +265,9 @@ impl Entry {
             StrRef::Int(_) => (Form::Int, &[]),
             StrRef::Embedded(bytes) => (Form::Embedded, bytes),
             StrRef::Raw(bytes) if bytes.len() <= INLINE_MAX => (Form::Raw, bytes),
-            StrRef::Raw(_) => return Self::with_value(key, Value::Str(string.into()), expiry, clock),
+            StrRef::Raw(_) | StrRef::Chunked(_) => {
+                return Self::with_value(key, Value::Str(string.into()), expiry, clock);
+            }
         };
         let shape = Shape { form, expires: expiry.is_some(), key_len: key.len(), inline_len: inline.len() };
         let entry = Self::allocate(shape, key, expiry, clock);
@@ -380,6 +382,7 @@ fn is_inline(string: StrRef<'_>) -> bool {
     match string {
         StrRef::Int(_) => true,
         StrRef::Embedded(bytes) | StrRef::Raw(bytes) => bytes.len() <= INLINE_MAX,
+        StrRef::Chunked(_) => false,
     }
 }
 

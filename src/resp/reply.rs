@@ -141,6 +141,16 @@ impl Reply {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A bulk string of `len` bytes that come in parts.
+    pub fn bulk_parts<'a>(&mut self, len: usize, parts: impl Iterator<Item = &'a [u8]>) {
+        self.out.reserve(len + 32);
+        self.header(b'$', len as i64);
+        let start = self.out.len();
+        parts.for_each(|part| self.out.extend_from_slice(part));
+        debug_assert_eq!(self.out.len() - start, len, "the parts are as long as was said");
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// An integer as a bulk string.
     pub fn bulk_int(&mut self, value: i64) {
         self.bulk(itoa::Buffer::new().format(value));

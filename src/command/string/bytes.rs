@@ -1,7 +1,7 @@
 //! Parts of strings: appending, overwriting, cutting out.
 
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, KeyFlags, KeySpec};
-use crate::value::Str;
+use crate::value::{Str, index::byte_span};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -110,8 +110,10 @@ fn getrange(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (key, start, end) = (args.bytes(), args.int(), args.int());
     args.finish()?;
     let (found, reply) = cx.read::<Str>(key)?;
+    let found = found.and_then(|text| Some((text, byte_span(text.len(), start, end)?)));
+    let mut buffer = itoa::Buffer::new();
     match found {
-        Some(text) => reply.bulk(text.range(start, end, &mut itoa::Buffer::new())),
+        Some((text, range)) => reply.bulk_parts(range.len(), text.pieces_of(range, &mut buffer).slices()),
         None => reply.bulk(b""),
     }
     Ok(())

@@ -115,7 +115,7 @@ fn incrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError>
     args.finish()?;
     let old = match cx.writable::<Str>(key)? {
         false => Some(Extended::ZERO),
-        true => cx.peek_string(key).and_then(|text| Extended::parse(text.as_bytes(&mut itoa::Buffer::new()))),
+        true => cx.peek_string(key).and_then(|text| Extended::parse(&text.as_bytes(&mut itoa::Buffer::new()))),
     };
     let (Some(old), Some(number)) = (old, Extended::parse(number)) else { return Err(CommandError::NOT_FLOAT) };
     let sum = old.add(number).ok_or(CommandError::NOT_FINITE)?.format();

@@ -162,7 +162,9 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// A string as a bulk reply.
 fn write(text: StrRef<'_>, reply: &mut Reply) {
-    reply.bulk(text.as_bytes(&mut itoa::Buffer::new()));
+    let mut buffer = itoa::Buffer::new();
+    let pieces = text.pieces(&mut buffer);
+    reply.bulk_parts(pieces.len(), pieces.slices());
 }
 
 /// Replies the string at a key, or null.

@@ -375,3 +375,27 @@ fn a_long_string_is_appended_to_in_place_and_survives_replay() {
     assert_eq!(engine.line("TTL k"), ":100");
     engine.assert_replay_gives_the_same();
 }
+
+/// A string beyond one chunk is edited, read and copied as a short one, and logged as it was sent.
+#[test]
+fn long_strings_are_edited_in_place() {
+    let long = "x".repeat(5000);
+    check(&format!(
+        r#"
+        SET k {long} => +OK
+        APPEND k tail => :5004
+        GETRANGE k 4998 -1 => xxtail
+        COPY k copy => :1
+        SETRANGE k 4078 abcd => :5004
+        GETRANGE k 4077 4082 => xabcdx
+        GETRANGE copy 4077 4082 => xxxxxx
+        SETRANGE sparse 100000 end => :100003
+        @log => SETRANGE sparse 100000 end
+        GETRANGE sparse 99999 -1 => "\x00end"
+        STRLEN sparse => :100003
+        OBJECT ENCODING sparse => raw
+        GETDEL sparse => ?
+        EXISTS sparse => :0
+        "#
+    ));
+}

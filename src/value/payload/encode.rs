@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use super::lzf::Lzf;
 use super::object;
-use crate::ds::parse_canonical_i64;
+use crate::ds::{Rope, parse_canonical_i64};
 use crate::value::list::Node;
 use crate::value::{Hash, List, Set, StrRef, ValueRef, Zset};
 
@@ -60,6 +60,7 @@ impl Encoder {
         match value {
             ValueRef::Str(StrRef::Int(number)) => self.number(number, sink),
             ValueRef::Str(StrRef::Embedded(bytes) | StrRef::Raw(bytes)) => self.string(bytes, sink),
+            ValueRef::Str(StrRef::Chunked(rope)) => self.long_string(rope, sink),
             ValueRef::List(list) => self.list(list, sink),
             ValueRef::Set(set) => self.set(set, sink),
             ValueRef::Hash(hash) => self.hash(hash, sink),
@@ -87,6 +88,15 @@ impl Encoder {
         }
         write_length(bytes.len() as u64, sink)?;
         sink.write_all(bytes)
+    }
+
+    /// As [`Self::string`]; joined only where it is compressed as a whole.
+    fn long_string(&mut self, rope: &Rope, sink: &mut dyn Write) -> io::Result<()> {
+        if self.lzf.is_some() {
+            return self.string(&rope.to_vec(), sink);
+        }
+        write_length(rope.len() as u64, sink)?;
+        rope.pieces(0..rope.len()).slices().try_for_each(|slice| sink.write_all(slice))
     }
 
     fn number(&mut self, number: i64, sink: &mut dyn Write) -> io::Result<()> {

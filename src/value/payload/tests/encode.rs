@@ -105,6 +105,10 @@ fn strings_are_written_as_short_as_they_can_be() {
     }
     let plain = encoded(&Str::encode(long.as_bytes()).into(), VERSION, false);
     assert_eq!((&plain[..3], plain.len()), (&b"\0\x40\x64"[..], 103));
+    let chunked = Value::Str(Str::encode("ab".repeat(5000).as_bytes()));
+    let plain = encoded(&chunked, VERSION, false);
+    assert_eq!((&plain[..6], plain.len()), (&b"\0\x67\x10aba"[..], 10_003));
+    assert!(encoded(&chunked, VERSION, true).len() < 200);
 }
 
 #[test]
