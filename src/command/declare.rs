@@ -30,6 +30,8 @@ pub struct Command {
     pub also_in: &'static [&'static str],
     /// Keys and flags of a call, where the key specs do not tell them exactly.
     pub find_keys: Option<FindKeys>,
+    /// Positions of arguments that the slow log and MONITOR must not show.
+    pub secrets: Option<Secrets>,
 }
 
 /// Since when a command is only there for old clients, and what has taken its place.
@@ -38,6 +40,9 @@ pub struct Deprecated {
     pub since: &'static str,
     pub replaced_by: &'static str,
 }
+
+/// Positions of the secret arguments of a call; some may lie behind its end.
+pub type Secrets = fn(&[&[u8]]) -> Vec<usize>;
 
 /// Positions of the keys of a call and what happens to each; `None` when the arguments name none.
 pub type FindKeys = fn(&[&[u8]]) -> Option<Vec<(usize, KeyFlags)>>;
@@ -59,6 +64,7 @@ impl Command {
         deprecated: None,
         also_in: &[],
         find_keys: None,
+        secrets: None,
     };
 
     pub fn arity_fits(&self, argc: usize) -> bool {

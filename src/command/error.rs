@@ -84,6 +84,14 @@ impl CommandError {
         Self::new(text)
     }
 
+    /// A subcommand with arguments that it does not take.
+    pub fn subcommand_syntax(container: &str, sub: &[u8]) -> Self {
+        let mut text = String::from("ERR unknown subcommand or wrong number of arguments for '");
+        push_limited(&mut text, sub, 128);
+        text.push_str(&format!("'. Try {} HELP.", container.to_uppercase()));
+        Self::new(text)
+    }
+
     pub fn text(&self) -> &str {
         &self.0
     }

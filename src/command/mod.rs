@@ -31,7 +31,7 @@ mod zset;
 pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
-pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run};
+pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run, Secrets};
 pub use dump::PayloadRules;
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};

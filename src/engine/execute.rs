@@ -2,6 +2,7 @@
 
 use super::blocking::timeout_reply;
 use super::client::ReplyMode;
+use super::observe::show_to_monitors;
 use super::parts::Parts;
 use super::{Engine, Flow};
 use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved, TimeoutReply};
@@ -47,7 +48,7 @@ impl Engine {
         let Ok(resolved) = resolved else { return Flow::Continue };
         self.begin_turn(id);
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
-        call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
+        shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
         let pure = resolved.command.flags.has(Flags::KEY_READ);
         if let Some(block) = self.turn.block.take() {
             self.reply.clear();
@@ -254,14 +255,30 @@ impl Engine {
                     call(&mut cx, resolved, Call { argv: &argv, raw: None });
                 }
             }
-            WaitEnd::Timeout => timeout_reply(blocked.on_timeout, &mut self.reply),
+            WaitEnd::Timeout => {
+                timeout_reply(blocked.on_timeout, &mut self.reply);
+                self.count_ended_wait(&blocked.call, false);
+            }
             WaitEnd::Error(text) => {
+                self.count_ended_wait(&blocked.call, true);
                 self.parts.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
                 self.reply.error(text);
             }
         }
         self.end_turn(id, false, Delivery::Late);
         true
+    }
+}
+
+impl Engine {
+    /// A call whose wait ended without its key counts like one that ran.
+    fn count_ended_wait(&mut self, request: &Request, failed: bool) {
+        let argv: Vec<&[u8]> = request.args().collect();
+        let Some(resolved) = self.parts.table.named(&argv) else { return };
+        self.parts.stats.commands += 1;
+        let stats = &mut self.parts.stats.per_command[resolved.index];
+        stats.calls += 1;
+        stats.failed += u64::from(failed);
     }
 }
 
@@ -310,8 +327,20 @@ fn allowed_while_subscribed(resolved: &Resolved) -> bool {
 pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
     let argv: Vec<&[u8]> = request.args().collect();
     match Parts::of(cx).table.resolve(&argv) {
-        Ok(resolved) => call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
+        Ok(resolved) => shown_call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
         Err(error) => cx.reply.error(error.text()),
+    }
+}
+
+/// A command that clients in MONITOR see: a script before what it calls, everything else when it has run.
+pub(super) fn shown_call(cx: &mut Cx<'_>, resolved: Resolved, what: Call<'_>) {
+    let flags = resolved.command.flags;
+    if flags.has(Flags::SCRIPT) {
+        show_to_monitors(cx, &resolved, what.argv);
+    }
+    call(cx, resolved, what);
+    if !flags.has(Flags::SKIP_MONITOR) {
+        show_to_monitors(cx, &resolved, what.argv);
     }
 }
 
@@ -334,17 +363,22 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
         cx.reply.truncate(reply_start);
         cx.reply.error(error.text());
     }
+    // A call that waits is counted when its wait is over.
+    if cx.turn.replaying || cx.turn.block.is_some() {
+        return;
+    }
+    let client = cx.client;
     let parts = Parts::of(cx);
     parts.looked = parts.clock.monotonic();
     let spent = parts.looked.saturating_sub(started);
     parts.stats.commands += 1;
     let stats = &mut parts.stats.per_command[resolved.index];
-    stats.calls += 1;
-    stats.time += spent;
+    stats.ended(spent, parts.settings.latency_tracking);
     if let Err(error) = &outcome {
         stats.failed += 1;
         parts.stats.count_error(error.code());
     }
+    parts.observe(client, &resolved, call.argv, spent);
 }
 
 /// A reply buffer that a nested call writes into instead of the outer one.

@@ -9,14 +9,18 @@ mod blocking;
 mod client;
 mod execute;
 mod gate;
+mod histogram;
 mod log;
 mod notify;
+mod observe;
 mod open;
 mod outbox;
 mod parts;
 mod pubsub;
 mod replay;
 mod script;
+mod slowlog;
+mod spikes;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -25,14 +29,18 @@ mod transaction;
 
 pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transaction};
 pub use gate::Gate;
+pub use histogram::Histogram;
 pub use log::{Log, NoLog};
 pub use notify::EventFlags;
+pub use observe::{Notice, Observed};
 pub use open::{in_doubt, misconf};
 pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};
 pub use pubsub::PubSub;
 pub use replay::Replaying;
 pub use script::{Control, KillAnswer};
+pub use slowlog::SlowCall;
+pub use spikes::{Series, Spike, Spikes};
 pub use stats::{CommandStats, Stats};
 
 use crate::command::{ClientId, Command, CommandTable, Turn};
@@ -93,6 +101,7 @@ impl Engine {
             watches: transaction::Watches::default(),
             scripts: script::Scripts::default(),
             stats: Stats::new(table.all().len()),
+            observed: Observed::default(),
             settings: Settings::default(),
             clock,
             entropy,
@@ -139,6 +148,7 @@ impl Engine {
         }
         self.parts.forget_subscriptions(id);
         self.parts.unwatch_all(id);
+        self.parts.stop_monitoring(id);
         if let Some(blocked) = self.parts.clients.remove(id).and_then(|client| client.blocked) {
             self.parts.blocking.unblock(id, &blocked);
         }

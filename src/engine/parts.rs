@@ -5,6 +5,7 @@
 use super::blocking::Blocking;
 use super::client::{Client, Clients};
 use super::notify::EventFlags;
+use super::observe::{Notice, Observed};
 use super::pubsub::PubSub;
 use super::script::Scripts;
 use super::stats::Stats;
@@ -27,6 +28,9 @@ pub struct Settings {
     pub active_expire: bool,
     /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
     pub busy_reply_threshold: u64,
+    pub notice: Notice,
+    /// Each command's times are counted (`latency-tracking`).
+    pub latency_tracking: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +42,8 @@ impl Default for Settings {
             payload: PayloadRules::default(),
             active_expire: true,
             busy_reply_threshold: 5000,
+            notice: Notice::NEVER,
+            latency_tracking: true,
         }
     }
 }
@@ -50,6 +56,7 @@ pub struct Parts {
     pub watches: Watches,
     pub scripts: Scripts,
     pub stats: Stats,
+    pub observed: Observed,
     pub settings: Settings,
     pub clock: Arc<dyn Clock>,
     pub entropy: Box<dyn Entropy>,

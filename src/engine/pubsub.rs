@@ -447,10 +447,7 @@ fn spublish(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 fn active(cx: &mut Cx<'_>, args: &mut Args<'_>, scope: Scope) -> Result<(), CommandError> {
     let pattern = args.next();
     if !args.is_empty() {
-        let word = if scope == Scope::Shard { "SHARDCHANNELS" } else { "CHANNELS" };
-        return Err(CommandError::new(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{word}'. Try PUBSUB HELP."
-        )));
+        return Err(CommandError::subcommand_syntax("pubsub", args.argv()[1]));
     }
     let names: Vec<Vec<u8>> = Parts::of(cx)
         .pubsub

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::histogram::Histogram;
+
 /// Counters since the start or the last CONFIG RESETSTAT.
 #[derive(Default)]
 pub struct Stats {
@@ -22,7 +24,7 @@ pub struct Stats {
 }
 
 /// Counters of one command.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Default)]
 pub struct CommandStats {
     pub calls: u64,
     pub time: Duration,
@@ -30,14 +32,27 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Answered with an error.
     pub failed: u64,
+    /// Times of its calls, under `latency-tracking`.
+    pub latency: Option<Histogram>,
 }
 
 /// Past this many different error codes no further one is counted, as in stock.
 const ERROR_CODES_MAX: usize = 128;
 
+impl CommandStats {
+    /// A call has ended after this time.
+    pub fn ended(&mut self, time: Duration, tracking: bool) {
+        self.calls += 1;
+        self.time += time;
+        if tracking {
+            self.latency.get_or_insert_with(Histogram::new).record(time.as_nanos() as u64);
+        }
+    }
+}
+
 impl Stats {
     pub fn new(commands: usize) -> Self {
-        Self { per_command: vec![CommandStats::default(); commands], ..Self::default() }
+        Self { per_command: std::iter::repeat_with(CommandStats::default).take(commands).collect(), ..Self::default() }
     }
 
     pub fn count_error(&mut self, code: &str) {

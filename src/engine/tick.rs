@@ -18,7 +18,10 @@ impl Engine {
             self.end_wait(id, WaitEnd::Timeout);
         }
         if self.parts.settings.active_expire && self.log.has_room() {
+            let started = self.parts.looked;
             self.expire_due(now);
+            self.parts.looked = self.parts.clock.monotonic();
+            self.parts.spike("expire-cycle", self.parts.looked.saturating_sub(started));
         }
         let expiry = if self.parts.settings.active_expire { self.store.next_deadline() } else { None };
         [expiry, self.parts.blocking.next_deadline()].into_iter().flatten().min()

@@ -51,7 +51,7 @@ pub fn text(cx: &mut Cx<'_>, sections: &Sections) -> Result<String, CommandError
         ("modules", "Modules", |_, _| Ok(())),
         ("commandstats", "Commandstats", command_stats),
         ("errorstats", "Errorstats", error_stats),
-        ("latencystats", "Latencystats", |_, _| Ok(())),
+        ("latencystats", "Latencystats", latency_stats),
         ("cluster", "Cluster", |_, out| {
             line(out, "cluster_enabled", 0);
             Ok(())
@@ -461,6 +461,18 @@ fn command_stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> 
             stats.rejected,
             stats.failed
         );
+    }
+    Ok(())
+}
+
+fn latency_stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let settings = Server::of(cx)?.shared()?.settings();
+    let parts = Parts::of(cx);
+    for (resolved, stats) in parts.table.all().iter().zip(&parts.stats.per_command) {
+        let Some(latency) = &stats.latency else { continue };
+        let of = |percent: &f64| format!("p{percent}={:.3}", latency.percentile(*percent) as f64 / 1000.0);
+        let percentiles: Vec<String> = settings.latency_percentiles.iter().map(of).collect();
+        line(out, &format!("latency_percentiles_usec_{}", resolved.full_name()), percentiles.join(","));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::config::{Config, Settings};
 use super::memory::AllocatorProbe;
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Cx};
-use crate::engine::{EventFlags, Parts};
+use crate::engine::{EventFlags, Notice, Parts};
 use crate::env::UnixMillis;
 
 /// See the module's header.
@@ -65,6 +65,8 @@ pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
     parts.settings.payload.compression = settings.rdb_compression;
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
+    parts.settings.notice = Notice::new(settings.slow_from, settings.slow_calls_max, settings.spike_from);
+    parts.settings.latency_tracking = settings.latency_tracking;
     parts.settings.notify = EventFlags::parse(&settings.notify_events).unwrap_or(EventFlags::NONE);
 }
 

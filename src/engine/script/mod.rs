@@ -11,7 +11,7 @@ mod vm;
 
 pub use control::{Control, KillAnswer};
 
-use super::execute::{call, capture};
+use super::execute::{capture, shown_call};
 use super::parts::Parts;
 use crate::command::{Args, Call, Command, CommandError, Cx, Find, Flags, Group, KeyFlags, KeySpec};
 use crate::command::{Begin, CommandTable};
@@ -424,7 +424,7 @@ fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], read_only: bool) {
         }
         Ok(resolved) => {
             let id = cx.client;
-            call(cx, resolved, Call { argv: &words, raw: None });
+            shown_call(cx, resolved, Call { argv: &words, raw: None });
             // SELECT within a script lasts until its end.
             if let Some(client) = Parts::of(cx).clients.get(id) {
                 cx.db = client.db;

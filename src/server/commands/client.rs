@@ -244,7 +244,7 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         String::from_utf8_lossy(&client.name),
         seconds_since(client.connected_at),
         seconds_since(client.active_at),
-        flags(client),
+        flags(client, parts),
         client.db,
         client.channels.len(),
         client.patterns.len(),
@@ -258,9 +258,10 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
     line
 }
 
-fn flags(client: &Client) -> String {
+fn flags(client: &Client, parts: &Parts) -> String {
     let mut flags = String::new();
     for (set, letter) in [
+        (parts.observed.monitors.contains(&client.id), 'O'),
         (client.is_subscriber(), 'P'),
         (client.transaction.is_some(), 'x'),
         (client.blocked.is_some(), 'b'),

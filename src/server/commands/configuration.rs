@@ -3,7 +3,7 @@
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
 use crate::server::Server;
-use crate::server::config::{Settings, failed};
+use crate::server::config::{Settings, failed, is_secret};
 use crate::server::state::apply_settings;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
@@ -37,6 +37,7 @@ static SUBCOMMANDS: &[Command] = &[
         arity: -4,
         flags: ADMIN,
         run: set,
+        secrets: Some(secret_values),
         group: Group::Server,
         since: "2.0.0",
         complexity: "O(N) when N is the number of configuration parameters provided",
@@ -88,6 +89,11 @@ fn get(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.reply.bulk(value);
     }
     Ok(())
+}
+
+/// Values of directives that hold passwords.
+fn secret_values(argv: &[&[u8]]) -> Vec<usize> {
+    (2..argv.len()).step_by(2).filter(|at| is_secret(argv[*at])).map(|at| at + 1).collect()
 }
 
 fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

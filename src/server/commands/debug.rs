@@ -74,10 +74,7 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             cx.reply.ok();
             Ok(())
         }
-        _ => Err(CommandError::new(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(subcommand)
-        ))),
+        _ => Err(CommandError::subcommand_syntax("debug", subcommand)),
     }
 }
 

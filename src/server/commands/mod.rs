@@ -7,7 +7,11 @@ mod client_kill;
 mod configuration;
 mod debug;
 mod introspection;
+mod latency;
+mod latency_report;
+mod monitor;
 mod session;
+mod slowlog;
 
 use crate::command::Command;
 
@@ -20,5 +24,8 @@ pub fn families() -> Vec<&'static [Command]> {
         configuration::COMMANDS,
         admin::COMMANDS,
         debug::COMMANDS,
+        slowlog::COMMANDS,
+        latency::COMMANDS,
+        monitor::COMMANDS,
     ]
 }

@@ -37,6 +37,7 @@ pub static COMMANDS: &[Command] = &[
         arity: -2,
         flags: SESSION.and(Flags::CONNECTION),
         run: auth,
+        secrets: Some(|argv| (1..argv.len()).collect()),
         group: Group::Connection,
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection.",
@@ -48,6 +49,10 @@ pub static COMMANDS: &[Command] = &[
         arity: -1,
         flags: SESSION.and(Flags::CONNECTION),
         run: hello,
+        secrets: Some(|argv| {
+            let auth = (2..argv.len()).filter(|at| argv[*at].eq_ignore_ascii_case(b"auth"));
+            auth.flat_map(|at| [at + 1, at + 2]).collect()
+        }),
         group: Group::Connection,
         since: "6.0.0",
         complexity: "O(1)",
@@ -245,6 +250,7 @@ fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let parts = Parts::of(cx);
     parts.discard_transaction(id);
     parts.forget_subscriptions(id);
+    parts.stop_monitoring(id);
     let client = parts.client_mut(id);
     client.db = 0;
     client.protocol = Protocol::Resp2;

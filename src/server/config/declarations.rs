@@ -209,9 +209,9 @@ pub static DIRECTIVES: &[Directive] = &[
     // Slow log, latency, events
     int("slowlog-log-slower-than", -1, i64::MAX, "10000"),
     int("slowlog-max-len", 0, i64::MAX, "128"),
-    int("latency-monitor-threshold", 0, i64::MAX, "0").later(),
-    yes_no("latency-tracking", "yes").later(),
-    Directive::new("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9").later(),
+    int("latency-monitor-threshold", 0, i64::MAX, "0"),
+    yes_no("latency-tracking", "yes"),
+    Directive::new("latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9"),
     Directive::new("notify-keyspace-events", Kind::Events, ""),
     // Encodings
     int("hash-max-listpack-entries", 0, i64::MAX, "512").alias("hash-max-ziplist-entries"),

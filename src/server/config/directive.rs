@@ -15,6 +15,20 @@ pub struct Directive {
     pub effect: Effect,
 }
 
+/// Whether a directive of this name holds a password or the like.
+pub fn is_secret(name: &[u8]) -> bool {
+    const SECRETS: [&str; 7] = [
+        "requirepass",
+        "masterauth",
+        "primaryauth",
+        "masteruser",
+        "primaryuser",
+        "tls-key-file-pass",
+        "tls-client-key-file-pass",
+    ];
+    SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()))
+}
+
 /// What a directive accepts.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {

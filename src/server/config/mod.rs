@@ -14,7 +14,7 @@ mod value;
 
 pub use argv::{Invocation, parse_argv};
 pub use declarations::DIRECTIVES;
-pub use directive::{Change, Directive, Effect, Kind};
+pub use directive::{Change, Directive, Effect, Kind, is_secret};
 pub use file::{ConfigError, Line, Sources};
 pub use settings::{BindAddress, Locality, LogLevel, Settings, ShutdownFlags};
 pub use store::{Config, Profile, Rename, failed};

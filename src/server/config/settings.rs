@@ -87,8 +87,14 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     pub shutdown_on_sigint: ShutdownFlags,
     pub shutdown_on_sigterm: ShutdownFlags,
-    pub slowlog_micros: Option<u64>,
-    pub slowlog_len_max: usize,
+    /// Calls from this time on are kept in the slow log.
+    pub slow_from: Option<Duration>,
+    pub slow_calls_max: usize,
+    /// Events from this time on are latency spikes.
+    pub spike_from: Option<Duration>,
+    pub latency_tracking: bool,
+    /// Of INFO latencystats.
+    pub latency_percentiles: Vec<f64>,
     /// Where collections change their encoding; without a hash seed.
     pub limits: Limits,
 }
@@ -147,8 +153,17 @@ impl Settings {
             shutdown_timeout: Duration::from_secs(int(config, "shutdown-timeout") as u64),
             shutdown_on_sigint: shutdown_flags(config, "shutdown-on-sigint"),
             shutdown_on_sigterm: shutdown_flags(config, "shutdown-on-sigterm"),
-            slowlog_micros: u64::try_from(int(config, "slowlog-log-slower-than")).ok(),
-            slowlog_len_max: size(int(config, "slowlog-max-len")),
+            slow_from: u64::try_from(int(config, "slowlog-log-slower-than")).ok().map(Duration::from_micros),
+            slow_calls_max: size(int(config, "slowlog-max-len")),
+            spike_from: match int(config, "latency-monitor-threshold") {
+                0 => None,
+                millis => Some(Duration::from_millis(millis as u64)),
+            },
+            latency_tracking: flag(config, "latency-tracking"),
+            latency_percentiles: match config.value("latency-tracking-info-percentiles") {
+                Value::Percentiles(percentiles) => percentiles.clone(),
+                _ => Vec::new(),
+            },
             limits: limits(config),
             dir,
         }

@@ -1,0 +1,209 @@
+"""What shows a server at work: SLOWLOG, LATENCY, MONITOR and the statistics of INFO, beside stock redis-server 7.0 where it says the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.resp import ServerError
+from support.server import Server, stock_binary, wait_until
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    base = tmp_path_factory.mktemp("observation")
+    directives = {"appendonly": "no", "enable-debug-command": "yes"}
+    ours = Server(base / "graven", name="graven", directives=directives).start()
+    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives=directives).start()
+    yield ours, stock
+    ours.end()
+    stock.end()
+
+
+@pytest.fixture(params=["graven", "stock"])
+def either(pair, request):
+    """Both servers, one after the other: what holds for the one holds for the other."""
+    server = pair[request.param == "stock"]
+    with server.connect() as connection:
+        connection.pipeline([("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128", "latency-monitor-threshold", "0"), ("SLOWLOG", "RESET"), ("LATENCY", "RESET"), ("CONFIG", "RESETSTAT")])
+    return server
+
+
+def replies(pair, *commands, protocol=2):
+    shown = []
+    for server in pair:
+        with server.connect(protocol=protocol) as connection:
+            shown.append([connection.ask(*command).render() for command in commands])
+    return shown
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_errors_and_empty_replies(pair, protocol):
+    commands = [
+        ("SLOWLOG", "GET", "-2"), ("SLOWLOG", "GET", "x"), ("SLOWLOG", "GET", "1", "2"), ("SLOWLOG", "LEN", "1"), ("SLOWLOG", "RESET"), ("SLOWLOG", "GET", "-1"), ("SLOWLOG", "LEN"),
+        ("SLOWLOG", "FOO"), ("SLOWLOG",), ("LATENCY", "RESET"), ("LATENCY", "LATEST"), ("LATENCY", "HISTORY", "command"), ("LATENCY", "HISTORY"), ("LATENCY", "RESET", "x", "y"),
+        ("LATENCY", "GRAPH", "command"), ("LATENCY", "FOO"), ("LATENCY", "HISTOGRAM", "nosuch"), ("LATENCY", "GRAPH"), ("MONITOR", "x"), ("DEBUG", "FOO"), ("DEBUG", "SLEEP"),
+    ]  # fmt: skip
+    ours, stock = replies(pair, *commands, protocol=protocol)
+    assert list(zip(commands, ours)) == list(zip(commands, stock))
+
+
+def test_slow_calls_are_kept_with_who_made_them(either):
+    with either.connect() as connection:
+        connection.call("CLIENT", "SETNAME", "worker")
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "5")
+        connection.call("SET", "k", "x" * 200)
+        connection.call("DEL", *range(40))
+        with pytest.raises(ServerError):
+            connection.call("CONFIG", "SET", "requirepass")
+        connection.call("CONFIG", "SET", "masterauth", "secret")
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+        connection.call("PING")
+        entries = connection.call("SLOWLOG", "GET")
+        assert [entry[3][0] for entry in entries] == [b"CONFIG", b"DEL", b"SET", b"CONFIG"]
+        ids = [entry[0] for entry in entries]
+        assert ids == sorted(ids, reverse=True)
+        newest, deleted, written, _ = entries
+        assert newest[3] == [b"CONFIG", b"SET", b"masterauth", b"(redacted)"]
+        assert deleted[3][-1] == b"... (10 more arguments)" and len(deleted[3]) == 32
+        assert written[3][2] == b"x" * 128 + b"... (72 more bytes)"
+        assert written[4].startswith(b"127.0.0.1:") and written[5] == b"worker" and 0 <= int(connection.call("TIME")[0]) - written[1] < 60
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+        for n in range(10):
+            connection.call("GET", "k")
+        assert connection.call("SLOWLOG", "LEN") == 5
+        assert len(connection.call("SLOWLOG", "GET", "2")) == 2
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
+        connection.call("SLOWLOG", "RESET")
+        connection.call("DEBUG", "SLEEP", "0.02")
+        (entry,) = connection.call("SLOWLOG", "GET")
+        assert entry[3] == [b"DEBUG", b"SLEEP", b"0.02"] and 20000 <= entry[2] < 2000000
+
+
+def test_passwords_are_in_no_log_and_no_monitor(either):
+    with either.connect() as connection, either.connect() as monitor:
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+        assert monitor.call("MONITOR") == b"OK"
+        for command in (("AUTH", "hunter2"), ("AUTH", "default", "hunter2"), ("HELLO", "2", "AUTH", "default", "hunter2")):
+            try:
+                connection.call(*command)
+            except ServerError:
+                pass
+        entries = connection.call("SLOWLOG", "GET", "3")
+        assert [entry[3] for entry in entries] == [
+            [b"HELLO", b"2", b"AUTH", b"(redacted)", b"(redacted)"],
+            [b"AUTH", b"(redacted)", b"(redacted)"],
+            [b"AUTH", b"(redacted)"],
+        ]
+        lines = [monitor.read() for _ in range(3)]
+        assert b"hunter2" not in b"".join(lines)
+        connection.call("CONFIG", "SET", "slowlog-log-slower-than", "10000")
+
+
+MONITOR = re.compile(rb"^\d{10}\.\d{6} \[(\d+) (127\.0\.0\.1:\d+|lua)\] (.*)$")
+
+
+def test_monitor_shows_what_is_executed_in_order(pair):
+    """The same lines, but for times and ports, as stock shows: transactions, scripts, blocked calls, errors, odd bytes."""
+    shown = []
+    for server in pair:
+        with server.connect() as monitor, server.connect() as worker, server.connect() as other:
+            assert monitor.call("MONITOR") == b"OK"
+            worker.pipeline([
+                ("SET", "k", b'a"\\\n\r\t\x07\x08\x00\xff'), ("get", "k"), ("NOSUCH", "x"), ("GET",), ("LPUSH", "k", "x"), ("SELECT", "3"), ("DEL", "l"),
+                ("MULTI",), ("INCR", "n"), ("GET", "n"), ("EXEC",), ("EVAL", "redis.call('set', KEYS[1], 'v'); return redis.call('get', KEYS[1])", "1", "s"),
+                ("CONFIG", "GET", "port"), ("CLIENT", "GETNAME"), ("BLPOP", "l", "0.01"), ("SELECT", "0"),
+            ])  # fmt: skip
+            worker.send("BLPOP", "queue", "5")
+            wait_until(lambda: b"blocked_clients:1" in other.call("INFO", "clients"), 5, "a blocked client")
+            other.call("RPUSH", "queue", "job")
+            worker.read()
+            worker.call("ECHO", "the end")
+            lines = []
+            while not lines or b"the end" not in lines[-1]:
+                lines.append(monitor.read())
+            lines = [line for line in lines if b'"INFO"' not in line]
+            assert all(MONITOR.match(line) for line in lines), lines
+            shown.append([MONITOR.sub(rb"\1 \3", line) for line in lines])
+    assert shown[0] == shown[1]
+
+
+def test_monitor_ends_with_reset_and_has_its_flag(either):
+    with either.connect() as monitor, either.connect() as worker:
+        monitor.call("CLIENT", "SETNAME", "watcher")
+        monitor.call("MONITOR")
+        line = next(line for line in worker.call("CLIENT", "LIST").decode().splitlines() if "name=watcher" in line)
+        assert " flags=O " in line and " cmd=monitor " in line
+        worker.call("ECHO", "one")
+        while b'"one"' not in (seen := monitor.read()):
+            assert b"ECHO" not in seen
+        monitor.send("RESET")
+        while monitor.read() != b"RESET":
+            pass
+        worker.call("ECHO", "two")
+        assert monitor.silent(0.1)
+
+
+def test_monitor_is_refused_in_transactions(pair):
+    ours, stock = replies(pair, ("MULTI",), ("MONITOR",), ("EXEC",), ("EVAL", "return redis.call('monitor')", "0"))
+    assert ours[:3] == stock[:3]
+
+
+def test_latency_spikes(either):
+    with either.connect() as connection:
+        connection.call("CONFIG", "SET", "latency-monitor-threshold", "5")
+        connection.call("DEBUG", "SLEEP", "0.03")
+        ((event, at, latest, highest),) = connection.call("LATENCY", "LATEST")
+        assert event == b"command" and 30 <= latest < 2000 and latest == highest
+        assert connection.call("LATENCY", "HISTORY", "command") == [[at, latest]]
+        graph = connection.call("LATENCY", "GRAPH", "command").decode().splitlines()
+        assert graph[0] == f"command - high {latest} ms, low {latest} ms (all time high {latest} ms)" and graph[1] == "-" * 80
+        assert graph[2:7] == [" ", " ", " ", "_", " "]
+        assert "1. command: 1 latency spikes (average" in connection.call("LATENCY", "DOCTOR").decode()
+        assert connection.call("LATENCY", "RESET", "command", "fork") == 1
+        assert connection.call("LATENCY", "LATEST") == []
+
+
+def test_times_of_commands(either):
+    with either.connect(protocol=3) as connection:
+        connection.pipeline([("SET", "k", n) for n in range(100)])
+        connection.call("DEBUG", "SLEEP", "0.01")
+        for command in (("LPUSH", "k", "x"), ("GET",), ("CONFIG", "SET", "nosuch", "x")):
+            with pytest.raises(ServerError):
+                connection.call(*command)
+        histogram = connection.call("LATENCY", "HISTOGRAM", "set", "debug", "config")
+        assert sorted(histogram) == [b"config|resetstat", b"config|set", b"debug", b"set"]
+        assert histogram[b"set"][b"calls"] == 100
+        steps = histogram[b"set"][b"histogram_usec"]
+        assert list(steps) == sorted(steps) and list(steps.values()) == sorted(steps.values()) and list(steps.values())[-1] == 100
+        assert list(histogram[b"debug"][b"histogram_usec"].values()) == [1] and min(histogram[b"debug"][b"histogram_usec"]) >= 16000
+        info = connection.call("INFO", "everything").decode()
+        assert re.search(r"\r\nlatency_percentiles_usec_set:p50=\d+\.\d{3},p99=\d+\.\d{3},p99.9=\d+\.\d{3}\r\n", info)
+        assert re.search(r"\r\ncmdstat_set:calls=100,usec=\d+,usec_per_call=\d+\.\d\d,rejected_calls=0,failed_calls=0\r\n", info)
+        assert re.search(r"\r\ncmdstat_lpush:calls=1,usec=\d+,usec_per_call=\d+\.\d\d,rejected_calls=0,failed_calls=1\r\n", info)
+        assert re.search(r"\r\ncmdstat_get:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0\r\n", info)
+        assert "\r\nerrorstat_WRONGTYPE:count=1\r\n" in info and "\r\nerrorstat_ERR:count=2\r\n" in info
+        connection.call("CONFIG", "SET", "latency-tracking-info-percentiles", "0 75 100")
+        assert re.search(r"latency_percentiles_usec_set:p0=\d+\.\d{3},p75=\d+\.\d{3},p100=\d+\.\d{3}\r\n", connection.call("INFO", "latencystats").decode())
+        connection.call("CONFIG", "SET", "latency-tracking-info-percentiles", "50 99 99.9", "latency-tracking", "no")
+        connection.call("GET", "k")
+        assert b"get" not in connection.call("LATENCY", "HISTOGRAM")
+        connection.call("CONFIG", "SET", "latency-tracking", "yes")
+
+
+@pytest.mark.graven_only
+def test_a_wait_counts_once_and_is_not_slow(pair):
+    """Time in which a blocked client waits is nobody's work."""
+    with pair[0].connect() as worker, pair[0].connect() as other:
+        other.pipeline([("CONFIG", "SET", "slowlog-log-slower-than", "20000"), ("SLOWLOG", "RESET"), ("CONFIG", "RESETSTAT")])
+        worker.send("BLPOP", "queue", "0")
+        wait_until(lambda: b"blocked_clients:1" in other.call("INFO", "clients"), 5, "a blocked client")
+        assert b"cmdstat_blpop" not in other.call("INFO", "commandstats")
+        other.call("DEBUG", "SLEEP", "0.03")
+        other.call("RPUSH", "queue", "job")
+        worker.read()
+        stats = other.call("INFO", "commandstats").decode()
+        calls, usec = re.search(r"cmdstat_blpop:calls=(\d+),usec=(\d+),", stats).groups()
+        assert calls == "1" and int(usec) < 20000
+        assert [entry[3][0] for entry in other.call("SLOWLOG", "GET")] == [b"DEBUG"]
