@@ -9,7 +9,7 @@ use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Tur
 use crate::env::{Entropy, UnixMillis};
 use crate::keyspace::{Database, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
-use crate::value::{Hash, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
+use crate::value::{Hash, Limits, List, Set, Str, StrRef, Stream, Type, Value, ValueRef, Zset};
 
 /// A type of value that handlers ask for by name.
 pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
@@ -25,6 +25,7 @@ pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
 /// A type that is changed in place.
 pub trait Collection: Kind + Default {
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    /// Whether its key goes.
     fn is_empty(&self) -> bool;
 }
 
@@ -65,13 +66,13 @@ macro_rules! collections {
             }
 
             fn is_empty(&self) -> bool {
-                $kind::is_empty(self)
+                ValueRef::$kind(self).is_empty()
             }
         }
     )*};
 }
 
-collections!(List List, Set Set, Hash Hash, Zset Zset);
+collections!(List List, Set Set, Hash Hash, Zset Zset, Stream Stream);
 
 /// What an edit may use, and what it reports.
 pub struct Edit<'e> {
@@ -333,6 +334,13 @@ impl<'a> Cx<'a> {
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
         if self.writable::<T>(key)? { self.edit_present(key, event, change).map(Some) } else { Ok(None) }
+    }
+
+    /// Changes the collection at a key if there is one, and tells nobody: neither those who watch the key nor those who
+    /// wait for it. The command counts, notifies and says so itself where it must.
+    pub fn edit_quietly<T: Collection, R>(&mut self, key: &[u8], change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let (now, stamp) = (self.turn.expiry_now(), self.turn.stamp);
+        self.store.db_mut(self.db).edit(key, now, stamp).and_then(T::of_mut).map(change)
     }
 
     /// Whether a key holds this type; false when it is absent, a due one being deleted first. Raises the read tag,

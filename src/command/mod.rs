@@ -19,6 +19,7 @@ mod multi_pop;
 mod number;
 mod scan;
 mod set;
+mod stream;
 mod string;
 mod syntax;
 mod table;
@@ -49,6 +50,7 @@ pub fn data_families() -> Vec<&'static [Command]> {
         list::FAMILIES.as_slice(),
         set::FAMILIES.as_slice(),
         zset::FAMILIES.as_slice(),
+        stream::FAMILIES.as_slice(),
     ]
     .concat()
 }

@@ -11,7 +11,7 @@ pub mod tree;
 pub use cow_bytes::CowBytes;
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
-pub use listpack::{Item, Iter as ListpackIter, Listpack, ListpackDamage, Pos, element_bytes};
+pub use listpack::{Item, Iter as ListpackIter, Listpack, ListpackDamage, Pos, element_bytes, item_bytes, run};
 pub use rope::{Piece, Pieces, Rope};
 pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

@@ -66,6 +66,7 @@ impl From<Value> for Garbage {
 fn is_big(value: ValueRef<'_>) -> bool {
     match value {
         ValueRef::Str(string) => string.len() >= STRING_MIN,
+        ValueRef::Stream(stream) => stream.len() + stream.pending_len() >= COLLECTION_MIN,
         value => value.len() >= COLLECTION_MIN,
     }
 }

@@ -1,6 +1,6 @@
 //! A value of any type.
 
-use super::{Hash, List, Set, Str, StrRef, Zset};
+use super::{Hash, List, Set, Str, StrRef, Stream, Zset};
 
 /// The types of the data model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,7 @@ pub enum Value {
     Set(Set),
     Hash(Hash),
     Zset(Zset),
+    Stream(Stream),
 }
 
 /// Keys hold values inline, so their size is paid by every key.
@@ -55,6 +56,7 @@ pub enum ValueRef<'a> {
     Set(&'a Set),
     Hash(&'a Hash),
     Zset(&'a Zset),
+    Stream(&'a Stream),
 }
 
 impl Value {
@@ -65,6 +67,7 @@ impl Value {
             Self::Set(set) => ValueRef::Set(set),
             Self::Hash(hash) => ValueRef::Hash(hash),
             Self::Zset(zset) => ValueRef::Zset(zset),
+            Self::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 
@@ -94,6 +97,7 @@ impl Value {
             Self::Set(set) => set.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
             Self::Zset(zset) => zset.heap_bytes(),
+            Self::Stream(stream) => stream.heap_bytes(),
         }
     }
 }
@@ -106,6 +110,7 @@ impl ValueRef<'_> {
             Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
             Self::Zset(_) => Type::Zset,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -117,6 +122,7 @@ impl ValueRef<'_> {
             Self::Set(set) => set.encoding(),
             Self::Hash(hash) => hash.encoding(),
             Self::Zset(zset) => zset.encoding(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -128,11 +134,13 @@ impl ValueRef<'_> {
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
             Self::Zset(zset) => zset.len(),
+            Self::Stream(stream) => stream.len(),
         }
     }
 
+    /// Whether no key may hold it; a stream without entries is a value.
     pub fn is_empty(self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.kind() != Type::Stream
     }
 
     /// An owned value; O(1) but for a string, whose bytes are copied.
@@ -143,6 +151,7 @@ impl ValueRef<'_> {
             Self::Set(set) => Value::Set(set.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
             Self::Zset(zset) => Value::Zset(zset.clone()),
+            Self::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 }
@@ -169,4 +178,4 @@ macro_rules! conversions {
     )*};
 }
 
-conversions!(Str, List, Set, Hash, Zset);
+conversions!(Str, List, Set, Hash, Zset, Stream);

@@ -16,6 +16,9 @@ pub struct Limits {
     pub list_max_listpack_size: i64,
     /// Accepted and kept for CONFIG GET: nodes are never compressed in memory.
     pub list_compress_depth: usize,
+    /// How large a node of a stream may grow, in bytes and in entries; 0: without such a limit.
+    pub stream_node_max_bytes: usize,
+    pub stream_node_max_entries: usize,
     /// Seed of the tables that grow out of packed collections; drawn once from entropy by whoever opens the data.
     pub hash_seed: HashSeed,
 }
@@ -32,6 +35,8 @@ impl Default for Limits {
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
             hash_seed: HashSeed(0, 0),
         }
     }

@@ -7,7 +7,7 @@
 //! Invariants
 //! - A clone is a snapshot: writing to one holder copies what it touches and nothing that another holder sees.
 //! - Encodings change where members are added; what was converted stays converted, except lists, which shrink back.
-//! - No collection that a key holds is empty: who removes the last element removes the key.
+//! - No collection that a key holds is empty: who removes the last element removes the key. A stream is none: it stays.
 
 mod any;
 mod hash;
@@ -17,6 +17,7 @@ mod list;
 pub mod payload;
 mod sample;
 mod set;
+mod stream;
 mod string;
 mod zset;
 
@@ -26,5 +27,9 @@ pub use hash::{Fields, Hash};
 pub use limits::Limits;
 pub use list::{Elements, End, List, ListBuilder, Node};
 pub use set::{Members, Set};
+pub use stream::{
+    Consumer, ENTRY_BYTES_MAX, Entries, EntriesBack, EntryFields, Exactness, Group, Pending, Stream, StreamDamage,
+    StreamEntry, StreamId, StreamNode, Trim,
+};
 pub use string::{Str, StrRef};
 pub use zset::{LexBound, Ranked, Zset};

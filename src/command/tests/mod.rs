@@ -9,5 +9,6 @@ mod keys;
 mod list;
 mod scan;
 mod set;
+mod stream;
 mod string;
 mod zset;

@@ -342,6 +342,7 @@ impl TestEngine {
             "+set" => self.run(&[b"SMEMBERS", key]),
             "+hash" => self.run(&[b"HGETALL", key]),
             "+zset" => self.run(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]),
+            "+stream" => self.run(&[b"XRANGE", key, b"-", b"+"]),
             other => panic!("type {other}"),
         };
         match value {

@@ -28,6 +28,11 @@ pub enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// A number when `content` is the canonical text of one, else the bytes.
+    pub fn new(content: &'a [u8]) -> Self {
+        parse_canonical_i64(content).map_or(Self::Bytes(content), Self::Int)
+    }
+
     /// The element as bytes; a number is formatted into `buffer`.
     pub fn as_bytes<'b>(&self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
     where
@@ -82,8 +87,12 @@ impl fmt::Debug for Item<'_> {
 
 /// Bytes that `content` takes as an element.
 pub fn element_bytes(content: &[u8]) -> usize {
-    let element = Element::new(content);
-    element.parts().iter().map(|part| part.len()).sum()
+    Element::new(content).len()
+}
+
+/// Bytes that an item takes as an element.
+pub fn item_bytes(item: Item<'_>) -> usize {
+    Element::from_item(item).len()
 }
 
 /// An element about to be written.
@@ -98,9 +107,18 @@ pub(super) struct Element<'a> {
 impl<'a> Element<'a> {
     /// As a number when `content` is one, else as a byte string.
     pub(super) fn new(content: &'a [u8]) -> Self {
-        if let Some(number) = parse_canonical_i64(content) {
-            return Self::from_int(number);
+        Self::from_item(Item::new(content))
+    }
+
+    /// In the form that the item has.
+    pub(super) fn from_item(item: Item<'a>) -> Self {
+        match item {
+            Item::Int(number) => Self::from_int(number),
+            Item::Bytes(content) => Self::from_bytes(content),
         }
+    }
+
+    fn from_bytes(content: &'a [u8]) -> Self {
         let len = content.len();
         let mut head = [0; HEAD_MAX];
         let head_len = if len <= STR6_MAX {
@@ -148,6 +166,10 @@ impl<'a> Element<'a> {
         [&self.head[..self.head_len], self.content, &self.back[..self.back_len]]
     }
 
+    fn len(&self) -> usize {
+        self.head_len + self.content.len() + self.back_len
+    }
+
     fn finish(head: [u8; HEAD_MAX], head_len: usize, content: &'a [u8]) -> Self {
         let (back, back_len) = back_length(head_len + content.len());
         Self { head, head_len, content, back, back_len }
@@ -182,8 +204,15 @@ fn back_length_size(len: usize) -> usize {
 /// the elements end).
 pub(super) fn decode(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
     let rest = bytes.get(at..)?;
+    let (item, size) = decode_body(rest)?;
+    let (back, back_len) = back_length(size);
+    (rest.get(size..size + back_len)? == &back[..back_len]).then_some((item, size + back_len))
+}
+
+/// The element that `rest` begins with, and its size without its back length; `None` when it is not whole.
+pub(super) fn decode_body(rest: &[u8]) -> Option<(Item<'_>, usize)> {
     let &code = rest.first()?;
-    let (item, size) = match code {
+    Some(match code {
         0..=0x7f => (Item::Int(i64::from(code)), 1),
         0x80..=0xbf => string(rest, 1, usize::from(code & 0x3f))?,
         0xc0..=0xdf => {
@@ -201,9 +230,7 @@ pub(super) fn decode(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
         INT32 => integer(rest, 4)?,
         INT64 => integer(rest, 8)?,
         _ => return None,
-    };
-    let (back, back_len) = back_length(size);
-    (rest.get(size..size + back_len)? == &back[..back_len]).then_some((item, size + back_len))
+    })
 }
 
 /// Where the element that ends right before `end` starts. The bytes have been checked.

@@ -13,6 +13,7 @@
 
 mod encoding;
 mod iter;
+pub mod run;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use crate::ds::cow_bytes::CowBytes;
 use crate::ds::decimal::parse_canonical_i64;
 
 use encoding::{Element, decode, entry_before};
-pub use encoding::{Item, element_bytes};
+pub use encoding::{Item, element_bytes, item_bytes};
 pub use iter::{Entries, Iter};
 
 /// Bytes before the first element.

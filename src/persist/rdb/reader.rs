@@ -269,7 +269,6 @@ impl Body<'_, '_> {
 /// The name of a type that is known but cannot be read.
 fn unsupported(form: u8, input: &mut Input<'_>) -> Result<Option<String>, RdbError> {
     Ok(match form {
-        object::STREAM_LISTPACKS | object::STREAM_LISTPACKS_2 | object::STREAM_LISTPACKS_3 => Some("stream".into()),
         object::MODULE_PRE_GA | object::MODULE_2 => {
             let id = input.length("module type").map_err(|e| from_decode(e, None))?;
             Some(format!("{} (of a module)", module_type_name(id)))

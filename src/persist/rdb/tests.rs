@@ -22,6 +22,7 @@ enum Content {
     Set(BTreeSet<Vec<u8>>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
     Zset(Vec<(Vec<u8>, f64)>),
+    Stream(String),
 }
 
 impl From<&Value> for Content {
@@ -32,6 +33,7 @@ impl From<&Value> for Content {
             Value::Set(set) => Self::Set(set.iter().map(|item| item.to_vec()).collect()),
             Value::Hash(hash) => Self::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect()),
             Value::Zset(zset) => Self::Zset(zset.iter().map(|(member, score)| (member.to_vec(), score)).collect()),
+            Value::Stream(stream) => Self::Stream(stream.to_text()),
         }
     }
 }
@@ -222,6 +224,34 @@ fn a_base_and_an_empty_file_are_read() {
     assert_eq!((loaded.unwrap().keys, sink.keys.len()), (0, 0));
 }
 
+#[test]
+fn streams_are_read() {
+    let (sink, loaded) = load(fixture!("streams.rdb"));
+    assert_eq!(loaded.unwrap().keys, 4);
+    let read = |key: &[u8]| match &sink.keys[&(0, key.to_vec())].content {
+        Content::Stream(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(b"plain"), "last 1-1 deleted 0-0 added 1; 1-1 [(b\"field\", b\"value\")]");
+    assert_eq!(
+        read(b"mixed"),
+        "last 18446744073709551615-1 deleted 2-1 added 6; 1-1 [(b\"a\", 1), (b\"b\", b\"two\")]; \
+         1-2 [(b\"a\", -70000), (b\"b\", 5000000000)]; 2-2 [(b\"a\", 3), (b\"b\", 4)]; \
+         3-0 [(b\"a\", 3), (b\"b\", 4)]; 18446744073709551615-1 [(b\"c\", b\"a text that is so long that it is worth \
+         compressing, compressing, compressing\")]"
+    );
+    assert_eq!(read(b"emptied"), "last 5-5 deleted 5-5 added 1; group readers last 0-0 read None");
+    assert_eq!(
+        read(b"jobs"),
+        "last 5-1 deleted 0-0 added 5; 2-1 [(b\"n\", 2)]; 3-1 [(b\"n\", 3)]; 4-1 [(b\"n\", 4)]; 5-1 [(b\"n\", 5)]; \
+         group idle last 5-1 read None, consumer nobody seen 1795263081318 active Some(1795263081318) ; \
+         group workers last 5-1 read Some(5), 2-1 bob 1000 7, 4-1 alice 2000 1, 5-1 bob 3000 1, \
+         consumer alice seen 1795263081323 active Some(1795263081323) 4-1, \
+         consumer bob seen 1795263081324 active Some(1795263081324) 2-1 5-1"
+    );
+    assert!(matches!(load(fixture!("stream.rdb")).0.keys[&(0, b"events".to_vec())].content, Content::Stream(_)));
+}
+
 /// In an append-only file the commands begin where the RDB part ends.
 #[test]
 fn the_end_is_reported_where_commands_follow() {
@@ -235,10 +265,6 @@ fn the_end_is_reported_where_commands_follow() {
 #[test]
 fn what_is_not_supported_stops_by_name() {
     let message = |bytes: &[u8]| load(bytes).1.unwrap_err().to_string();
-    assert_eq!(
-        message(fixture!("stream.rdb")),
-        "RDB at offset 85, reading key \"events\" of database 0: key of type stream is not supported yet"
-    );
     assert_eq!(
         message(fixture!("function.rdb")),
         "RDB at offset 80, reading functions: functions are not supported yet"
@@ -440,7 +466,7 @@ fn packed_forms_are_built_as_stock_builds_them() {
                     }
                     Vec::new()
                 }
-                Value::Str(_) => Vec::new(),
+                Value::Str(_) | Value::Stream(_) => Vec::new(),
             };
             for listpack in listpacks {
                 let rebuilt: Listpack = listpack.iter().collect();

@@ -224,8 +224,8 @@ pub static DIRECTIVES: &[Directive] = &[
     int("zset-max-listpack-entries", 0, i64::MAX, "128").alias("zset-max-ziplist-entries"),
     memory("zset-max-listpack-value", 0, LONG_MAX, "64").alias("zset-max-ziplist-value"),
     memory("hll-sparse-max-bytes", 0, LONG_MAX, "3000").later(),
-    memory("stream-node-max-bytes", 0, LONG_MAX, "4096").later(),
-    int("stream-node-max-entries", 0, i64::MAX, "100").later(),
+    memory("stream-node-max-bytes", 0, LONG_MAX, "4096"),
+    int("stream-node-max-entries", 0, i64::MAX, "100"),
     // The rest
     yes_no("activerehashing", "yes").moot(),
     Directive::new(

@@ -181,6 +181,8 @@ fn limits(config: &Config) -> Limits {
         zset_max_listpack_value: bytes(config, "zset-max-listpack-value") as usize,
         list_max_listpack_size: int(config, "list-max-listpack-size"),
         list_compress_depth: size(int(config, "list-compress-depth")),
+        stream_node_max_bytes: bytes(config, "stream-node-max-bytes") as usize,
+        stream_node_max_entries: size(int(config, "stream-node-max-entries")),
         ..Limits::default()
     }
 }

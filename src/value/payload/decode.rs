@@ -2,7 +2,7 @@
 
 use super::error::{DecodeError, Problem};
 use super::input::Input;
-use super::{object, ziplist, zipmap};
+use super::{object, stream, ziplist, zipmap};
 use crate::ds::{Intset, Listpack};
 use crate::value::zset::Scored;
 use crate::value::{Hash, Limits, List, ListBuilder, Set, Str, Value, Zset};
@@ -36,7 +36,7 @@ pub fn decode_object(input: &mut Input<'_>, form: u8, limits: &Limits) -> Result
         object::HASH_ZIPLIST => Value::Hash(hash_packed(input, ziplist::to_listpack, limits)?),
         object::HASH_LISTPACK => Value::Hash(hash_packed(input, listpack, limits)?),
         object::STREAM_LISTPACKS | object::STREAM_LISTPACKS_2 | object::STREAM_LISTPACKS_3 => {
-            return Err(input.error("value", Problem::Unsupported("a value of type stream")));
+            Value::Stream(stream::decode(input, form)?)
         }
         object::MODULE_PRE_GA | object::MODULE_2 => {
             return Err(input.error("value", Problem::Unsupported("a value of a module's type")));

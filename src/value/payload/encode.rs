@@ -3,7 +3,7 @@
 //! Invariants
 //! - What is packed is written as it lies in memory; what is large goes out element by element, never joined.
 //! - The version decides the forms: in version 10, which stock 7.0 loads, a set has none as listpack and goes out member
-//!   by member.
+//!   by member, and a consumer of a stream has no time of its last success.
 
 use std::io::{self, Write};
 
@@ -17,6 +17,8 @@ use crate::value::{Hash, List, Set, StrRef, ValueRef, Zset};
 pub const VERSION: u16 = 10;
 /// From this version on sets may be listpacks.
 const VERSION_WITH_SET_LISTPACK: u16 = 11;
+/// From this version on consumers of streams have two times.
+const VERSION_WITH_ACTIVE_TIME: u16 = 11;
 
 /// Shorter strings are not worth compressing, as in the stock server.
 const COMPRESSED_MIN: usize = 21;
@@ -49,6 +51,8 @@ impl Encoder {
             ValueRef::Hash(_) => object::HASH,
             ValueRef::Zset(zset) if zset.packed().is_some() => object::ZSET_LISTPACK,
             ValueRef::Zset(_) => object::ZSET_2,
+            ValueRef::Stream(_) if self.version >= VERSION_WITH_ACTIVE_TIME => object::STREAM_LISTPACKS_3,
+            ValueRef::Stream(_) => object::STREAM_LISTPACKS_2,
         }
     }
 
@@ -65,6 +69,7 @@ impl Encoder {
             ValueRef::Set(set) => self.set(set, sink),
             ValueRef::Hash(hash) => self.hash(hash, sink),
             ValueRef::Zset(zset) => self.zset(zset, sink),
+            ValueRef::Stream(stream) => self.stream(stream, self.form(value), sink),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can be wrong with stored values.
 
 use crate::ds::{IntsetDamage, ListpackDamage};
+use crate::value::StreamDamage;
 
 /// Where reading stopped and why.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum Problem {
     Listpack(#[from] ListpackDamage),
     #[error("{0}")]
     Intset(#[from] IntsetDamage),
+    #[error("{0}")]
+    Stream(#[from] StreamDamage),
     #[error("ziplist is damaged at its byte {at}")]
     Ziplist { at: usize },
     #[error("zipmap is damaged at its byte {at}")]

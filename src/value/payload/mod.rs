@@ -1,8 +1,8 @@
 //! Values as the object bytes of RDB files: what files, DUMP and RESTORE have in common.
 //!
-//! Writes version 10, which stock 7.0 loads, or 11. Reads every form that file versions 1 to 11 use for the five types,
-//! the retired ones (ziplist, zipmap, linked list) included. The bytes are foreign: nothing panics on them, and no length is believed before it is compared with
-//! what is left of the input, so that memory stays within a small multiple of its size.
+//! Writes version 10, which stock 7.0 loads, or 11. Reads every form that file versions 1 to 11 use, the retired ones
+//! (ziplist, zipmap, linked list) included. The bytes are foreign: nothing panics on them, and no length is believed
+//! before it is compared with what is left of the input, so that memory stays within a small multiple of its size.
 
 mod decode;
 mod dump;
@@ -10,6 +10,7 @@ mod encode;
 mod error;
 mod input;
 mod lzf;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod ziplist;

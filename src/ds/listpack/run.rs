@@ -1,0 +1,42 @@
+//! Elements one behind the other without their back lengths: a listpack for what is only ever read forwards.
+//!
+//! A run is plain bytes, to be kept in whatever holds them. What is read with [`split_first`] must have been written by
+//! the functions here.
+
+use super::encoding::{Element, Item, decode_body};
+
+/// Appends an element in the form that it has.
+pub fn push(run: &mut Vec<u8>, item: Item<'_>) {
+    let element = Element::from_item(item);
+    let [head, content, _] = element.parts();
+    run.extend_from_slice(head);
+    run.extend_from_slice(content);
+}
+
+/// The first element and the rest; `None` at the end.
+pub fn split_first(run: &[u8]) -> Option<(Item<'_>, &[u8])> {
+    let (item, size) = decode_body(run)?;
+    Some((item, &run[size..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        fn what_was_pushed_is_read(elements: Vec<Vec<u8>>, numbers: Vec<i64>) -> bool {
+            let mut run = Vec::new();
+            elements.iter().for_each(|element| push(&mut run, Item::new(element)));
+            numbers.iter().for_each(|number| push(&mut run, Item::Int(*number)));
+            let mut rest = &run[..];
+            let mut read = Vec::new();
+            while let Some((item, behind)) = split_first(rest) {
+                read.push(item.to_vec());
+                rest = behind;
+            }
+            let texts = numbers.iter().map(|number| number.to_string().into_bytes());
+            read == elements.into_iter().chain(texts).collect::<Vec<_>>()
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Ranges of entries in both directions.
+
+use super::node::NodeEntries;
+use super::{StreamEntry, StreamId, StreamNode};
+use crate::ds::{Tree, tree};
+
+/// Entries in order.
+pub struct Entries<'a> {
+    nodes: tree::Iter<'a, StreamNode>,
+    node: Option<NodeEntries<'a>>,
+    first: StreamId,
+    last: StreamId,
+}
+
+impl<'a> Entries<'a> {
+    pub(super) fn new(nodes: &'a Tree<StreamNode>, position: usize, first: StreamId, last: StreamId) -> Self {
+        let mut nodes = nodes.iter_at(position);
+        let node = nodes.next().map(StreamNode::entries);
+        Self { nodes, node, first, last }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = StreamEntry<'a>;
+
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
+        loop {
+            match self.node.as_mut()?.next() {
+                Some(entry) if entry.id < self.first => {}
+                Some(entry) if entry.id > self.last => self.node = None,
+                Some(entry) => return Some(entry),
+                None => self.node = self.nodes.next().map(StreamNode::entries),
+            }
+        }
+    }
+}
+
+/// Entries in reverse order.
+pub struct EntriesBack<'a> {
+    nodes: Option<tree::IterBack<'a, StreamNode>>,
+    /// What is left of a node, in order.
+    node: Vec<StreamEntry<'a>>,
+    first: StreamId,
+    last: StreamId,
+}
+
+impl<'a> EntriesBack<'a> {
+    /// `until`: the position behind the node to begin with.
+    pub(super) fn new(nodes: &'a Tree<StreamNode>, until: usize, first: StreamId, last: StreamId) -> Self {
+        Self { nodes: Some(nodes.iter_before(until)), node: Vec::new(), first, last }
+    }
+}
+
+impl<'a> Iterator for EntriesBack<'a> {
+    type Item = StreamEntry<'a>;
+
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
+        loop {
+            match self.node.pop() {
+                Some(entry) if entry.id > self.last => {}
+                Some(entry) if entry.id < self.first => {
+                    self.node.clear();
+                    self.nodes = None;
+                }
+                Some(entry) => return Some(entry),
+                None => self.node = self.nodes.as_mut()?.next()?.entries().collect(),
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+
+use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
+
+use super::*;
+
+impl Stream {
+    /// Everything it holds, for comparisons.
+    pub fn to_text(&self) -> String {
+        use std::fmt::Write;
+        let (last, deleted, added) = (self.last_id(), self.max_deleted_id(), self.entries_added());
+        let mut text = format!("last {last} deleted {deleted} added {added}");
+        for entry in self.range(StreamId::MIN, StreamId::MAX) {
+            let _ = write!(text, "; {} {:?}", entry.id, entry.fields.collect::<Vec<_>>());
+        }
+        for group in self.groups() {
+            let name = group.name().escape_ascii();
+            let _ = write!(text, "; group {name} last {} read {:?}", group.last_id, group.entries_read);
+            for pending in group.pending_from(StreamId::MIN) {
+                let (id, consumer) = (pending.id, pending.consumer().escape_ascii());
+                let _ = write!(text, ", {id} {consumer} {} {}", pending.delivered_at, pending.deliveries);
+            }
+            for consumer in group.consumers() {
+                let (name, seen, active) = (consumer.name().escape_ascii(), consumer.seen_at, consumer.active_at);
+                let pending: Vec<_> = consumer.pending_from(StreamId::MIN).map(|id| id.to_string()).collect();
+                let _ = write!(text, ", consumer {name} seen {seen} active {active:?} {}", pending.join(" "));
+            }
+        }
+        text
+    }
+}
+
+fn small() -> Limits {
+    Limits { stream_node_max_entries: 5, stream_node_max_bytes: 200, ..Limits::default() }
+}
+
+/// What may be done to the entries.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Milliseconds and sequence to go on by, and the fields.
+    Add(u8, u8, Vec<(u8, u8)>),
+    Delete(u8),
+    TrimLen(u8, bool),
+    TrimId(u8, bool),
+    Hold,
+}
+
+impl Arbitrary for Op {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let of = |g: &mut Gen| u8::arbitrary(g);
+        match of(g) % 20 {
+            0..=12 => {
+                let count = of(g) % 3 + 1;
+                let fields = (0..count).map(|n| (if of(g).is_multiple_of(4) { of(g) % 3 } else { n }, of(g))).collect();
+                Self::Add(of(g) % 3, of(g) % 3, fields)
+            }
+            13..=15 => Self::Delete(of(g)),
+            16 => Self::TrimLen(of(g), bool::arbitrary(g)),
+            17 => Self::TrimId(of(g), bool::arbitrary(g)),
+            _ => Self::Hold,
+        }
+    }
+}
+
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+type Model = BTreeMap<StreamId, Fields>;
+
+/// Every other value looks like a number; now and then a long one.
+fn word(n: u8) -> Vec<u8> {
+    match n % 7 {
+        0 => vec![b'x'; n as usize],
+        1..=3 => (i64::from(n) * 1_000_003).to_string().into_bytes(),
+        _ => format!("v{n}").into_bytes(),
+    }
+}
+
+fn owned(entry: StreamEntry<'_>) -> (StreamId, Fields) {
+    (entry.id, entry.fields.map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
+}
+
+fn agrees(stream: &Stream, model: &Model) -> bool {
+    let all: Vec<(StreamId, Fields)> = model.iter().map(|(id, fields)| (*id, fields.clone())).collect();
+    let near = |at: usize| all.get(at).map_or(StreamId::MAX, |(id, _)| *id);
+    let bounds = [StreamId::MIN, near(0), near(all.len() / 3), near(all.len() / 2).next().unwrap_or(StreamId::MAX)];
+    let ranges = bounds.iter().all(|first| {
+        bounds.iter().chain([&StreamId::MAX]).all(|last| {
+            let within = |(id, _): &&(StreamId, Fields)| id >= first && id <= last;
+            let mut expected: Vec<_> = all.iter().filter(within).cloned().collect();
+            let forwards = stream.range(*first, *last).map(owned).collect::<Vec<_>>() == expected;
+            let counted = stream.count(*first, *last) == expected.len();
+            expected.reverse();
+            forwards && counted && stream.range_back(*first, *last).map(owned).collect::<Vec<_>>() == expected
+        })
+    });
+    ranges
+        && stream.len() == all.len()
+        && stream.first_entry_id() == all.first().map(|(id, _)| *id)
+        && stream.last_entry_id() == all.last().map(|(id, _)| *id)
+        && all.iter().all(|(id, fields)| stream.get(*id).map(owned) == Some((*id, fields.clone())))
+        && all.iter().all(|(id, _)| id.next().is_none_or(|next| stream.contains(next) == model.contains_key(&next)))
+        && stream.nodes().all(|node| node.live() > 0)
+}
+
+fn entries_as_a_map(ops: Vec<Op>) -> bool {
+    let limits = small();
+    let (mut stream, mut model) = (Stream::new(), Model::new());
+    let mut held: Vec<(Stream, Model)> = Vec::new();
+    let nth = |model: &Model, n: u8| {
+        let at = if model.is_empty() { 0 } else { n as usize % (model.len() + 1) };
+        model.keys().nth(at).copied().unwrap_or(StreamId::new(7, 7))
+    };
+    for op in ops {
+        match op {
+            Op::Add(ms, seq, fields) => {
+                let last = stream.last_id();
+                let id = StreamId::new(
+                    last.ms + u64::from(ms),
+                    if ms > 0 { seq.into() } else { last.seq + 1 + u64::from(seq) },
+                );
+                let fields: Fields = fields.into_iter().map(|(n, v)| (vec![b'f', n], word(v))).collect();
+                let words: Vec<&[u8]> = fields.iter().flat_map(|(n, v)| [&n[..], &v[..]]).collect();
+                stream.add(id, &words, &limits);
+                model.insert(id, fields);
+            }
+            Op::Delete(n) => {
+                let id = nth(&model, n);
+                if stream.delete(id) != model.remove(&id).is_some() {
+                    return false;
+                }
+            }
+            Op::TrimLen(most, exact) => {
+                let most = u64::from(most) % (model.len() as u64 + 2);
+                let (before, surplus) = (stream.len(), model.len().saturating_sub(most as usize));
+                let removed = stream
+                    .trim(Trim::MaxLen(most), if exact { Exactness::Exact } else { Exactness::Nodes { limit: 0 } });
+                if removed > surplus || (exact && removed != surplus) || before - stream.len() != removed {
+                    return false;
+                }
+                (0..removed).for_each(|_| drop(model.pop_first()));
+            }
+            Op::TrimId(n, exact) => {
+                let least = nth(&model, n);
+                let removed = stream
+                    .trim(Trim::MinId(least), if exact { Exactness::Exact } else { Exactness::Nodes { limit: 0 } });
+                let surplus = model.range(..least).count();
+                if removed > surplus || (exact && removed != surplus) {
+                    return false;
+                }
+                (0..removed).for_each(|_| drop(model.pop_first()));
+            }
+            Op::Hold => held.push((stream.clone(), model.clone())),
+        }
+    }
+    held.push((stream, model));
+    held.iter().all(|(stream, model)| agrees(stream, model))
+}
+
+#[test]
+fn entries_behave_as_a_map() {
+    QuickCheck::new().tests(300).quickcheck(entries_as_a_map as fn(Vec<Op>) -> bool);
+}
+
+quickcheck! {
+    /// A node survives the form of RDB files with its deleted entries, and knows its size in that form beforehand.
+    fn nodes_survive_packing(ops: Vec<Op>) -> bool {
+        let (mut stream, limits) = (Stream::new(), small());
+        for op in ops {
+            match op {
+                Op::Add(ms, seq, fields) => {
+                    let id = StreamId::new(stream.last_id().ms + u64::from(ms) + 1, seq.into());
+                    let fields: Fields = fields.into_iter().map(|(n, v)| (vec![b'f', n], word(v))).collect();
+                    let words: Vec<&[u8]> = fields.iter().flat_map(|(n, v)| [&n[..], &v[..]]).collect();
+                    stream.add(id, &words, &limits);
+                }
+                Op::Delete(n) => {
+                    let id = stream.range(StreamId::MIN, StreamId::MAX).nth(n.into()).map(|entry| entry.id);
+                    id.map(|id| stream.delete(id));
+                }
+                _ => {}
+            }
+        }
+        let packed: Vec<_> = stream.nodes().map(|node| (node.id(), node.to_listpack())).collect();
+        let sizes = packed.iter().zip(stream.nodes()).all(|((_, packed), node)| packed.byte_len() == node.packed_bytes());
+        let nodes: Result<Vec<_>, _> = packed.iter().map(|(id, packed)| StreamNode::from_listpack(*id, packed)).collect();
+        let again = Stream::from_nodes(nodes.expect("sound nodes")).expect("in order");
+        let repacked = again.nodes().map(|node| (node.id(), node.to_listpack().as_bytes().to_vec()));
+        let entries = |stream: &Stream| stream.range(StreamId::MIN, StreamId::MAX).map(owned).collect::<Vec<_>>();
+        sizes
+            && repacked.eq(packed.iter().map(|(id, packed)| (*id, packed.as_bytes().to_vec())))
+            && entries(&again) == entries(&stream)
+    }
+
+    /// The figure of the radix tree against one that is built byte by byte.
+    fn radix_tree_nodes_are_counted(ids: Vec<(u16, u16)>) -> bool {
+        let mut ids: Vec<StreamId> = ids.into_iter().map(|(ms, seq)| StreamId::new(u64::from(ms) + 1, seq.into())).collect();
+        ids.sort();
+        ids.dedup();
+        let mut stream = Stream::new();
+        let limits = Limits { stream_node_max_entries: 1, ..Limits::default() };
+        ids.iter().for_each(|id| stream.add(*id, &[b"f", b"v"], &limits));
+        let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.to_bytes()).collect();
+        stream.radix_tree_nodes() == if keys.is_empty() { 1 } else { radix(&keys, 0) }
+    }
+}
+
+/// Nodes of a radix tree over keys that are the same up to `depth`.
+fn radix(keys: &[[u8; 16]], depth: usize) -> usize {
+    let same = (depth..16).take_while(|at| keys.iter().all(|key| key[*at] == keys[0][*at])).count();
+    let branch = depth + same;
+    let chain = usize::from(same > 0);
+    if branch == 16 {
+        return chain + 1;
+    }
+    let parts = keys.chunk_by(|a, b| a[branch] == b[branch]);
+    chain + 1 + parts.map(|part| radix(part, branch + 1)).sum::<usize>()
+}
+
+/// An entry of a million takes little more than its value: the figure that the benchmark holds the server to.
+#[test]
+fn entries_are_small() {
+    let (mut stream, limits) = (Stream::new(), Limits::default());
+    let value = [b'v'; 32];
+    for n in 0..100_000 {
+        stream.add(StreamId::new(1_577_836_800_000 + n / 300, n % 300), &[b"field", &value], &limits);
+    }
+    let bytes = stream.heap_bytes() as f64 / 100_000.0;
+    assert!(bytes < 42.0, "{bytes} bytes an entry");
+}
