@@ -372,6 +372,11 @@ impl KeySpec {
         Self { flags, begin: Begin::Index(index), find: Find::Range { last: 0, step: 1, limit: 0 } }
     }
 
+    /// Keys whose places the call's options tell, or that are named nowhere.
+    pub const fn unknown(flags: KeyFlags) -> Self {
+        Self { flags, begin: Begin::Unknown, find: Find::Unknown }
+    }
+
     /// All arguments from the first on.
     pub const fn all(flags: KeyFlags) -> Self {
         Self::range(1, -1, 1, flags)

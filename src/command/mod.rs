@@ -19,6 +19,7 @@ mod multi_pop;
 mod number;
 mod scan;
 mod set;
+mod sort;
 mod stream;
 mod string;
 mod syntax;
@@ -44,7 +45,7 @@ pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Un
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {
     [
-        &[databases::COMMANDS, dump::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS][..],
+        &[databases::COMMANDS, dump::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS, sort::COMMANDS][..],
         string::FAMILIES.as_slice(),
         hash::FAMILIES.as_slice(),
         list::FAMILIES.as_slice(),

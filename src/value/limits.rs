@@ -14,6 +14,8 @@ pub struct Limits {
     pub zset_max_listpack_value: usize,
     /// Positive: elements in one list node; -1 to -5: 4, 8, 16, 32 or 64 KiB of them.
     pub list_max_listpack_size: i64,
+    /// List elements from this size on stand alone in their node; 0: those that are larger than a node may be.
+    pub list_packed_threshold: usize,
     /// Accepted and kept for CONFIG GET: nodes are never compressed in memory.
     pub list_compress_depth: usize,
     /// How large a node of a stream may grow, in bytes and in entries; 0: without such a limit.
@@ -34,6 +36,7 @@ impl Default for Limits {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
+            list_packed_threshold: 0,
             list_compress_depth: 0,
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,

@@ -9,6 +9,7 @@ mod keys;
 mod list;
 mod scan;
 mod set;
+mod sort;
 mod stream;
 mod string;
 mod zset;

@@ -20,7 +20,9 @@
 //!
 //! When a script ends, everything that was logged is replayed into an empty keyspace, which must then hold the same.
 
-use crate::command::{Args, ClientId, CommandError, CommandTable, Cx, Event, Host, PayloadRules, Turn, data_families};
+use crate::command::{
+    Args, ClientId, Command, CommandError, CommandTable, Cx, Event, Host, PayloadRules, Turn, data_families,
+};
 use crate::env::{Entropy, SeededEntropy, UnixMillis};
 use crate::keyspace::Keyspace;
 use crate::resp::{Protocol, Reply, ReplyValue, Request, RequestReader, split_args};
@@ -209,6 +211,11 @@ impl TestEngine {
             _ => return notation(&self.run(&words)),
         }
         String::new()
+    }
+
+    /// The declaration that a call reaches.
+    pub fn command(&self, argv: &[&[u8]]) -> &'static Command {
+        self.table.resolve(argv).unwrap_or_else(|error| panic!("{}", error.text())).command
     }
 
     /// What the last call logged, in the script's notation.

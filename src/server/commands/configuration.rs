@@ -113,7 +113,8 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if changed.contains(&"dir") {
         tracing::info!("Directory changed to {}", settings.dir.display());
     }
-    cx.store.limits = crate::value::Limits { hash_seed: cx.store.limits.hash_seed, ..settings.limits };
+    let crate::value::Limits { hash_seed, list_packed_threshold, .. } = cx.store.limits;
+    cx.store.limits = crate::value::Limits { hash_seed, list_packed_threshold, ..settings.limits };
     apply_settings(Parts::of(cx), &settings);
     shared.set_settings(settings);
     cx.reply.ok();

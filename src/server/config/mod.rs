@@ -18,4 +18,4 @@ pub use directive::{Change, Directive, Effect, Kind, is_secret};
 pub use file::{ConfigError, Line, Sources};
 pub use settings::{BindAddress, Locality, LogLevel, Settings, ShutdownFlags};
 pub use store::{Config, Profile, Rename, failed};
-pub use value::{BufferLimit, SavePoint, Value};
+pub use value::{BufferLimit, SavePoint, Value, memory as parse_memory};

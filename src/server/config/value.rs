@@ -239,7 +239,7 @@ fn in_range<T: PartialOrd + std::fmt::Display>(value: T, min: T, max: T) -> Resu
 }
 
 /// Digits and a unit; no digits are zero, as with stock.
-pub(super) fn memory(word: &[u8]) -> Option<u64> {
+pub fn memory(word: &[u8]) -> Option<u64> {
     let split = word.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(word.len());
     let unit: u64 = match word[split..].to_ascii_lowercase().as_slice() {
         b"" | b"b" => 1,

@@ -1,50 +1,63 @@
 //! A piece of a large list: a listpack of neighbours, or one element too large to share one.
 
 use crate::ds::{CowBytes, Item, Listpack, ListpackIter, tree};
+use crate::value::Limits;
 
 /// Bytes that an element is reckoned to add to its node, beside its own.
 const ELEMENT_OVERHEAD: usize = 8;
+
+/// The largest element that is ever packed: a listpack must have room for it.
+const PACKED_MAX: usize = 512 << 20;
 
 /// Where nodes are counted in elements, their bytes are bounded too.
 const BYTES_MAX_WHEN_COUNTED: usize = 8192;
 
 /// How much one node may hold: `list-max-listpack-size`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fill {
+pub(super) struct Fill {
+    max: Max,
+    /// Elements from this size on stand alone; 0: those that are larger than a node may be.
+    packed_threshold: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Max {
     Bytes(usize),
     Elements(usize),
 }
 
 impl Fill {
-    pub(super) fn new(list_max_listpack_size: i64) -> Self {
-        match usize::try_from(list_max_listpack_size) {
-            Ok(elements) => Self::Elements(elements.max(1)),
-            Err(_) => Self::Bytes(4096 << (-1 - list_max_listpack_size.max(-5))),
-        }
+    pub(super) fn new(limits: &Limits) -> Self {
+        let max = match usize::try_from(limits.list_max_listpack_size) {
+            Ok(elements) => Max::Elements(elements.max(1)),
+            Err(_) => Max::Bytes(4096 << (-1 - limits.list_max_listpack_size.max(-5))),
+        };
+        Self { max, packed_threshold: limits.list_packed_threshold }
     }
 
     /// Whether a node of so many bytes and elements is too much.
     pub(super) fn exceeded(self, bytes: usize, elements: usize) -> bool {
-        match self {
-            Self::Bytes(max) => bytes > max,
-            Self::Elements(max) => bytes > BYTES_MAX_WHEN_COUNTED || elements > max,
+        match self.max {
+            Max::Bytes(max) => bytes > max,
+            Max::Elements(max) => bytes > BYTES_MAX_WHEN_COUNTED || elements > max,
         }
     }
 
     /// Whether an element of so many bytes stands alone.
     pub(super) fn large(self, bytes: usize) -> bool {
-        match self {
-            Self::Bytes(max) => bytes > max,
-            Self::Elements(_) => bytes > BYTES_MAX_WHEN_COUNTED,
+        match self.max {
+            _ if self.packed_threshold > 0 => bytes >= self.packed_threshold.min(PACKED_MAX),
+            Max::Bytes(max) => bytes > max,
+            Max::Elements(_) => bytes > BYTES_MAX_WHEN_COUNTED,
         }
     }
 
     /// Whether what is left in a large list is little enough to make it a small one again: `part` is 2 where elements
     /// were taken away, so that a list at the threshold does not change form at every step, and 1 after loading.
     pub(super) fn small(self, listpack: &Listpack, part: usize) -> bool {
-        match self {
-            Self::Bytes(max) => listpack.byte_len() <= max / part,
-            Self::Elements(max) => listpack.len() <= max / part,
+        match self.max {
+            Max::Bytes(max) => listpack.byte_len() <= max / part,
+            Max::Elements(max) => listpack.len() <= max / part,
         }
     }
 }

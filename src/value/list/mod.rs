@@ -102,7 +102,7 @@ impl List {
             match (&mut self.form, end) {
                 (Form::Packed(listpack), End::Front) => listpack.push_front(element),
                 (Form::Packed(listpack), End::Back) => listpack.push_back(element),
-                (Form::Chunks(tree), _) => push(tree, end, element, Fill::new(limits.list_max_listpack_size)),
+                (Form::Chunks(tree), _) => push(tree, end, element, Fill::new(limits)),
             }
         }
     }
@@ -131,7 +131,7 @@ impl List {
                 }
             }
             Form::Chunks(tree) => {
-                let fill = Fill::new(limits.list_max_listpack_size);
+                let fill = Fill::new(limits);
                 let fits = tree.get(index).is_some_and(|(chunk, offset)| {
                     let old = chunk.get(offset).map_or(0, |item| item.text_len());
                     match chunk {
@@ -169,9 +169,7 @@ impl List {
                 Some(at) => listpack.insert_before(at, element),
                 None => listpack.push_back(element),
             },
-            Form::Chunks(tree) => {
-                insert(tree, index.min(tree.len()), element, Fill::new(limits.list_max_listpack_size))
-            }
+            Form::Chunks(tree) => insert(tree, index.min(tree.len()), element, Fill::new(limits)),
         }
     }
 
@@ -272,7 +270,7 @@ impl List {
     /// Makes a small list large when so many more elements and bytes are too much for it.
     fn prepare(&mut self, elements: usize, bytes: usize, limits: &Limits) {
         if let Form::Packed(listpack) = &mut self.form {
-            let fill = Fill::new(limits.list_max_listpack_size);
+            let fill = Fill::new(limits);
             if fill.exceeded(listpack.byte_len() + bytes, listpack.len() + elements) {
                 let listpack = std::mem::take(listpack);
                 let chunks = (!listpack.is_empty()).then_some(Chunk::Packed(listpack));
@@ -287,7 +285,7 @@ impl List {
         let small = match tree.first() {
             None => Some(Listpack::new()),
             Some(Chunk::Packed(listpack)) if listpack.len() == tree.len() => {
-                Fill::new(limits.list_max_listpack_size).small(listpack, part).then(|| listpack.clone())
+                Fill::new(limits).small(listpack, part).then(|| listpack.clone())
             }
             Some(_) => None,
         };
@@ -320,7 +318,7 @@ pub struct ListBuilder {
 
 impl ListBuilder {
     pub fn new(limits: &Limits) -> Self {
-        Self { tree: Tree::new(), fill: Fill::new(limits.list_max_listpack_size) }
+        Self { tree: Tree::new(), fill: Fill::new(limits) }
     }
 
     pub fn push(&mut self, element: &[u8]) {

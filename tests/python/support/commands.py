@@ -202,6 +202,41 @@ def zsets(c: random.Random):
     )
 
 
+def sorting(c: random.Random):
+    """Lists, sets and sorted sets of few numbers and words, and what they are sorted by."""
+    roll = c.random()
+    if roll < 0.3:
+        return choose(
+            c,
+            lambda: ("RPUSH", key(c, "sl"), *(c.randrange(30) for _ in range(3))),
+            lambda: ("SADD", key(c, "ss"), *(c.randrange(30) for _ in range(3))),
+            lambda: ("ZADD", key(c, "sz"), c.randrange(9), c.randrange(30)),
+            lambda: ("RPUSH", key(c, "sl"), c.choice(["x", "", " 7", "1.5", "-0x3", "1e2"])),
+            lambda: ("DEL", key(c, c.choice(["sl", "ss", "sz"]))),
+            lambda: ("SET", f"w_{c.randrange(30)}", c.choice([c.randrange(100), "heavy", "2.5"])),
+            lambda: ("HSET", f"h_{c.randrange(30)}", c.choice("fg"), c.randrange(100)),
+        )
+    kind = c.choice(["sl", "ss", "sz"])
+    words = ["SORT", key(c, kind)]
+    # Elements that weigh the same stand in each server's own order: by keys they are ordered as numbers only.
+    by = c.choice([None, None, "nosort", "w_*", "h_*->f"])
+    if kind == "ss" and by == "nosort":
+        by = None
+    if by:
+        words += ["BY", by]
+    elif c.random() < 0.5:
+        words.append("ALPHA")
+    if c.random() < 0.5:
+        words.append(c.choice(["ASC", "DESC"]))
+    if c.random() < 0.4:
+        words += ["LIMIT", c.randrange(-2, 9), c.randrange(-2, 9)]
+    for _ in range(c.choice([0, 0, 1, 2])):
+        words += ["GET", c.choice(["#", "w_*", "h_*->g", "none"])]
+    if c.random() < 0.2:
+        words += ["STORE", key(c, "sl")]
+    return words
+
+
 def mixed(c: random.Random):
     """All families on shared keys, with the generic commands and transactions between them."""
     if c.random() < 0.6:
@@ -233,4 +268,4 @@ def mixed(c: random.Random):
     )
 
 
-FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "mixed": mixed}
+FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "mixed": mixed}

@@ -16,6 +16,7 @@ const LARGE: Limits = Limits {
     hash_max_listpack_value: 64,
     set_max_listpack_value: 64,
     zset_max_listpack_value: 64,
+    list_packed_threshold: 0,
     list_compress_depth: 0,
     stream_node_max_bytes: 100,
     stream_node_max_entries: 2,

@@ -1,9 +1,12 @@
 //! DEBUG: what tests ask of a server. Allowed by `enable-debug-command`.
 
+mod digest;
+mod keys;
+
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
 use crate::server::Server;
-use crate::server::config::Locality;
+use crate::server::config::{Locality, parse_memory};
 
 pub static COMMANDS: &[Command] = &[Command {
     name: "debug",
@@ -16,8 +19,9 @@ pub static COMMANDS: &[Command] = &[Command {
     ..Command::DEFAULT
 }];
 
-/// Subcommands about fork children, clusters and allocators, which have no counterpart here.
+/// Subcommands about fork children, replicas, clusters and allocators, which have no counterpart here.
 const MEANINGLESS: [&str; 14] = [
+    "change-repl-id",
     "pause-after-fork",
     "pause-cron",
     "drop-cluster-packet-filter",
@@ -26,13 +30,15 @@ const MEANINGLESS: [&str; 14] = [
     "dict-resizing",
     "dict-stats",
     "replybuffer",
-    "quicklist-packed-threshold",
     "set-disable-deny-scripts",
     "aof-flush-sleep",
     "config-rewrite-force-all",
     "mallctl",
     "mallctl-str",
 ];
+
+/// The largest element that may be asked to be packed, as in stock: a little less than 4 GiB.
+const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 
 fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     allowed(cx)?;
@@ -55,6 +61,39 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             cx.reply.ok();
             Ok(())
         }
+        b"digest" if args.is_empty() => {
+            cx.reads_all();
+            cx.reply.simple(digest::of_all(cx.store));
+            Ok(())
+        }
+        b"digest-value" => {
+            cx.reads_all();
+            cx.reply.array(args.remaining());
+            for key in args.rest() {
+                cx.reply.simple(digest::of_value(cx.store.db(cx.db), key));
+            }
+            Ok(())
+        }
+        b"object" if matches!(args.remaining(), 1 | 2) => keys::object(cx, args.bytes()),
+        b"populate" if (1..=3).contains(&args.remaining()) => keys::populate(cx, args),
+        b"htstats" if matches!(args.remaining(), 1 | 2) => {
+            let db = args.int();
+            args.check()?;
+            keys::table_stats(cx, db)
+        }
+        b"stringmatch-len" if args.remaining() == 2 => {
+            keys::string_match(cx, args.bytes(), args.bytes());
+            Ok(())
+        }
+        b"quicklist-packed-threshold" if args.remaining() == 1 => {
+            let bytes = parse_memory(args.bytes()).filter(|bytes| *bytes <= PACKED_THRESHOLD_MAX);
+            let refused = "ERR argument must be a memory value bigger than 1 and smaller than 4gb";
+            cx.store.limits.list_packed_threshold = bytes.ok_or(CommandError::fixed(refused))? as usize;
+            cx.reply.ok();
+            Ok(())
+        }
+        // What a crash does to the data is what is asked for.
+        b"segfault" | b"panic" | b"assert" if args.is_empty() => std::process::abort(),
         b"error" if args.remaining() == 1 => {
             cx.reply.error(args.bytes());
             Ok(())
@@ -158,16 +197,34 @@ fn help(cx: &mut Cx<'_>) {
     cx.help(
         "DEBUG",
         &[
+            "DIGEST",
+            "    One number for the content of all databases.",
+            "DIGEST-VALUE <key> [<key> ...]",
+            "    One number for the value of each key.",
             "ERROR <string>",
             "    Return a Redis protocol error with <string> as message.",
+            "HTSTATS <dbid>",
+            "    Sizes of the tables of a database.",
             "LOG <message>",
             "    Write <message> to the server log.",
+            "OBJECT <key>",
+            "    How the value at a key is stored.",
+            "PANIC | SEGFAULT | ASSERT",
+            "    Crash the server.",
+            "POPULATE <count> [<prefix>] [<size>]",
+            "    Create <count> strings named <prefix>:<num> (default: key), unless they are there; they are logged.",
             "PROTOCOL <type>",
             "    Reply with a test value of the specified type.",
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "    List elements from this size on stand alone in their node; 0: those larger than a node may be.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    Setting it to 0 disables expiring keys in background.",
+            "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+            "    Setting it to 1 lets RESTORE take payloads of any checksum.",
             "SLEEP <seconds>",
             "    Stop the server for <seconds>. Decimals allowed.",
+            "STRINGMATCH-LEN <pattern> <string>",
+            "    Whether a glob-style pattern matches a string.",
         ],
     );
 }
