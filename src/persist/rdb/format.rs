@@ -1,19 +1,30 @@
 //! The constants of the format.
 
 /// What a file begins with; four decimal digits of version follow.
-pub(super) const MAGIC: &[u8; 5] = b"REDIS";
+const MAGIC: &[u8] = b"REDIS";
+
+/// What a file of Valkey 9 and later begins with; three digits follow.
+const MAGIC_VALKEY: &[u8] = b"VALKEY";
 
 /// Length of magic and version.
 pub(super) const HEADER_LEN: usize = 9;
 
-/// The newest version that is understood: that of stock 7.2.
-pub const VERSION_MAX: u32 = 11;
+/// The newest version that is understood: 11 is that of Redis 7.2 and Valkey 8; 12 and 13, of Redis 7.4 and 8, add forms
+/// that are refused by name and nothing else.
+pub const VERSION_MAX: u32 = 13;
+
+/// The version of Valkey 9, which went on from 11 and began a count of its own.
+pub const VERSION_VALKEY: u32 = 80;
 
 /// From this version on a checksum follows the end mark.
 pub(super) const VERSION_WITH_CHECKSUM: u32 = 5;
 
 /// What stands where a value's form byte could stand.
 pub(super) mod opcode {
+    /// Valkey 9: a slot whose import was under way; Redis 8: data of a module about the key that follows.
+    pub(crate) const SLOT_IMPORT: u8 = 243;
+    /// Redis 7.4: number of a slot, how many keys and keys with expiry it holds.
+    pub(crate) const SLOT_INFO: u8 = 244;
     /// Functions; the one before it was written by release candidates only.
     pub(crate) const FUNCTION_2: u8 = 245;
     pub(crate) const FUNCTION_PRE_GA: u8 = 246;
@@ -36,7 +47,19 @@ pub(super) mod opcode {
 
 /// Whether a file that begins with these bytes is an RDB file (or has one in front, as an append-only file may).
 pub fn is_rdb(beginning: &[u8]) -> bool {
-    beginning.starts_with(MAGIC)
+    beginning.starts_with(MAGIC) || beginning.starts_with(MAGIC_VALKEY)
+}
+
+/// The version that a header names; `None` when it is none.
+pub(super) fn version(header: &[u8; HEADER_LEN]) -> Option<u32> {
+    let digits = header.strip_prefix(MAGIC).or_else(|| header.strip_prefix(MAGIC_VALKEY))?;
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+    digits.iter().all(u8::is_ascii_digit).then(|| number(digits)).flatten()
+}
+
+/// Whether files of this version can be read, as far as they hold nothing that is refused by name.
+pub(super) fn is_known(header: &[u8; HEADER_LEN], version: u32) -> bool {
+    if header.starts_with(MAGIC_VALKEY) { version == VERSION_VALKEY } else { (1..=VERSION_MAX).contains(&version) }
 }
 
 /// The name of a module's type, which the file holds as nine characters of six bits above ten of version.

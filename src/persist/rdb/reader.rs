@@ -6,7 +6,9 @@
 //!   collections, which old servers could leave behind and which are counted.
 //! - The checksum is compared before success is reported; the sink has then seen all keys already.
 
-use super::format::{HEADER_LEN, MAGIC, VERSION_MAX, VERSION_WITH_CHECKSUM, module_type_name, opcode};
+use super::format::{
+    HEADER_LEN, VERSION_MAX, VERSION_VALKEY, VERSION_WITH_CHECKSUM, is_known, module_type_name, opcode, version,
+};
 use super::source::RdbSource;
 use crate::env::UnixMillis;
 use crate::value::payload::{DecodeError, Input, SliceSource, decode_object, object};
@@ -84,7 +86,7 @@ pub enum RdbProblem {
     Value(#[from] crate::value::payload::Problem),
     #[error("not an RDB file")]
     NoMagic,
-    #[error("version {0} is not supported, 1 to {VERSION_MAX} are")]
+    #[error("version {0} is not supported, 1 to {VERSION_MAX} and Valkey's {VERSION_VALKEY} are")]
     Version(u32),
     #[error("{0} not supported yet")]
     Unsupported(String),
@@ -131,10 +133,9 @@ pub fn read_bytes(bytes: &[u8], limits: &Limits, sink: &mut dyn RdbSink) -> Resu
 fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
     let at = input.offset();
     let header: [u8; HEADER_LEN] = input.array("header").map_err(|e| from_decode(e, None))?;
-    let version = header.strip_prefix(MAGIC).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    match version {
+    match version(&header) {
         None => Err(fail(at, "header", RdbProblem::NoMagic)),
-        Some(version @ 1..=VERSION_MAX) => Ok(version),
+        Some(version) if is_known(&header, version) => Ok(version),
         Some(version) => Err(fail(at, "header", RdbProblem::Version(version))),
     }
 }
@@ -180,6 +181,18 @@ impl Body<'_, '_> {
                     let expiries = self.length("number of keys with expiry")?;
                     self.sink.sizes(self.context.db, keys, expiries);
                 }
+                opcode::SLOT_INFO => {
+                    // Sizes of a slot's tables: a hint for a cluster, which this server is not part of.
+                    for reading in
+                        ["number of a slot", "number of a slot's keys", "number of a slot's keys with expiry"]
+                    {
+                        self.length(reading)?;
+                    }
+                }
+                opcode::SLOT_IMPORT => {
+                    let problem = RdbProblem::Unsupported("a slot's import or a module's data about a key is".into());
+                    return Err(fail(at, "operation 243", problem));
+                }
                 opcode::AUX => self.aux(at)?,
                 opcode::EXPIRE_TIME => {
                     let seconds = i32::from_le_bytes(self.array("expiry")?);
@@ -206,7 +219,7 @@ impl Body<'_, '_> {
                     let problem = RdbProblem::Unsupported(format!("data of a module ({name}) is"));
                     return Err(fail(at, "data of a module", problem));
                 }
-                form if form <= object::STREAM_LISTPACKS_3 => match self.key(form, at)? {
+                form if form <= object::HASH_LISTPACK_EX => match self.key(form, at)? {
                     true => keys += 1,
                     false => empty_keys += 1,
                 },
@@ -273,6 +286,7 @@ fn unsupported(form: u8, input: &mut Input<'_>) -> Result<Option<String>, RdbErr
             let id = input.length("module type").map_err(|e| from_decode(e, None))?;
             Some(format!("{} (of a module)", module_type_name(id)))
         }
+        object::HASH_METADATA_PRE_GA..=object::HASH_LISTPACK_EX => Some("hash whose fields expire".into()),
         _ => None,
     })
 }

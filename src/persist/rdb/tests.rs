@@ -289,9 +289,27 @@ fn what_is_not_supported_stops_by_name() {
         message(&module(b"\xf7")),
         "RDB at offset 9, reading data of a module: data of a module (ReJSON-RL) is not supported yet"
     );
-    assert_eq!(message(b"REDIS0012\xff"), "RDB at offset 0, reading header: version 12 is not supported, 1 to 11 are");
+    for (header, version) in [(b"REDIS0014", 14), (b"REDIS0080", 80), (b"VALKEY081", 81), (b"REDIS0000", 0)] {
+        let expected =
+            format!("RDB at offset 0, reading header: version {version} is not supported, 1 to 13 and Valkey's 80 are");
+        assert_eq!(message(header), expected);
+    }
+    assert_eq!(message(b"REDIS00+1\xff"), "RDB at offset 0, reading header: not an RDB file");
     assert_eq!(message(b"*1\r\n$4\r\nPING\r\n"), "RDB at offset 0, reading header: not an RDB file");
-    assert_eq!(message(b"REDIS0011\xf4"), "RDB at offset 9, reading operation: unknown operation 244");
+    assert_eq!(message(b"REDIS0011\xf2"), "RDB at offset 9, reading operation: unknown operation 242");
+    for header in [b"REDIS0012", b"VALKEY080"] {
+        for form in 22..=25 {
+            let file = [&header[..], &[form], b"\x01k\x01"].concat();
+            assert_eq!(
+                message(&file),
+                "RDB at offset 9, reading key \"k\" of database 0: key of type hash whose fields expire is not supported yet"
+            );
+        }
+    }
+    assert_eq!(
+        message(b"VALKEY080\xf3"),
+        "RDB at offset 9, reading operation 243: a slot's import or a module's data about a key is not supported yet"
+    );
 }
 
 #[test]
@@ -340,6 +358,20 @@ fn a_refusal_names_the_key() {
         loaded.unwrap_err().to_string(),
         "RDB at offset 14, reading key \"k\" of database 0: the key occurs twice"
     );
+}
+
+/// Layouts after Redis 7.4's and Valkey 9's rdb.c: header, slot sizes in front of a database's keys, checksum of zero.
+#[test]
+fn files_of_newer_servers_are_read() {
+    let slot = b"\xf4\x41\x02\x01\x00";
+    for (header, version) in [(b"REDIS0012", 12), (b"REDIS0013", 13), (b"VALKEY080", 80)] {
+        let file = [&header[..], b"\xfe\x00\xfb\x01\x00", slot, b"\x00\x01k\x01v\xff", &[0; 8]].concat();
+        assert!(is_rdb(&file));
+        let (sink, loaded) = load(&file);
+        let loaded = loaded.unwrap();
+        assert_eq!((loaded.version, loaded.keys, loaded.end), (version, 1, file.len() as u64));
+        assert_eq!(sink.keys[&(0, b"k".to_vec())].content, Content::Str(b"v".to_vec()));
+    }
 }
 
 /// Every cut of a file is an error that points into what is left.

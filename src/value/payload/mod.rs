@@ -47,6 +47,10 @@ pub mod object {
     pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM_LISTPACKS_3: u8 = 21;
+    /// Hashes whose fields expire: this one and the next from release candidates of Redis 7.4, this one from Valkey 9 too.
+    pub const HASH_METADATA_PRE_GA: u8 = 22;
+    /// The last of Redis 7.4's two.
+    pub const HASH_LISTPACK_EX: u8 = 25;
 
     /// The kinds of node in [`LIST_QUICKLIST_2`].
     pub const NODE_PLAIN: u64 = 1;
