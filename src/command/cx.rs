@@ -92,6 +92,11 @@ impl Edit<'_> {
     pub fn event(&mut self, event: &'static str) {
         self.event = Some(event);
     }
+
+    /// Notifies nothing.
+    pub fn silent(&mut self) {
+        self.event = None;
+    }
 }
 
 /// See the module's header.

@@ -4,6 +4,7 @@
 //! blocks, sleeps, does I/O or reads a clock: it asks through `cx`, and the engine acts after it has returned.
 
 mod args;
+mod bitmap;
 mod cx;
 mod databases;
 mod declare;
@@ -13,6 +14,7 @@ mod expire;
 mod extended;
 mod glob;
 mod hash;
+mod hll;
 mod keys;
 mod list;
 mod multi_pop;
@@ -47,6 +49,8 @@ pub fn data_families() -> Vec<&'static [Command]> {
     [
         &[databases::COMMANDS, dump::COMMANDS, expire::COMMANDS, keys::COMMANDS, scan::COMMANDS, sort::COMMANDS][..],
         string::FAMILIES.as_slice(),
+        bitmap::FAMILIES.as_slice(),
+        &[hll::COMMANDS],
         hash::FAMILIES.as_slice(),
         list::FAMILIES.as_slice(),
         set::FAMILIES.as_slice(),

@@ -1,7 +1,9 @@
 //! Data structures that know nothing of keys, commands or files.
 
+pub mod bits;
 mod cow_bytes;
 mod decimal;
+pub mod hll;
 mod intset;
 mod listpack;
 pub mod rope;

@@ -98,9 +98,11 @@ impl Engine {
             if let Some(doubt) = self.log.doubt().filter(|_| !frees_space(name) && !nothing_to_do) {
                 return Admission::Refuse(CommandError::new(doubt));
             }
-            if !self.log.has_room() {
-                return Admission::Wait;
-            }
+        }
+        // A read that keeps what it computed in the key.
+        let may_log = flags.has(Flags::READONLY.and(Flags::MAY_REPLICATE));
+        if (writes || may_log || name == "exec") && !self.log.has_room() {
+            return Admission::Wait;
         }
         if client.protocol == Protocol::Resp2 && client.is_subscriber() && !allowed_while_subscribed(resolved) {
             return Admission::Refuse(CommandError::new(format!(

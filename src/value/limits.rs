@@ -21,6 +21,8 @@ pub struct Limits {
     /// How large a node of a stream may grow, in bytes and in entries; 0: without such a limit.
     pub stream_node_max_bytes: usize,
     pub stream_node_max_entries: usize,
+    /// Length of a sparse HyperLogLog, header included.
+    pub hll_sparse_max_bytes: usize,
     /// Seed of the tables that grow out of packed collections; drawn once from entropy by whoever opens the data.
     pub hash_seed: HashSeed,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             list_compress_depth: 0,
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
+            hll_sparse_max_bytes: 3000,
             hash_seed: HashSeed(0, 0),
         }
     }

@@ -228,6 +228,19 @@ impl Str {
         self.len()
     }
 
+    /// What lies in the chunk of this number, as [`Rope::chunk`] tells it; a string in one piece is one chunk.
+    ///
+    /// # Panics
+    /// When the string is an integer.
+    pub fn chunk(&self, index: usize) -> &[u8] {
+        match self {
+            Self::Int(_) => panic!("an integer has no bytes"),
+            Self::Embedded(bytes) | Self::Raw(bytes) if index == 0 => bytes,
+            Self::Embedded(_) | Self::Raw(_) => &[],
+            Self::Chunked(rope) => rope.chunk(index).unwrap_or(&[]),
+        }
+    }
+
     /// Zero-extends to at least `len_min`; the bytes are `raw` from then on.
     pub fn grow(&mut self, len_min: usize) {
         self.write(len_min, &[]);

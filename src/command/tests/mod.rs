@@ -2,9 +2,11 @@
 
 pub(super) mod support;
 
+mod bitmap;
 mod dump;
 mod expire;
 mod hash;
+mod hll;
 mod keys;
 mod list;
 mod scan;

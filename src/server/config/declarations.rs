@@ -223,7 +223,7 @@ pub static DIRECTIVES: &[Directive] = &[
     memory("set-max-listpack-value", 0, LONG_MAX, "64"),
     int("zset-max-listpack-entries", 0, i64::MAX, "128").alias("zset-max-ziplist-entries"),
     memory("zset-max-listpack-value", 0, LONG_MAX, "64").alias("zset-max-ziplist-value"),
-    memory("hll-sparse-max-bytes", 0, LONG_MAX, "3000").later(),
+    memory("hll-sparse-max-bytes", 0, LONG_MAX, "3000"),
     memory("stream-node-max-bytes", 0, LONG_MAX, "4096"),
     int("stream-node-max-entries", 0, i64::MAX, "100"),
     // The rest

@@ -179,6 +179,7 @@ fn limits(config: &Config) -> Limits {
         set_max_listpack_value: bytes(config, "set-max-listpack-value") as usize,
         zset_max_listpack_entries: size(int(config, "zset-max-listpack-entries")),
         zset_max_listpack_value: bytes(config, "zset-max-listpack-value") as usize,
+        hll_sparse_max_bytes: bytes(config, "hll-sparse-max-bytes") as usize,
         list_max_listpack_size: int(config, "list-max-listpack-size"),
         list_compress_depth: size(int(config, "list-compress-depth")),
         stream_node_max_bytes: bytes(config, "stream-node-max-bytes") as usize,

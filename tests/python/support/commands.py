@@ -13,6 +13,7 @@ PAIRS = {"HGETALL"}
 
 EXPECTED = """
 append decr decrby get getdel getex getrange getset incr incrby incrbyfloat lcs mget mset msetnx psetex set setex setnx setrange strlen substr
+bitcount bitfield bitfield_ro bitop bitpos getbit setbit pfadd pfcount pfdebug pfmerge pfselftest
 copy del exists expire expireat expiretime keys move object persist pexpire pexpireat pexpiretime pttl randomkey rename renamenx scan touch ttl type unlink waitaof
 blmove blmpop blpop brpop brpoplpush lindex linsert llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop rpoplpush rpush rpushx
 hdel hexists hget hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals
@@ -237,6 +238,62 @@ def sorting(c: random.Random):
     return words
 
 
+def bitmaps(c: random.Random):
+    """Strings as bits; some are long, so that they lie in chunks and have holes."""
+    k = lambda: key(c, "s")  # noqa: E731
+    bit = lambda: c.randrange(0, 300) if c.random() < 0.7 else c.choice([32639, 32640, 32641, c.randrange(100000), 65280 + c.randrange(16), -1, "x"])  # noqa: E731
+    byte = lambda: c.randrange(-40, 40) if c.random() < 0.6 else c.randrange(-13000, 13000)  # noqa: E731
+    unit = lambda: c.choice([(), ("BIT",), ("BYTE",)])  # noqa: E731
+    encoding = lambda: c.choice("iu") + str(c.choice([1, 2, 5, 8, 13, 16, 31, 32, 33, 63, c.randrange(1, 64)])) if c.random() < 0.97 else c.choice(["i64", "u64", "i0", "x"])  # noqa: E731
+    number = lambda: c.choice([0, 1, -1, c.randrange(-300, 300), c.randrange(-(2**40), 2**40), 2**63 - 1, -(2**62)])  # noqa: E731
+    place = lambda: c.choice(["", "#"]) + str(c.randrange(200)) if c.random() < 0.8 else str(32600 + c.randrange(80))  # noqa: E731
+
+    def operation():
+        word = c.choice(["GET", "SET", "INCRBY", "INCRBY"])
+        overflow = c.choice([(), (), ("OVERFLOW", c.choice(["WRAP", "SAT", "FAIL"]))])
+        return (*overflow, word, encoding(), place(), *(() if word == "GET" else (number(),)))
+
+    return choose(
+        c,
+        lambda: ("SETBIT", k(), bit(), c.randrange(2)),
+        lambda: ("SETBIT", k(), bit(), c.randrange(2)),
+        lambda: ("GETBIT", k(), bit()),
+        lambda: ("BITCOUNT", f"s{c.randrange(4)}", *c.choice([(), (byte(), byte()), (byte(), byte(), *unit())])),
+        lambda: ("BITPOS", f"s{c.randrange(4)}", c.randrange(2), *c.choice([(), (byte(),), (byte(), byte()), (byte(), byte(), *unit())])),
+        lambda: ("BITOP", c.choice(["AND", "OR", "XOR"]), f"s{c.randrange(4)}", *some(c, 4, lambda c: key(c, "s"))),
+        lambda: ("BITOP", "NOT", f"s{c.randrange(4)}", k()),
+        lambda: ("BITFIELD", k(), *(w for _ in range(c.randrange(1, 4)) for w in operation())),
+        lambda: ("BITFIELD", k(), *(w for _ in range(c.randrange(1, 4)) for w in operation())),
+        lambda: ("BITFIELD_RO", k(), "GET", encoding(), place()),
+        lambda: ("SETRANGE", k(), c.choice([c.randrange(50), 4070 + c.randrange(20), c.randrange(9000)]), c.choice([text(c), "q" * c.randrange(3000, 6000)])),
+        lambda: ("APPEND", k(), text(c)),
+        lambda: ("GETRANGE", k(), byte(), byte()),
+        lambda: ("GET", k()),
+        lambda: ("SET", k(), text(c)) if c.random() < 0.3 else ("STRLEN", k()),
+        lambda: ("DEL", k()) if c.random() < 0.3 else ("STRLEN", k()),
+    )
+
+
+def hyperloglogs(c: random.Random):
+    """What is stored is compared byte by byte: GET shows registers, runs and the cached estimate."""
+    k = lambda: f"p{c.randrange(4)}" if c.random() > 0.02 else c.choice(["s0", "l0"])  # noqa: E731
+    element = lambda c: f"e{c.randrange(100 if c.random() < 0.5 else 20000)}"  # noqa: E731
+    return choose(
+        c,
+        lambda: ("PFADD", k(), *some(c, 8, element)),
+        lambda: ("PFADD", k(), *some(c, 60, element)),
+        lambda: ("PFCOUNT", k()),
+        lambda: ("PFCOUNT", *some(c, 3, lambda _: k())),
+        lambda: ("PFMERGE", *some(c, 3, lambda _: k())) if c.random() < 0.3 else ("GET", k()),
+        lambda: ("GET", k()),
+        lambda: ("PFDEBUG", c.choice(["ENCODING", "DECODE"]), k()),
+        lambda: ("PFDEBUG", "TODENSE", k()) if c.random() < 0.1 else ("STRLEN", k()),
+        lambda: ("SETRANGE", k(), 16 + c.randrange(30), "x") if c.random() < 0.05 else ("STRLEN", k()),
+        lambda: ("SET", "s0", text(c)) if c.random() < 0.1 else ("STRLEN", k()),
+        lambda: ("DEL", k()) if c.random() < 0.3 else ("GET", k()),
+    )
+
+
 def mixed(c: random.Random):
     """All families on shared keys, with the generic commands and transactions between them."""
     if c.random() < 0.6:
@@ -268,4 +325,4 @@ def mixed(c: random.Random):
     )
 
 
-FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "mixed": mixed}
+FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "mixed": mixed}

@@ -20,6 +20,7 @@ const LARGE: Limits = Limits {
     list_compress_depth: 0,
     stream_node_max_bytes: 100,
     stream_node_max_entries: 2,
+    hll_sparse_max_bytes: 3000,
     hash_seed: crate::ds::HashSeed(1, 2),
 };
 
