@@ -48,8 +48,6 @@ pub struct Client {
     pub blocked: Option<Blocked>,
     /// Its command runs on the script thread.
     pub scripting: bool,
-    /// Bytes of requests read and not executed yet, as its connection reported them last.
-    pub query_bytes: usize,
     pub closing: bool,
 }
 
@@ -80,13 +78,24 @@ impl Client {
             shard_channels: BTreeSet::new(),
             blocked: None,
             scripting: false,
-            query_bytes: 0,
             closing: false,
         }
     }
 
     pub fn subscriptions(&self) -> usize {
         self.channels.len() + self.patterns.len()
+    }
+
+    /// What the connection holds in memory, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let subscriptions = [&self.channels, &self.patterns, &self.shard_channels];
+        let names = subscriptions.iter().flat_map(|set| set.iter()).chain(self.watches.iter().map(|(_, key)| key));
+        size_of::<Self>()
+            + self.name.capacity()
+            + self.outbox.capacity()
+            + self.outbox.meter.read().total()
+            + self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
+            + names.map(|name| size_of::<Vec<u8>>() + name.capacity()).sum::<usize>()
     }
 
     /// A RESP2 connection with subscriptions takes only commands about them.

@@ -35,6 +35,7 @@ impl Engine {
                 return self.after(id);
             }
             Admission::Wait => return Flow::LogFull,
+            Admission::Pause => return Flow::Paused,
             Admission::Refuse(error) => {
                 self.refuse(
                     id,
@@ -110,6 +111,9 @@ impl Engine {
                  this context",
                 String::from_utf8_lossy(argv[0]).to_lowercase()
             )));
+        }
+        if self.parts.pause.is_on() && self.parts.waits_for_pause(id, resolved, now) {
+            return Admission::Pause;
         }
         if queueing && !matches!(name, "quit" | "reset") {
             return Admission::Queue;
@@ -302,6 +306,8 @@ enum Admission {
     Queue,
     /// The log has no room: the connection waits, the command has not begun.
     Wait,
+    /// Clients are paused: the same.
+    Pause,
     Refuse(CommandError),
 }
 

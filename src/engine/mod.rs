@@ -11,11 +11,13 @@ mod execute;
 mod gate;
 mod histogram;
 mod log;
+mod meter;
 mod notify;
 mod observe;
 mod open;
 mod outbox;
 mod parts;
+mod pause;
 mod pubsub;
 mod replay;
 mod script;
@@ -31,11 +33,13 @@ pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transactio
 pub use gate::Gate;
 pub use histogram::Histogram;
 pub use log::{Log, NoLog};
+pub use meter::{Held, Meter};
 pub use notify::EventFlags;
 pub use observe::{Notice, Observed};
 pub use open::{in_doubt, misconf};
 pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};
+pub use pause::Pause;
 pub use pubsub::PubSub;
 pub use replay::Replaying;
 pub use script::{Control, KillAnswer};
@@ -61,6 +65,8 @@ pub enum Flow {
     Parked,
     /// The log had no room and the command was not begun: give it again when there is.
     LogFull,
+    /// Clients are paused and the command was not begun: give it again when the outbox wakes the connection.
+    Paused,
     /// Send what is queued, then end the connection.
     Close,
 }
@@ -102,6 +108,7 @@ impl Engine {
             scripts: script::Scripts::default(),
             stats: Stats::new(table.all().len()),
             observed: Observed::default(),
+            pause: Pause::default(),
             settings: Settings::default(),
             clock,
             entropy,
@@ -149,6 +156,7 @@ impl Engine {
         self.parts.forget_subscriptions(id);
         self.parts.unwatch_all(id);
         self.parts.stop_monitoring(id);
+        self.parts.forget_pause(id);
         if let Some(blocked) = self.parts.clients.remove(id).and_then(|client| client.blocked) {
             self.parts.blocking.unblock(id, &blocked);
         }

@@ -5,6 +5,7 @@
 //! - Entries are added while the engine is held; the connection's own thread takes them out without it.
 
 use super::gate::Gate;
+use super::meter::Meter;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ pub struct Outbox {
     /// A wake-up is under way; cleared by the connection before it looks.
     woken: AtomicBool,
     wake: Box<dyn Wake>,
+    /// What the connection holds besides.
+    pub meter: Meter,
 }
 
 /// What `take` found.
@@ -41,7 +44,7 @@ pub enum Taken {
 
 impl Outbox {
     pub fn new(wake: Box<dyn Wake>) -> Self {
-        Self { queue: Mutex::new(Queue::default()), woken: AtomicBool::new(false), wake }
+        Self { queue: Mutex::new(Queue::default()), woken: AtomicBool::new(false), wake, meter: Meter::default() }
     }
 
     /// Adds a reply that depends on the log up to `tag`, from the connection's own batch.
@@ -102,6 +105,11 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Pieces queued and not taken.
+    pub fn pieces(&self) -> usize {
+        self.queue.lock().stretches.len()
     }
 
     /// Bytes allocated, for the client's memory figures.

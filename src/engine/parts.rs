@@ -6,6 +6,7 @@ use super::blocking::Blocking;
 use super::client::{Client, Clients};
 use super::notify::EventFlags;
 use super::observe::{Notice, Observed};
+use super::pause::Pause;
 use super::pubsub::PubSub;
 use super::script::Scripts;
 use super::stats::Stats;
@@ -57,6 +58,7 @@ pub struct Parts {
     pub scripts: Scripts,
     pub stats: Stats,
     pub observed: Observed,
+    pub pause: Pause,
     pub settings: Settings,
     pub clock: Arc<dyn Clock>,
     pub entropy: Box<dyn Entropy>,

@@ -17,14 +17,16 @@ impl Engine {
         while let Some(id) = self.parts.blocking.overdue(now) {
             self.end_wait(id, WaitEnd::Timeout);
         }
-        if self.parts.settings.active_expire && self.log.has_room() {
+        self.end_pause(now);
+        let expires = self.parts.settings.active_expire && !self.parts.pause.is_on();
+        if expires && self.log.has_room() {
             let started = self.parts.looked;
             self.expire_due(now);
             self.parts.looked = self.parts.clock.monotonic();
             self.parts.spike("expire-cycle", self.parts.looked.saturating_sub(started));
         }
-        let expiry = if self.parts.settings.active_expire { self.store.next_deadline() } else { None };
-        [expiry, self.parts.blocking.next_deadline()].into_iter().flatten().min()
+        let expiry = if expires { self.store.next_deadline() } else { None };
+        [expiry, self.parts.blocking.next_deadline(), self.parts.pause.deadline()].into_iter().flatten().min()
     }
 
     fn expire_due(&mut self, now: UnixMillis) {

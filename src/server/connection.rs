@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Flags};
-use crate::engine::{ConnectionInfo, Engine, Flow, Outbox, Taken};
+use crate::engine::{ConnectionInfo, Engine, Flow, Held, Outbox, Taken};
 use crate::resp::{Limits, ProtocolError, Request, RequestReader};
 
 /// Requests executed in one hold of the engine, at most.
@@ -118,7 +118,7 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// A command waits for a key.
+    /// A command waits for a key, or for the end of a pause.
     Parked,
     /// A command waits for room in the log.
     LogFull,
@@ -173,6 +173,7 @@ impl Connection {
                 shared.counters.reads.fetch_add(1, Ordering::Relaxed);
                 self.reader.feed(&scratch[..len]);
                 self.parse(settings);
+                self.report();
                 if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
                     shared.counters.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!("Closing client that reached max query buffer length: addr={}", self.info.address);
@@ -182,6 +183,18 @@ impl Connection {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => self.state = State::Dead,
         }
+    }
+
+    /// Tells the engine what the connection holds in memory.
+    fn report(&self) {
+        let query = self.reader.pending_bytes();
+        self.outbox.meter.report(Held {
+            query,
+            query_free: self.reader.heap_bytes().saturating_sub(query),
+            requests: self.batch[self.next.min(self.filled)..self.filled].iter().map(Request::heap_bytes).sum(),
+            unsent: self.output.len() - self.sent,
+            send_buffer: self.output.capacity(),
+        });
     }
 
     /// The peer sends nothing more. Replies that are on their way still reach it.
@@ -241,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// Whether a command of it waits for a key.
+    /// Whether a command of it waits for a key, or for the end of a pause.
     pub fn is_parked(&self) -> bool {
         self.state == State::Parked
     }
@@ -262,6 +275,7 @@ impl Connection {
     pub fn step(&mut self, engine: &mut Engine, shared: &Shared, settings: &Settings) -> bool {
         let id = self.connect(engine);
         match self.state {
+            State::Parked if engine.parts.pause.holds(id) => return false,
             State::Parked if engine.parts.clients.get(id).is_some_and(|client| client.blocked.is_some()) => {
                 return false;
             }
@@ -290,6 +304,7 @@ impl Connection {
                 }
             }
             Flow::LogFull => self.state = State::LogFull,
+            Flow::Paused => self.state = State::Parked,
             Flow::Close => {
                 self.next = self.filled;
                 self.end();
@@ -383,6 +398,7 @@ impl Connection {
         };
         let unsent = self.output.len() - self.sent;
         self.interest.write = unsent > 0;
+        self.report();
         if self.outbox.wants_close() || (self.state == State::Ending && unsent == 0 && taken == Taken::All) {
             self.state = State::Dead;
             return Sent::Closed;

@@ -7,7 +7,7 @@ use super::memory::{cpu_seconds, human, resident_bytes, system_bytes};
 use super::state::Server;
 use super::{GRAVEN_VERSION, REDIS_VERSION};
 use crate::command::{CommandError, Cx};
-use crate::engine::Parts;
+use crate::engine::{Client, Held, Parts};
 
 /// Which sections are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,15 +138,20 @@ fn os() -> String {
 fn clients(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let settings = Server::of(cx)?.shared()?.settings();
     let parts = Parts::of(cx);
+    let largest =
+        |of: fn(Held) -> usize| parts.clients.iter().map(|client| of(client.outbox.meter.read())).max().unwrap_or(0);
     lines(
         out,
         &[
             ("connected_clients", &parts.clients.len()),
             ("cluster_connections", &0),
             ("maxclients", &settings.maxclients),
-            ("client_recent_max_input_buffer", &parts.clients.iter().map(|c| c.query_bytes).max().unwrap_or(0)),
-            ("client_recent_max_output_buffer", &parts.clients.iter().map(|c| c.outbox.len()).max().unwrap_or(0)),
-            ("blocked_clients", &parts.blocking.len()),
+            ("client_recent_max_input_buffer", &largest(|held| held.query + held.query_free + held.requests)),
+            (
+                "client_recent_max_output_buffer",
+                &parts.clients.iter().map(|c| c.outbox.len() + c.outbox.meter.read().unsent).max().unwrap_or(0),
+            ),
+            ("blocked_clients", &(parts.blocking.len() + parts.pause.waiting())),
             ("tracking_clients", &0),
             ("pubsub_clients", &parts.clients.iter().filter(|c| c.is_subscriber()).count()),
             ("watching_clients", &parts.clients.iter().filter(|c| !c.watches.is_empty()).count()),
@@ -168,7 +173,7 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let (peak, startup) = (server.peak_memory, server.startup_memory);
     let policy = String::from_utf8_lossy(&server.config.value("maxmemory-policy").render()).into_owned();
     let parts = Parts::of(cx);
-    let normal: usize = parts.clients.iter().map(|client| client.outbox.capacity() + client.query_bytes).sum();
+    let normal: usize = parts.clients.iter().map(Client::memory_bytes).sum();
     let lua = parts.scripts.used_bytes();
     let cached = parts.scripts.cached_bytes();
     let overhead = startup.saturating_add(normal).min(used);

@@ -8,6 +8,7 @@ use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, pa
 use crate::engine::{Client, Parts, ReplyMode};
 use crate::env::UnixMillis;
 use crate::resp::Protocol;
+use crate::server::Server;
 
 const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::CONNECTION);
 const ADMIN: Flags = BASE.and(Flags::ADMIN).and(Flags::DANGEROUS);
@@ -66,7 +67,37 @@ static SUBCOMMANDS: &[Command] = &[
         summary: "Terminates open connections.",
         syntax: "filter:<ip:port {-2.8.12} | new-format:<[ID client-id:integer {2.8.12}] | [TYPE \
                  normal_master_slave_pubsub:<NORMAL | MASTER {3.2.0} | SLAVE | REPLICA {5.0.0} | PUBSUB> {2.8.12}] | \
-                 [USER username] | [ADDR ip:port] | [LADDR ip:port {6.2.0}] | [SKIPME yes/no]> [new-format ...]>",
+                 [USER username] | [ADDR ip:port] | [LADDR ip:port {6.2.0}] | [SKIPME yes/no] | [MAXAGE \
+                 maxage:integer {8.0.0}]> [new-format ...]>",
+        ..SUB
+    },
+    Command {
+        name: "pause",
+        arity: -3,
+        flags: ADMIN,
+        run: pause,
+        since: "3.0.0",
+        summary: "Suspends commands processing.",
+        syntax: "timeout:integer [mode:<WRITE | ALL> {6.2.0}]",
+        ..SUB
+    },
+    Command {
+        name: "unpause",
+        arity: 2,
+        flags: ADMIN,
+        run: unpause,
+        since: "6.2.0",
+        complexity: "O(N) Where N is the number of paused clients",
+        summary: "Resumes processing commands from paused clients.",
+        ..SUB
+    },
+    Command {
+        name: "capa",
+        arity: -3,
+        run: capa,
+        since: "8.0.0",
+        summary: "The connection says what it can do.",
+        syntax: "capability [capability ...]",
         ..SUB
     },
     Command {
@@ -169,7 +200,7 @@ fn info(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
 fn list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let mut class = None;
     let mut ids: Option<Vec<ClientId>> = None;
-    if args.word("type") {
+    if args.remaining() == 2 && args.word("type") {
         class = Some(class_named(args.bytes())?);
         args.finish()?;
     } else if args.word("id") {
@@ -228,15 +259,16 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         .last_command
         .and_then(|index| parts.table.all().get(index))
         .map_or("NULL".to_owned(), |resolved| resolved.full_name());
-    let output = client.outbox.len();
-    let memory = size_of::<Client>() + client.outbox.capacity() + client.query_bytes + queued_bytes;
+    let held = client.outbox.meter.read();
+    let waiting = client.outbox.len();
+    let events = if held.unsent > 0 { "rw" } else { "r" };
     let mut line = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} \
-         qbuf={} qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs={} rbp=0 obl={output} oll=0 omem={output} \
-         tot-mem={memory} events=r cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={queued_bytes} rbs={} rbp={} obl={} oll={} omem={} \
+         tot-mem={} events={events} cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         client.id.0,
         client.info.address,
         client.info.local_address,
@@ -249,8 +281,16 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         client.channels.len(),
         client.patterns.len(),
         client.shard_channels.len(),
-        client.query_bytes,
-        client.outbox.capacity(),
+        client.watches.len(),
+        held.query,
+        held.query_free,
+        held.requests,
+        held.send_buffer,
+        held.unsent,
+        held.unsent,
+        client.outbox.pieces(),
+        waiting,
+        client.memory_bytes(),
         if client.protocol == Protocol::Resp3 { 3 } else { 2 },
         String::from_utf8_lossy(&client.library_name),
         String::from_utf8_lossy(&client.library_version),
@@ -264,7 +304,7 @@ fn flags(client: &Client, parts: &Parts) -> String {
         (parts.observed.monitors.contains(&client.id), 'O'),
         (client.is_subscriber(), 'P'),
         (client.transaction.is_some(), 'x'),
-        (client.blocked.is_some(), 'b'),
+        (client.blocked.is_some() || parts.pause.holds(client.id), 'b'),
         (client.watch_failed, 'd'),
         (client.closing, 'c'),
         (client.info.unix_socket, 'U'),
@@ -380,6 +420,44 @@ fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn pause(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    const TIMEOUT: CommandError = CommandError::fixed("ERR timeout is not an integer or out of range");
+    const MODE: CommandError = CommandError::fixed("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    if args.remaining() > 2 {
+        return Err(CommandError::subcommand_syntax("client", args.argv()[1]));
+    }
+    let millis = args.int_or(TIMEOUT);
+    let mode = args.next();
+    args.check()?;
+    let everything = match mode {
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => false,
+        Some(mode) if !mode.eq_ignore_ascii_case(b"all") => return Err(MODE),
+        _ => true,
+    };
+    if millis < 0 {
+        return Err(CommandError::TIMEOUT_NEGATIVE);
+    }
+    let until = cx.now().0.checked_add(millis).map(UnixMillis).ok_or(TIMEOUT)?;
+    Parts::of(cx).pause(until, everything);
+    if let Ok(shared) = Server::of(cx).and_then(|server| server.shared()) {
+        shared.ticker.ring(until);
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+fn unpause(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    Parts::of(cx).unpause();
+    cx.reply.ok();
+    Ok(())
+}
+
+/// What a client can do matters to servers that redirect; there is nothing to redirect to.
+fn capa(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.reply.ok();
+    Ok(())
+}
+
 fn getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     cx.reply.int(-1);
     Ok(())
@@ -389,10 +467,10 @@ fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     cx.help(
         "CLIENT",
         &[
-            "GETNAME",
-            "    Return the name of the current connection.",
             "GETREDIR",
             "    Return the client ID we are redirecting to when tracking is enabled.",
+            "GETNAME",
+            "    Return the name of the current connection.",
             "ID",
             "    Return the ID of the current connection.",
             "INFO",
@@ -402,24 +480,45 @@ fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
             "KILL <option> <value> [<option> <value> [...]]",
             "    Kill connections. Options are:",
             "    * ADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made from the specified address",
             "    * LADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made to specified local address",
             "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "      Kill connections by type.",
             "    * USER <username>",
+            "      Kill connections authenticated by <username>.",
             "    * SKIPME (YES|NO)",
-            "LIST [TYPE <class>|ID <id> [<id> ...]]",
-            "    Return information about client connections.",
-            "NO-EVICT (ON|OFF)",
-            "    Protect current client connection from eviction.",
-            "NO-TOUCH (ON|OFF)",
-            "    Leave the access times of keys alone.",
+            "      Skip killing current connection (default: yes).",
+            "    * ID <client-id>",
+            "      Kill connections by client id.",
+            "    * MAXAGE <maxage>",
+            "      Kill connections older than the specified age.",
+            "LIST [options ...]",
+            "    Return information about client connections. Options:",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "      Return clients of specified type.",
+            "    * ID <id> [<id> ...]",
+            "      Return clients of specified IDs only.",
+            "UNPAUSE",
+            "    Stop the current client pause, resuming traffic.",
+            "PAUSE <timeout> [WRITE|ALL]",
+            "    Suspend all, or just write, clients for <timeout> milliseconds.",
             "REPLY (ON|OFF|SKIP)",
             "    Control the replies sent to the current connection.",
-            "SETINFO <option> <value>",
-            "    Set client meta attr. Options are lib-name and lib-ver.",
             "SETNAME <name>",
             "    Assign the name <name> to the current connection.",
             "UNBLOCK <clientid> [TIMEOUT|ERROR]",
             "    Unblock the specified blocked client.",
+            "SETINFO <option> <value>",
+            "    Set client meta attr. Options are:",
+            "    * LIB-NAME: the client lib name.",
+            "    * LIB-VER: the client lib version.",
+            "NO-EVICT (ON|OFF)",
+            "    Protect current client connection from eviction.",
+            "NO-TOUCH (ON|OFF)",
+            "    Will not touch LRU/LFU stats when this mode is on.",
+            "CAPA <capability> [<capability> ...]",
+            "    Say what the client can do.",
         ],
     );
     Ok(())

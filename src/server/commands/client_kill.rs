@@ -3,6 +3,7 @@
 use super::client::{Class, class_named, class_of};
 use crate::command::{Args, ClientId, CommandError, Cx, parse_i64};
 use crate::engine::{Client, Parts};
+use crate::env::UnixMillis;
 
 /// What a connection must be to be killed.
 #[derive(Default)]
@@ -13,15 +14,18 @@ struct Filter {
     class: Option<Class>,
     user: Option<Vec<u8>>,
     skip_me: bool,
+    /// Seconds since it came.
+    least_age: Option<i64>,
 }
 
 impl Filter {
-    fn matches(&self, client: &Client, me: ClientId) -> bool {
+    fn matches(&self, client: &Client, me: ClientId, now: UnixMillis) -> bool {
         self.id.is_none_or(|id| client.id == id)
             && self.address.as_ref().is_none_or(|address| client.info.address.as_bytes() == address)
             && self.local_address.as_ref().is_none_or(|address| client.info.local_address.as_bytes() == address)
             && self.class.is_none_or(|class| class_of(client) == class)
             && self.user.as_ref().is_none_or(|user| user == b"default")
+            && self.least_age.is_none_or(|age| (now.0 - client.connected_at.0) / 1000 >= age)
             && !(self.skip_me && client.id == me)
     }
 }
@@ -62,6 +66,13 @@ fn parse(words: &[&[u8]]) -> Result<Filter, CommandError> {
             }
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_me = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.skip_me = false,
+            b"maxage" => {
+                let age = parse_i64(value).ok_or(CommandError::NOT_INTEGER)?;
+                if age <= 0 {
+                    return Err(CommandError::fixed("ERR maxage is not an integer or out of range"));
+                }
+                filter.least_age = Some(age);
+            }
             _ => return Err(CommandError::SYNTAX),
         }
     }
@@ -70,9 +81,9 @@ fn parse(words: &[&[u8]]) -> Result<Filter, CommandError> {
 
 /// Kills what matches; the caller itself only after its reply.
 fn kill_matching(cx: &mut Cx<'_>, filter: &Filter) -> usize {
-    let me = cx.client;
+    let (me, now) = (cx.client, cx.now());
     let mut killed = 0;
-    for client in Parts::of(cx).clients.iter_mut().filter(|client| filter.matches(client, me)) {
+    for client in Parts::of(cx).clients.iter_mut().filter(|client| filter.matches(client, me, now)) {
         killed += 1;
         client.closing = true;
         if client.id != me {
