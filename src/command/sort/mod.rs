@@ -28,8 +28,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "1.0.0",
         complexity: COST,
         summary: "Returns the elements of a list, set or sorted set in order, or stores them as a list.",
-        syntax: "key [BY pattern:pattern@1] [LIMIT offset_count:(offset:integer count:integer)] [GET pattern:pattern@1 [GET \
-                 pattern ...]] [order:<ASC | DESC>] [sorting:ALPHA] [STORE destination:key@2]",
+        syntax: "key [BY pattern:pattern@1] [LIMIT offset_count:(offset:integer count:integer)] [GET \
+                 pattern:pattern@1 [GET pattern ...]] [order:<ASC | DESC>] [sorting:ALPHA] [STORE destination:key@2]",
         ..Command::DEFAULT
     },
     Command {
@@ -44,8 +44,8 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "7.0.0",
         complexity: COST,
         summary: "Returns the elements of a list, set or sorted set in order.",
-        syntax: "key [BY pattern:pattern@1] [LIMIT offset_count:(offset:integer count:integer)] [GET pattern:pattern@1 [GET \
-                 pattern ...]] [order:<ASC | DESC>] [sorting:ALPHA]",
+        syntax: "key [BY pattern:pattern@1] [LIMIT offset_count:(offset:integer count:integer)] [GET \
+                 pattern:pattern@1 [GET pattern ...]] [order:<ASC | DESC>] [sorting:ALPHA]",
         ..Command::DEFAULT
     },
 ];

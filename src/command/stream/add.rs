@@ -15,8 +15,10 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)) for adding, and O(M) for trimming, M being the number of entries evicted",
         summary: "Adds an entry at the end of a stream, creating the stream if needed, and may trim it.",
-        syntax: "key [nomkstream:NOMKSTREAM] [trim:(strategy:<MAXLEN | MINID> [operator:<equal:= | approximately:~>] threshold:string [LIMIT count:integer])] \
-                 id-or-auto:<auto-id:* | id:string> data:(field:string value:string) [data:(field:string value:string) ...]",
+        syntax: "key [NOMKSTREAM {6.2.0}] [trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | \
+                 approximately:~>] threshold [LIMIT count:integer {6.2.0}])] id_or_auto:<auto_id:* | id> \
+                 field_value:(field value) [field_value ...]",
+        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {
@@ -28,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(M*log(N)), M being the number of IDs given",
         summary: "Deletes entries of a stream and returns how many there were.",
-        syntax: "key id:string [id:string ...]",
+        syntax: "key id [id ...]",
         ..DECLARATION
     },
     Command {
@@ -40,7 +42,9 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(M), M being the number of entries evicted; a hundred of them go in one step",
         summary: "Removes the oldest entries of a stream and returns how many that were.",
-        syntax: "key trim:(strategy:<MAXLEN | MINID> [operator:<equal:= | approximately:~>] threshold:string [LIMIT count:integer])",
+        syntax: "key trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] threshold [LIMIT \
+                 count:integer {6.2.0}])",
+        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {
@@ -52,7 +56,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N))",
         summary: "Sets the last ID of a stream and what it knows of its past; meant for the log.",
-        syntax: "key last-id:string [ENTRIESADDED entries-added:integer] [MAXDELETEDID max-deleted-id:string]",
+        syntax: "key last-id [ENTRIESADDED entries_added:integer {7.0.0}] [MAXDELETEDID max_deleted_entry_id {7.0.0}]",
         ..DECLARATION
     },
 ];

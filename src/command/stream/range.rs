@@ -26,7 +26,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)+M), M being the number of entries returned",
         summary: "Returns the entries of a stream between two IDs.",
-        syntax: "key start:string end:string [COUNT count:integer]",
+        syntax: "key start end [COUNT count:integer]",
         ..DECLARATION
     },
     Command {
@@ -38,7 +38,7 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)+M), M being the number of entries returned",
         summary: "Returns the entries of a stream between two IDs, the highest first.",
-        syntax: "key end:string start:string [COUNT count:integer]",
+        syntax: "key end start [COUNT count:integer]",
         ..DECLARATION
     },
 ];

@@ -76,7 +76,7 @@ static SUBCOMMANDS: &[Command] = &[
         arity: -3,
         flags: ADMIN,
         run: pause,
-        since: "3.0.0",
+        since: "2.9.50",
         summary: "Suspends commands processing.",
         syntax: "timeout:integer [mode:<WRITE | ALL> {6.2.0}]",
         ..SUB
