@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 /// An error reply: the line behind `-`, code included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(Cow<'static, str>);
+pub struct CommandError {
+    text: Cow<'static, str>,
+    /// A command inside this one gave it, and the statistics have it already.
+    counted: bool,
+}
 
 impl CommandError {
     pub const SYNTAX: Self = Self::fixed("ERR syntax error");
@@ -32,18 +36,20 @@ impl CommandError {
     pub const LOADING: Self = Self::fixed("LOADING Redis is loading the dataset in memory");
     pub const BUSY: Self =
         Self::fixed("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+    pub const BUSY_FUNCTION: Self =
+        Self::fixed("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
     pub const NO_SCRIPT: Self = Self::fixed("NOSCRIPT No matching script. Please use EVAL.");
     pub const INVALID_CURSOR: Self = Self::fixed("ERR invalid cursor");
     pub const MIN_MAX_NOT_FLOAT: Self = Self::fixed("ERR min or max is not a float");
     pub const MIN_MAX_NOT_STRING: Self = Self::fixed("ERR min or max not valid string range item");
 
     pub const fn fixed(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self { text: Cow::Borrowed(text), counted: false }
     }
 
     /// An error with a composed text, code included.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Cow::Owned(text.into()))
+        Self { text: Cow::Owned(text.into()), counted: false }
     }
 
     pub fn wrong_arity(name: &str) -> Self {
@@ -93,12 +99,21 @@ impl CommandError {
     }
 
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The first word, under which INFO errorstats counts it.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+        self.text.split(' ').next().unwrap_or("ERR")
+    }
+
+    /// The same error, left out of the statistics of errors.
+    pub fn counted(self) -> Self {
+        Self { counted: true, ..self }
+    }
+
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 }
 

@@ -49,6 +49,18 @@ impl Unit {
         self.commands = 0;
     }
 
+    /// Where the next command goes.
+    pub fn place(&self) -> UnitPlace {
+        UnitPlace { bytes: self.bytes.len(), commands: self.commands, db: self.db }
+    }
+
+    /// Takes out what was added since.
+    pub fn cut(&mut self, place: UnitPlace) {
+        self.bytes.truncate(place.bytes);
+        self.commands = place.commands;
+        self.db = place.db;
+    }
+
     /// Adds a command, encoded from its words.
     pub fn push(&mut self, db: u32, argv: &[&[u8]]) {
         self.prepare(db);
@@ -106,6 +118,14 @@ impl Unit {
     }
 }
 
+/// A place between two commands of a [`Unit`].
+#[derive(Clone, Copy, Debug)]
+pub struct UnitPlace {
+    bytes: usize,
+    commands: usize,
+    db: u32,
+}
+
 /// What a blocked client is told when its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutReply {
@@ -161,6 +181,8 @@ pub struct Turn {
     /// Commands of the log are being applied: nothing expires, nothing is logged.
     pub replaying: bool,
     pub in_script: bool,
+    /// Why nothing may be written, for the commands of a script: the log is in trouble.
+    pub doubt: Option<String>,
 }
 
 impl Turn {
@@ -176,6 +198,7 @@ impl Turn {
             may_block: true,
             replaying: false,
             in_script: false,
+            doubt: None,
         }
     }
 
@@ -189,6 +212,7 @@ impl Turn {
         self.block = None;
         self.may_block = true;
         self.in_script = false;
+        self.doubt = None;
     }
 
     /// The time that expiry is judged by: replay has no clock, so nothing is due while it runs.
@@ -252,6 +276,20 @@ mod tests {
         unit.push_raw(0, b"*1\r\n$4\r\nPING\r\n");
         let expected = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
         assert_eq!(unit.seal(), Some((0, &expected[..])));
+    }
+
+    #[test]
+    fn what_was_cut_out_is_not_logged() {
+        let mut unit = Unit::default();
+        let begin = unit.place();
+        unit.push(0, &[b"A"]);
+        unit.cut(begin);
+        assert_eq!(unit.seal(), None);
+        unit.push(1, &[b"A"]);
+        let place = unit.place();
+        unit.push(2, &[b"B"]);
+        unit.cut(place);
+        assert_eq!(unit.seal(), Some((1, &b"*1\r\n$1\r\nA\r\n"[..])));
     }
 
     #[test]

@@ -48,9 +48,14 @@ impl Engine {
         }
         let Ok(resolved) = resolved else { return Flow::Continue };
         self.begin_turn(id);
+        let runs_script = resolved.command.flags.has(Flags::SCRIPT);
+        if runs_script {
+            self.turn.doubt = self.log.doubt();
+        }
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
         shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
-        let pure = resolved.command.flags.has(Flags::KEY_READ);
+        // A script says itself when it has seen more than keys.
+        let pure = resolved.command.flags.has(Flags::KEY_READ) || runs_script;
         if let Some(block) = self.turn.block.take() {
             self.reply.clear();
             let blocked = self.parts.blocking.block(id, self.turn_db, block, request.clone());
@@ -93,16 +98,18 @@ impl Engine {
             return Admission::Refuse(CommandError::new("ERR Command not allowed inside a transaction"));
         }
         let name = resolved.command.name;
-        let writes = flags.has(Flags::WRITE) || flags.has(Flags::SCRIPT);
-        if writes || name == "exec" {
+        let (writes, runs_script) = (flags.has(Flags::WRITE), flags.has(Flags::SCRIPT));
+        if writes || runs_script || name == "exec" {
             let nothing_to_do = name == "exec" && client.transaction.as_ref().is_none_or(|t| t.queued.is_empty());
-            if let Some(doubt) = self.log.doubt().filter(|_| !frees_space(name) && !nothing_to_do) {
+            // A script is told where it comes to write.
+            let may_write = !runs_script && !frees_space(name) && !nothing_to_do;
+            if let Some(doubt) = self.log.doubt().filter(|_| may_write) {
                 return Admission::Refuse(CommandError::new(doubt));
             }
         }
         // A read that keeps what it computed in the key.
         let may_log = flags.has(Flags::READONLY.and(Flags::MAY_REPLICATE));
-        if (writes || may_log || name == "exec") && !self.log.has_room() {
+        if (writes || runs_script || may_log || name == "exec") && !self.log.has_room() {
             return Admission::Wait;
         }
         if client.protocol == Protocol::Resp2 && client.is_subscriber() && !allowed_while_subscribed(resolved) {
@@ -312,7 +319,7 @@ enum Admission {
 }
 
 /// Writes that make room, and so are let in when the log is in doubt.
-fn frees_space(name: &str) -> bool {
+pub(super) fn frees_space(name: &str) -> bool {
     matches!(name, "del" | "unlink" | "flushdb" | "flushall")
 }
 
@@ -384,7 +391,9 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
     stats.ended(spent, parts.settings.latency_tracking);
     if let Err(error) = &outcome {
         stats.failed += 1;
-        parts.stats.count_error(error.code());
+        if !error.is_counted() {
+            parts.stats.count_error(error.code());
+        }
     }
     parts.observe(client, &resolved, call.argv, spent);
 }

@@ -42,7 +42,7 @@ pub use parts::{Parts, Settings};
 pub use pause::Pause;
 pub use pubsub::PubSub;
 pub use replay::Replaying;
-pub use script::{Control, KillAnswer};
+pub use script::{Control, KillBy};
 pub use slowlog::SlowCall;
 pub use spikes::{Series, Spike, Spikes};
 pub use stats::{CommandStats, Stats};
@@ -86,7 +86,8 @@ pub struct Engine {
 /// The families of this room and of those below.
 pub fn families() -> Vec<&'static [Command]> {
     let mut families = crate::command::data_families();
-    families.extend([pubsub::COMMANDS, transaction::COMMANDS, script::COMMANDS]);
+    families.extend([pubsub::COMMANDS, transaction::COMMANDS]);
+    families.extend(script::FAMILIES);
     families
 }
 

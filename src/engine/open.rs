@@ -38,6 +38,7 @@ impl Replay for Replaying<'_> {
                 }
                 Ok(())
             }
+            Piece::Library(text) => self.library(&text).map_err(|error| format!("a library: {}", error.text())),
             Piece::Commands(block) => {
                 for argv in block.commands() {
                     self.command(&argv).map_err(|error| {

@@ -32,6 +32,8 @@ pub struct Settings {
     pub notice: Notice,
     /// Each command's times are counted (`latency-tracking`).
     pub latency_tracking: bool,
+    /// Memory that one interpreter may take, in bytes.
+    pub script_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             busy_reply_threshold: 5000,
             notice: Notice::NEVER,
             latency_tracking: true,
+            script_bytes_max: 1 << 30,
         }
     }
 }

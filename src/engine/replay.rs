@@ -83,6 +83,14 @@ impl Replaying<'_> {
         Ok(!replaced)
     }
 
+    /// Loads a library of functions of a base.
+    ///
+    /// # Errors
+    /// When it cannot be loaded, or is there already.
+    pub fn library(&mut self, text: &[u8]) -> Result<(), CommandError> {
+        self.engine.parts.load_library(text)
+    }
+
     /// Commands applied so far.
     pub fn commands(&self) -> u64 {
         self.commands

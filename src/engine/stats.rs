@@ -15,6 +15,8 @@ pub struct Stats {
     pub keyspace_misses: u64,
     pub expired_keys: u64,
     pub evicted_keys: u64,
+    /// Scripts of EVAL that left the cache for others.
+    pub evicted_scripts: u64,
     pub total_errors: u64,
     pub unexpected_errors: u64,
     /// Changes since the last save, as `rdb_changes_since_last_save` counts them.

@@ -24,9 +24,9 @@ pub struct Placed {
 impl Placed {
     fn apply(self, replay: &mut dyn Replay) -> Result<(), OpenError> {
         let Self { path, offset, piece } = self;
-        let is_key = matches!(piece, Piece::Keys(_));
+        let of_base = matches!(piece, Piece::Keys(_) | Piece::Library(_));
         replay.piece(piece).map_err(|reason| {
-            if is_key { OpenError::BadBase { path, reason } } else { OpenError::BadReplay { path, offset, reason } }
+            if of_base { OpenError::BadBase { path, reason } } else { OpenError::BadReplay { path, offset, reason } }
         })
     }
 }
@@ -68,6 +68,7 @@ impl<'r> Feed<'r> {
                 block.bytes.len()
             }
             Piece::Keys(keys) => keys.iter().map(|key| key.key.len() + 64).sum(),
+            Piece::Library(text) => text.len(),
             Piece::FileBegins => 0,
         };
         let placed = Placed { path: path.to_owned(), offset, piece };

@@ -227,6 +227,11 @@ pub fn holds_keys(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<bool,
             self.0 = true;
             Err(Refusal::from(String::new()))
         }
+
+        fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+            self.0 = true;
+            Err(Refusal::from(String::new()))
+        }
     }
     let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
     if file.is_empty().map_err(OpenError::io(path))? {
@@ -254,6 +259,14 @@ impl KeySink<'_, '_> {
         }
         self.feed.give(self.path, 0, Piece::Keys(std::mem::take(&mut self.keys)))
     }
+
+    fn taken(&mut self, given: Result<(), OpenError>) -> Result<(), Refusal> {
+        given.map_err(|refused| {
+            let reason = Refusal::from(refused.to_string());
+            self.refused = Some(refused);
+            reason
+        })
+    }
 }
 
 impl RdbSink for KeySink<'_, '_> {
@@ -264,10 +277,12 @@ impl RdbSink for KeySink<'_, '_> {
         if self.keys.len() < KEYS_PER_PIECE {
             return Ok(());
         }
-        self.flush().map_err(|refused| {
-            let reason = Refusal::from(refused.to_string());
-            self.refused = Some(refused);
-            reason
-        })
+        let flushed = self.flush();
+        self.taken(flushed)
+    }
+
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        let given = self.flush().and_then(|()| self.feed.give(self.path, 0, Piece::Library(text.to_vec())));
+        self.taken(given)
     }
 }

@@ -59,6 +59,8 @@ pub enum Piece {
     /// A file begins: database 0 is selected.
     FileBegins,
     Keys(Vec<BaseKey>),
+    /// A library of functions of a base, by its source text.
+    Library(Vec<u8>),
     Commands(Block),
 }
 

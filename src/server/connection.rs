@@ -17,8 +17,8 @@ use std::time::Duration;
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Flags};
-use crate::engine::{ConnectionInfo, Engine, Flow, Held, Outbox, Taken};
-use crate::resp::{Limits, ProtocolError, Request, RequestReader};
+use crate::engine::{ConnectionInfo, Engine, Flow, Held, KillBy, Outbox, Taken};
+use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader};
 
 /// Requests executed in one hold of the engine, at most.
 pub const BATCH_MAX: usize = 64;
@@ -110,6 +110,8 @@ pub struct Connection {
     sent: usize,
     state: State,
     authenticated: bool,
+    /// As of the last time the engine was held.
+    protocol: Protocol,
     subscriber: bool,
     active_at: Duration,
     soft_limit_since: Option<Duration>,
@@ -148,6 +150,7 @@ impl Connection {
             sent: 0,
             state: State::Open,
             authenticated: false,
+            protocol: Protocol::Resp2,
             subscriber: false,
             active_at: now,
             soft_limit_since: None,
@@ -316,6 +319,7 @@ impl Connection {
         }
         if let Some(client) = engine.parts.clients.get(id) {
             self.authenticated = client.authenticated;
+            self.protocol = client.protocol;
             self.subscriber = client.is_subscriber();
         }
         self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some())
@@ -347,7 +351,26 @@ impl Connection {
                     continue;
                 }
                 Ok(resolved) => match resolved.full_name().as_str() {
-                    "script|kill" if !loading => shared.script.kill().answer(),
+                    // As in the engine: who has not said the password has no say.
+                    _ if !settings.password.is_empty()
+                        && !self.authenticated
+                        && !resolved.command.flags.has(Flags::NO_AUTH) =>
+                    {
+                        Err(CommandError::NO_AUTH)
+                    }
+                    "script|kill" if !loading => shared.script.kill(KillBy::Script),
+                    "function|kill" if !loading => shared.script.kill(KillBy::Function),
+                    "function|stats" if !loading => {
+                        let mut reply = Reply::new(self.protocol);
+                        match shared.script.write_stats(shared.clock.monotonic(), &mut reply) {
+                            Ok(()) => {
+                                self.outbox.reply(0, reply.as_bytes());
+                                self.next += 1;
+                                continue;
+                            }
+                            Err(error) => Err(error),
+                        }
+                    }
                     "quit" => {
                         self.state = State::Ending;
                         Ok(())
@@ -357,7 +380,7 @@ impl Connection {
                         Ok(())
                     }
                     _ if loading => Err(CommandError::LOADING),
-                    _ => Err(CommandError::BUSY),
+                    _ => Err(shared.script.busy_error()),
                 },
             };
             match reply {

@@ -174,8 +174,9 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let policy = String::from_utf8_lossy(&server.config.value("maxmemory-policy").render()).into_owned();
     let parts = Parts::of(cx);
     let normal: usize = parts.clients.iter().map(Client::memory_bytes).sum();
-    let lua = parts.scripts.used_bytes();
-    let cached = parts.scripts.cached_bytes();
+    let scripts = parts.scripts.memory();
+    let interpreters = scripts.scripts_vm + scripts.functions_vm;
+    let texts = scripts.scripts + scripts.functions;
     let overhead = startup.saturating_add(normal).min(used);
     let dataset = used - overhead;
     let percent = |part: usize, whole: usize| format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64);
@@ -200,19 +201,19 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("allocator_resident", &allocator.resident),
             ("total_system_memory", &system_bytes()),
             ("total_system_memory_human", &human(system_bytes())),
-            ("used_memory_lua", &lua),
-            ("used_memory_vm_eval", &lua),
-            ("used_memory_lua_human", &human(lua)),
-            ("used_memory_scripts_eval", &cached),
-            ("number_of_cached_scripts", &parts.scripts.len()),
-            ("number_of_functions", &0),
-            ("number_of_libraries", &0),
-            ("used_memory_vm_functions", &0),
-            ("used_memory_vm_total", &lua),
-            ("used_memory_vm_total_human", &human(lua)),
-            ("used_memory_functions", &0),
-            ("used_memory_scripts", &cached),
-            ("used_memory_scripts_human", &human(cached)),
+            ("used_memory_lua", &scripts.scripts_vm),
+            ("used_memory_vm_eval", &scripts.scripts_vm),
+            ("used_memory_lua_human", &human(scripts.scripts_vm)),
+            ("used_memory_scripts_eval", &scripts.scripts),
+            ("number_of_cached_scripts", &scripts.cached_scripts),
+            ("number_of_functions", &scripts.function_count),
+            ("number_of_libraries", &scripts.library_count),
+            ("used_memory_vm_functions", &scripts.functions_vm),
+            ("used_memory_vm_total", &interpreters),
+            ("used_memory_vm_total_human", &human(interpreters)),
+            ("used_memory_functions", &scripts.functions),
+            ("used_memory_scripts", &texts),
+            ("used_memory_scripts_human", &human(texts)),
             ("maxmemory", &0),
             ("maxmemory_human", &"0B"),
             ("maxmemory_policy", &policy),
@@ -363,7 +364,7 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("expire_cycle_cpu_milliseconds", &0),
             ("evicted_keys", &stats.evicted_keys),
             ("evicted_clients", &0),
-            ("evicted_scripts", &0),
+            ("evicted_scripts", &stats.evicted_scripts),
             ("total_eviction_exceeded_time", &0),
             ("current_eviction_exceeded_time", &0),
             ("keyspace_hits", &stats.keyspace_hits),

@@ -24,6 +24,9 @@ use crate::keyspace::Keyspace;
 use crate::persist::{LoadReport, OpenOptions, SyncPolicy, World};
 use crate::value::Limits;
 
+/// Stack of a thread that runs scripts: room for the interpreter's own bounds of nesting, with the host's code between.
+const SCRIPT_STACK_BYTES: usize = 64 << 20;
+
 const HELP: &str = "\
 Usage: graven [server] [/path/to/redis.conf] [--directive value ...] [-]
        graven [server] -                 read the configuration from standard input
@@ -354,7 +357,8 @@ fn start_threads(
     let mut threads = background::start(shared).map_err(failed)?;
     for (number, io) in shared.loops().iter().enumerate() {
         let (io, shared) = (Arc::clone(io), Arc::clone(shared));
-        let thread = Builder::new().name(format!("io-{number}")).spawn(move || io.run(&shared)).map_err(failed)?;
+        let builder = Builder::new().name(format!("io-{number}")).stack_size(SCRIPT_STACK_BYTES);
+        let thread = builder.spawn(move || io.run(&shared)).map_err(failed)?;
         threads.push(thread);
     }
     start_signals(shared).map_err(failed)?;

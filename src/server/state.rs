@@ -64,6 +64,8 @@ pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.password.clone_from(&settings.password);
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
     parts.settings.payload.compression = settings.rdb_compression;
+    // A script that wants more than half of the machine is in error.
+    parts.settings.script_bytes_max = super::memory::system_bytes() / 2;
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
     parts.settings.notice = Notice::new(settings.slow_from, settings.slow_calls_max, settings.spike_from);
     parts.settings.latency_tracking = settings.latency_tracking;

@@ -199,6 +199,10 @@ impl RdbSink for Ignored {
     fn entry(&mut self, _: RdbEntry<'_>) -> Result<(), Refusal> {
         Ok(())
     }
+
+    fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// RDB files: an error or a file, in bounded memory.

@@ -3,12 +3,16 @@
 //! The rules are those of stock scripting: integers become numbers, null bulk and null array become false, a status or
 //! an error is a table with one field; under RESP3 (`redis.setresp(3)`) maps, sets, doubles and booleans keep their kind.
 
-use super::number::{format_g17, numeric};
+use super::arguments::{numeric, to_i64};
+use super::number::format_g17;
+use super::thrown::COUNTED;
 use crate::resp::{Reply, ReplyValue};
 use mlua::{Lua, Table, Value};
 
-/// How deep a script's result may nest.
-const DEPTH_MAX: usize = 128;
+/// Slots of the interpreter's stack that a reply may take, as in stock.
+const SLOTS_MAX: usize = 8000;
+/// The longest reply: a table that occurs many times inside itself would have none.
+const REPLY_BYTES_MAX: usize = 512 << 20;
 
 /// A reply as scripts see it, and whether it is an error.
 pub fn reply_to_lua(lua: &Lua, reply: ReplyValue, resp3: bool) -> mlua::Result<(Value, bool)> {
@@ -17,7 +21,10 @@ pub fn reply_to_lua(lua: &Lua, reply: ReplyValue, resp3: bool) -> mlua::Result<(
         ReplyValue::Simple(text) => field(lua, "ok", bytes(lua, &text)?)?,
         ReplyValue::Error(text) => {
             failed = true;
-            field(lua, "err", bytes(lua, &text)?)?
+            let error = lua.create_table_with_capacity(0, 2)?;
+            error.raw_set("err", bytes(lua, &text)?)?;
+            error.raw_set(COUNTED, true)?;
+            Value::Table(error)
         }
         ReplyValue::Int(number) => Value::Number(number as f64),
         ReplyValue::Bulk(content) => bytes(lua, &content)?,
@@ -69,80 +76,121 @@ fn field(lua: &Lua, name: &str, value: Value) -> mlua::Result<Value> {
 }
 
 /// A script's result as a reply. Booleans are booleans only for a script that asked for RESP3 (`resp3`), whatever the
-/// client speaks.
+/// client speaks. What nests deeper than stock's interpreter has room for ends in an error there, and so does what
+/// would never end.
 pub fn lua_to_reply(value: &Value, resp3: bool, reply: &mut Reply) {
-    write(value, resp3, reply, 0);
+    Writer { resp3, slots: 2, begins: reply.len() }.value(value, reply);
 }
 
-fn write(value: &Value, resp3: bool, reply: &mut Reply, depth: usize) {
-    if depth > DEPTH_MAX {
-        reply.error("ERR reached lua stack limit");
-        return;
+/// The text of an error that a script returns as its result, and whether it is counted already.
+pub fn returned_error(value: &Value) -> Option<(Vec<u8>, bool)> {
+    let Value::Table(table) = value else { return None };
+    let text = text_of(&table.raw_get("err").ok()?)?;
+    Some((one_line(&text), table.raw_get::<bool>(COUNTED).unwrap_or(false)))
+}
+
+struct Writer {
+    resp3: bool,
+    /// Slots of the interpreter's stack that stock would have in use.
+    slots: usize,
+    begins: usize,
+}
+
+impl Writer {
+    fn value(&mut self, value: &Value, reply: &mut Reply) {
+        if self.slots + 4 > SLOTS_MAX || reply.len() - self.begins > REPLY_BYTES_MAX {
+            reply.error("ERR reached lua stack limit");
+            return;
+        }
+        match value {
+            Value::String(text) => reply.bulk(text.as_bytes()),
+            Value::Boolean(truth) if self.resp3 => reply.boolean(*truth),
+            Value::Boolean(true) => reply.int(1),
+            Value::Integer(number) => reply.int(*number),
+            Value::Number(number) => reply.int(to_i64(*number)),
+            Value::Table(table) => self.table(table, reply),
+            _ => reply.null(),
+        }
     }
+
+    fn nested(&mut self, slots: usize, write: impl FnOnce(&mut Self)) {
+        self.slots += slots;
+        write(self);
+        self.slots -= slots;
+    }
+
+    fn table(&mut self, table: &Table, reply: &mut Reply) {
+        let get = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
+        if let Some(text) = text_of(&get("err")) {
+            return reply.error(one_line(&text));
+        }
+        if let Some(text) = text_of(&get("ok")) {
+            return reply.simple(one_line(&text));
+        }
+        if let Some(number) = numeric(&get("double")) {
+            return reply.double(number);
+        }
+        if let Value::Table(map) = get("map") {
+            let pairs: Vec<(Value, Value)> = map.pairs().flatten().collect();
+            reply.map(pairs.len());
+            return self.nested(3, |writer| {
+                for (key, value) in pairs {
+                    writer.value(&key, reply);
+                    writer.value(&value, reply);
+                }
+            });
+        }
+        if let Value::Table(set) = get("set") {
+            let members: Vec<(Value, Value)> = set.pairs().flatten().collect();
+            reply.set(members.len());
+            return self.nested(3, |writer| {
+                for (member, _) in members {
+                    writer.value(&member, reply);
+                }
+            });
+        }
+        if let Some(digits) = text_of(&get("big_number")) {
+            return reply.big_number(one_line(&digits));
+        }
+        if let Value::Table(verbatim) = get("verbatim_string") {
+            let text = verbatim.raw_get::<mlua::LuaString>("string");
+            let format = verbatim.raw_get::<mlua::LuaString>("format");
+            if let (Ok(text), Ok(format)) = (text, format)
+                && let Ok(format) = <[u8; 3]>::try_from(&*format.as_bytes())
+            {
+                return reply.verbatim(format, &*text.as_bytes());
+            }
+        }
+        let at = reply.begin_array();
+        let mut len = 0;
+        self.nested(1, |writer| {
+            loop {
+                match table.raw_get::<Value>(len + 1) {
+                    Ok(Value::Nil) | Err(_) => break,
+                    Ok(item) => writer.value(&item, reply),
+                }
+                len += 1;
+            }
+        });
+        reply.end_array(at, len);
+    }
+}
+
+fn text_of(value: &Value) -> Option<Vec<u8>> {
     match value {
-        Value::String(text) => reply.bulk(text.as_bytes()),
-        Value::Boolean(truth) if resp3 => reply.boolean(*truth),
-        Value::Boolean(true) => reply.int(1),
-        Value::Integer(number) => reply.int(*number),
-        Value::Number(number) => reply.int(*number as i64),
-        Value::Table(table) => write_table(table, resp3, reply, depth),
-        _ => reply.null(),
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        _ => None,
     }
 }
 
-fn write_table(table: &Table, resp3: bool, reply: &mut Reply, depth: usize) {
-    let get = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
-    if let Value::String(text) = get("err") {
-        return reply.error(one_line(&text.as_bytes()));
-    }
-    if let Value::String(text) = get("ok") {
-        return reply.simple(one_line(&text.as_bytes()));
-    }
-    if let Some(number) = numeric(&get("double")) {
-        return reply.double(number);
-    }
-    if let Value::Table(map) = get("map") {
-        let pairs: Vec<(Value, Value)> = map.pairs().flatten().collect();
-        reply.map(pairs.len());
-        for (key, value) in pairs {
-            write(&key, resp3, reply, depth + 1);
-            write(&value, resp3, reply, depth + 1);
-        }
-        return;
-    }
-    if let Value::Table(set) = get("set") {
-        let members: Vec<(Value, Value)> = set.pairs().flatten().collect();
-        reply.set(members.len());
-        for (member, _) in members {
-            write(&member, resp3, reply, depth + 1);
-        }
-        return;
-    }
-    if let Value::String(digits) = get("big_number") {
-        return reply.big_number(one_line(&digits.as_bytes()));
-    }
-    if let Value::Table(verbatim) = get("verbatim_string") {
-        let text = verbatim.raw_get::<mlua::LuaString>("string");
-        let format = verbatim.raw_get::<mlua::LuaString>("format");
-        if let (Ok(text), Ok(format)) = (text, format)
-            && let Ok(format) = <[u8; 3]>::try_from(&*format.as_bytes())
-        {
-            return reply.verbatim(format, &*text.as_bytes());
-        }
-    }
-    let at = reply.begin_array();
-    let mut len = 0;
-    loop {
-        match table.raw_get::<Value>(len + 1) {
-            Ok(Value::Nil) | Err(_) => break,
-            Ok(item) => write(&item, resp3, reply, depth + 1),
-        }
-        len += 1;
-    }
-    reply.end_array(at, len);
+/// An error given by a script: a leading code stays, a text without one gets ERR.
+pub fn coded(text: &[u8]) -> Vec<u8> {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let text = text.strip_suffix(b"\r\n").unwrap_or(text);
+    if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() }
 }
 
-fn one_line(text: &[u8]) -> Vec<u8> {
+pub fn one_line(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
 }
 

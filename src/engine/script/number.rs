@@ -1,14 +1,5 @@
 //! Numbers as C's `printf` writes them with `%g`, and the generator behind `math.random`.
 
-/// A Lua number: the interpreter shows whole ones as integers.
-pub fn numeric(value: &mlua::Value) -> Option<f64> {
-    match value {
-        mlua::Value::Integer(number) => Some(*number as f64),
-        mlua::Value::Number(number) => Some(*number),
-        _ => None,
-    }
-}
-
 /// `%.17g`.
 pub fn format_g17(value: f64) -> String {
     format_g(value, 17)

@@ -1,10 +1,11 @@
 -- The world that scripts see: a fixed set of globals behind read-only views, and the redis library over the host's
--- functions. Runs once per interpreter; returns what the host needs to run scripts.
-local host = ...
+-- functions. Runs once per interpreter; returns what the host needs to run scripts, or functions of libraries.
+local host, chunk_name = ...
+local for_functions = chunk_name == "@user_function"
 
-local debug_info, error, getmetatable, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall =
-    debug.getinfo, error, getmetatable, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall
-local loadstring, load = loadstring, load
+local debug_info, error, find, getmetatable, gsub, match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall =
+    debug.getinfo, error, string.find, getmetatable, string.gsub, string.match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall
+local loadstring, sub = loadstring, string.sub
 
 -- Views: empty tables whose reads go to the table behind them and whose writes fail.
 local behind = setmetatable({}, { __mode = "k" })
@@ -14,18 +15,18 @@ local function read_only()
 end
 
 local function view(content)
-    local proxy = setmetatable({}, { __index = content, __newindex = read_only, __metatable = false })
+    local metatable = { __index = content, __newindex = read_only, __metatable = false }
+    local proxy = setmetatable({}, metatable)
     behind[proxy] = content
-    return proxy
+    return proxy, metatable
 end
 
-local globals = {}
-setmetatable(globals, {
-    __index = function(_, name)
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
-    end,
-})
-local environment = view(globals)
+local function nonexistent(_, name)
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+
+local globals = setmetatable({}, { __index = nonexistent })
+local environment, environment_metatable = view(globals)
 
 local function pick(from, names)
     local picked = {}
@@ -36,109 +37,221 @@ local function pick(from, names)
 end
 
 for _, name in ipairs({
-    "assert", "collectgarbage", "coroutine", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "_VERSION",
+    "assert", "collectgarbage", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "_VERSION",
 }) do
     globals[name] = _G[name]
 end
 
-globals.next = function(t, key)
-    return next(behind[t] or t, key)
+globals.next = function(...)
+    local content = behind[(...)]
+    if content then
+        return next(content, (select(2, ...)))
+    end
+    return next(...)
 end
-globals.pairs = function(t)
+globals.pairs = function(...)
+    local t = ...
     if type(t) ~= "table" then
-        error("bad argument #1 to 'pairs' (table expected, got " .. (t == nil and "no value" or type(t)) .. ")", 2)
+        error("bad argument #1 to 'pairs' (table expected, got " .. (select("#", ...) == 0 and "no value" or type(t)) .. ")", 2)
     end
     return next, behind[t] or t, nil
 end
-globals.rawget = function(t, key)
-    return rawget(behind[t] or t, key)
+globals.rawget = function(...)
+    local content = behind[(...)]
+    if content then
+        return rawget(content, (select(2, ...)))
+    end
+    return rawget(...)
 end
-globals.rawset = function(t, key, value)
-    if behind[t] then
+globals.rawset = function(...)
+    if behind[(...)] then
         error("Attempt to modify a readonly table", 0)
     end
-    return rawset(t, key, value)
+    return rawset(...)
 end
-globals.setmetatable = function(t, metatable)
-    if behind[t] then
+globals.setmetatable = function(...)
+    if behind[(...)] then
         error("Attempt to modify a readonly table", 0)
     end
-    return setmetatable(t, metatable)
+    return setmetatable(...)
 end
 
 -- Compiled chunks are refused: the interpreter does not verify bytecode.
-local function text_only(chunk)
-    if type(chunk) == "string" and chunk:byte(1) == 27 then
-        return nil, "attempt to load a precompiled chunk"
+local function compile(text, name)
+    if sub(text, 1, 1) == "\27" then
+        -- What stock says of a chunk whose first byte is no beginning of Lua text.
+        text = "\1" .. sub(text, 2)
+        local _, failure = loadstring(text, name)
+        return nil, (gsub(failure, "'char%(1%)'", "'char(27)'"))
     end
-    return chunk
-end
-globals.loadstring = function(text, name)
-    local chunk, refused = text_only(text)
-    if not chunk then
-        return nil, refused
-    end
-    local compiled, failure = loadstring(chunk, name)
+    local compiled, failure = loadstring(text, name)
     if compiled then
         setfenv(compiled, environment)
     end
     return compiled, failure
 end
-globals.load = function(reader, name)
+globals.loadstring = function(...)
+    local text, name = ...
+    if type(text) ~= "string" then
+        return loadstring(...)
+    end
+    return compile(text, name or text)
+end
+globals.load = function(...)
+    local reader, name = ...
+    if type(reader) ~= "function" then
+        return load(...)
+    end
     local pieces = {}
     while true do
         local piece = reader()
         if piece == nil or piece == "" then
             break
         end
+        if type(piece) ~= "string" and type(piece) ~= "number" then
+            return nil, "reader function must return a string"
+        end
         pieces[#pieces + 1] = piece
     end
-    return globals.loadstring(table.concat(pieces), name)
+    return compile(table.concat(pieces), name or "=(load)")
 end
 
-local coroutines = pick(coroutine, { "create", "running", "status", "wrap", "yield" })
-local resume = coroutine.resume
-globals.table = view(pick(table, { "concat", "foreach", "foreachi", "getn", "insert", "maxn", "remove", "setn", "sort" }))
-globals.string = view(pick(string, {
-    "byte", "char", "find", "format", "gfind", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub", "upper",
-}))
+local tables = pick(table, { "concat", "foreach", "foreachi", "getn", "maxn", "remove", "setn", "sort" })
+local insert = table.insert
+tables.insert = function(...)
+    if behind[(...)] then
+        error("Attempt to modify a readonly table", 0)
+    end
+    return insert(...)
+end
+globals.table = view(tables)
+
+local strings = pick(string, { "byte", "char", "dump", "format", "len", "lower", "rep", "reverse", "sub", "upper" })
+-- The matcher of this interpreter recurses in C for every item of a pattern, without a bound of its own.
+local ITEMS_MAX, PLAIN_LENGTH = 2000, 200
+local function guard(original)
+    return function(...)
+        local _, pattern = ...
+        if type(pattern) == "string" and #pattern > PLAIN_LENGTH then
+            local _, items = gsub(pattern, "[%*%+%-%?%(%)]", "")
+            if items > ITEMS_MAX then
+                error("pattern too complex", 2)
+            end
+        end
+        return original(...)
+    end
+end
+for _, name in ipairs({ "find", "gfind", "gmatch", "gsub", "match" }) do
+    strings[name] = guard(string[name])
+end
+globals.string = view(strings)
+
 local mathematics = pick(math, {
     "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp", "floor", "fmod", "frexp", "huge", "ldexp",
     "log", "log10", "max", "min", "mod", "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh",
 })
-mathematics.random = function(low, high)
-    local drawn = host.draw()
-    if low == nil then
-        return drawn
-    end
-    if high == nil then
-        low, high = 1, low
-    end
-    if low > high then
-        error("bad argument #" .. (low == 1 and 1 or 2) .. " to 'random' (interval is empty)", 2)
-    end
-    return mathematics.floor(drawn * (high - low + 1)) + low
-end
-mathematics.randomseed = host.randomseed
+mathematics.random, mathematics.randomseed = host.random, host.randomseed
 globals.math = view(mathematics)
 globals.os = view({ clock = host.clock })
-globals.cjson = view(host.cjson)
-getmetatable("").__index = behind[globals.string]
+for name, library in next, host.libraries do
+    globals[name] = view(library)
+end
+
+getmetatable("").__index = strings
 local of_strings = view({ __index = globals.string })
-globals.getmetatable = function(value)
+local of_globals = view({})
+globals.getmetatable = function(...)
+    local value = ...
     if type(value) == "string" then
         return of_strings
+    elseif value == environment then
+        return of_globals
+    elseif behind[value] then
+        return nil
     end
-    return getmetatable(value)
+    return getmetatable(...)
 end
 globals._G = environment
 
--- An error of redis.call travels as a token of the host's, since host functions cannot throw tables; whoever catches it
--- gets the table.
+-- Errors of host functions travel as userdata, since host functions cannot throw Lua values; whoever catches one gets
+-- what it stands for. Those of library functions that are wrapped here begin with a place in this file and name what
+-- they are called here: both are replaced by what the script knows.
+local HERE, BAD_ARGUMENT = "^prelude:%d+: ", "^bad argument #(%d+) to '[^']*' (.*)$"
+-- Whether the script is a single line: its place is known then, even where a tail call has left no trace of it.
+local single_line = false
+-- Seen from a handler of xpcall: itself, the host's function that calls it, the function that threw.
+local RAISER = 3
+
+-- The innermost frame from a level on that is not of this file; the level is the caller's. A function of this file that
+-- was tail-called has taken the place of the script's frame.
+local function frame_from(level)
+    local frame
+    repeat
+        level = level + 1
+        frame = debug_info(level, "Sl")
+    until not frame or frame.source ~= "=prelude"
+    if frame and frame.what ~= "tail" then
+        return frame
+    end
+    return single_line and { source = chunk_name, short_src = sub(chunk_name, 2), currentline = 1 } or nil
+end
+
+local function renamed(err, name, is_method)
+    local number, problem = match(err, BAD_ARGUMENT)
+    if not number then
+        return err
+    end
+    number = number - (is_method and 1 or 0)
+    if number == 0 then
+        return "calling '" .. name .. "' on bad self " .. problem
+    end
+    return "bad argument #" .. number .. " to '" .. name .. "' " .. problem
+end
+
+-- A text with the script's place instead of one in this file; `level`: of the function that threw, as the caller has it.
+local function placed(err, level)
+    if not find(err, HERE) then
+        return err
+    end
+    level = level + 1
+    local here
+    repeat
+        here = debug_info(level, "Sn")
+        level = level + 1
+    until not here or here.source == "=prelude"
+    local frame = frame_from(level)
+    local place = frame and frame.currentline > 0 and frame.short_src .. ":" .. frame.currentline .. ": " or ""
+    err = gsub(err, HERE, "", 1)
+    return place .. renamed(err, here and here.name or "?", here and here.namewhat == "method")
+end
+
 local function untoken(err)
     if type(err) == "userdata" then
-        return host.take_raised() or tostring(err)
+        return host.thrown(err)
     end
+    return err
+end
+
+-- What an error stands for when its stack is gone.
+local function meaning(err)
+    err = untoken(err)
+    if type(err) == "string" and find(err, HERE) then
+        err = gsub(err, HERE, single_line and sub(chunk_name, 2) .. ":1: " or "", 1)
+    end
+    return err
+end
+
+-- What it stands for where it is thrown, `level` levels up as the caller has it.
+local function meaning_from(err, level)
+    err = untoken(err)
+    if type(err) == "string" then
+        err = placed(err, level + 1)
+    end
+    return err
+end
+
+local function meaning_here(err)
+    err = meaning_from(err, RAISER)
     return err
 end
 
@@ -146,7 +259,7 @@ local function caught(fine, ...)
     if fine then
         return fine, ...
     end
-    return fine, untoken((...))
+    return fine, meaning((...))
 end
 
 -- pcall alone gives the text of an error that carries one, as it did before errors were tables.
@@ -154,150 +267,127 @@ local function caught_text(fine, ...)
     if fine then
         return fine, ...
     end
-    local err = untoken((...))
-    if type(err) == "table" and type(err.err) == "string" then
+    local err = meaning((...))
+    if type(err) == "table" and (type(err.err) == "string" or type(err.err) == "number") then
         err = err.err
     end
     return fine, err
 end
 
-globals.pcall = function(f, ...)
-    return caught_text(pcall(f, ...))
+-- The host's xpcall takes arguments for the function behind the handler.
+globals.pcall = function(...)
+    if select("#", ...) == 0 then
+        return caught_text(pcall(...))
+    end
+    return caught_text(xpcall((...), meaning_here, select(2, ...)))
 end
-globals.xpcall = function(f, handler)
+globals.xpcall = function(...)
+    local f, handler = ...
+    if select("#", ...) < 2 then
+        error("bad argument #2 to 'xpcall' (value expected)", 2)
+    end
     return xpcall(f, function(err)
-        return handler(untoken(err))
+        err = meaning_from(err, RAISER)
+        return handler(err)
     end)
 end
 
+local coroutines = pick(coroutine, { "create", "running", "status", "yield" })
+local create, resume = coroutine.create, coroutine.resume
 coroutines.resume = function(...)
     return caught(resume(...))
 end
+local function passed(fine, ...)
+    if fine then
+        return ...
+    end
+    local err = meaning((...))
+    error(err, type(err) == "string" and 3 or 0)
+end
+coroutines.wrap = function(...)
+    local thread = create(...)
+    return function(...)
+        return passed(resume(thread, ...))
+    end
+end
 globals.coroutine = view(coroutines)
 
--- Where in the script an error happened: the innermost frame that belongs to it.
+-- Where in the script an error happened: the caller of the C function that threw it, or the function itself.
 local function locate(err)
-    err = untoken(err)
+    err = meaning_from(err, RAISER)
     if type(err) ~= "table" then
         err = { err = "ERR " .. tostring(err) }
-    elseif err.err == nil then
-        err = { err = "ERR unknown error" }
+    elseif behind[err] then
+        err = {}
     end
-    if err.line == nil then
-        local level = 2
-        while true do
-            local frame = debug_info(level, "Sl")
-            if not frame then
-                break
-            end
-            if frame.source == "@user_script" then
-                err.source, err.line = frame.source, frame.currentline
-                break
-            end
-            level = level + 1
-        end
+    local level = RAISER
+    local frame = debug_info(level, "S")
+    if frame and frame.what == "C" then
+        level = level + 1
+    end
+    frame = frame_from(level)
+    if frame then
+        rawset(err, "source", frame.source)
+        rawset(err, "line", frame.currentline)
     end
     return err
 end
 
-local function single(field)
-    return function(...)
-        local text = ...
-        if select("#", ...) ~= 1 or type(text) ~= "string" then
-            return { err = "ERR wrong number or type of arguments" }
-        end
-        if field == "err" then
-            return { err = host.error_text(text) }
-        end
-        return { [field] = text }
-    end
+local redis = {}
+for name, value in next, host.redis do
+    redis[name] = value
 end
-
-local redis = {
-    call = host.call,
-    pcall = host.pcall,
-    error_reply = single("err"),
-    status_reply = single("ok"),
-    sha1hex = function(...)
-        if select("#", ...) ~= 1 then
-            error("wrong number of arguments", 0)
-        end
-        return host.sha1hex(tostring((...)))
-    end,
-    log = function(...)
-        if select("#", ...) < 2 then
-            error("redis.log() requires two arguments or more.", 0)
-        end
-        local level = ...
-        if type(level) ~= "number" then
-            error("First argument must be a number (log level).", 0)
-        end
-        if level < 0 or level > 3 then
-            error("Invalid debug level.", 0)
-        end
-        local words = {}
-        for at = 2, select("#", ...) do
-            words[#words + 1] = tostring((select(at, ...)))
-        end
-        host.log(level, table.concat(words, " "))
-    end,
-    setresp = function(...)
-        local version = ...
-        if select("#", ...) ~= 1 then
-            error("redis.setresp() requires one argument.", 0)
-        end
-        if version ~= 2 and version ~= 3 then
-            error("RESP version must be 2 or 3.", 0)
-        end
-        host.setresp(version)
-    end,
-    replicate_commands = function()
-        return true
-    end,
-    set_repl = function(...)
-        local flags = ...
-        if select("#", ...) ~= 1 then
-            error("redis.set_repl() requires one argument.", 0)
-        end
-        if type(flags) ~= "number" or flags < 0 or flags > 3 then
-            error("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.", 0)
-        end
-        if flags ~= 3 then
-            error("redis.set_repl() cannot keep effects out of the log", 0)
-        end
-    end,
-    breakpoint = function()
-        return false
-    end,
-    acl_check_cmd = function(...)
-        if select("#", ...) == 0 then
-            error("Please specify at least one argument for this redis.acl_check_cmd() call", 0)
-        end
-        local known = host.pcall("COMMAND", "INFO", (...))
-        if type(known) ~= "table" or type(known[1]) ~= "table" then
-            error("Invalid command passed to redis.acl_check_cmd()", 0)
-        end
-        return true
-    end,
-    debug = function() end,
-    LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
-    REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
-    REDIS_VERSION = host.version, REDIS_VERSION_NUM = host.version_number,
-}
+if for_functions then
+    redis.breakpoint, redis.debug, redis.replicate_commands = nil, nil, nil
+end
 globals.redis = view(redis)
 globals.server = globals.redis
 
+if not for_functions then
+    return {
+        compile = function(text)
+            return compile(text, chunk_name)
+        end,
+        run = function(script, keys, args, one_line)
+            single_line = one_line
+            rawset(globals, "KEYS", keys)
+            rawset(globals, "ARGV", args)
+            return xpcall(script, locate)
+        end,
+    }
+end
+
+-- What the body of a library sees: the means to register functions, and nothing else.
+local registering = setmetatable({}, { __index = nonexistent })
+for _, name in ipairs({ "log", "LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING", "REDIS_VERSION", "REDIS_VERSION_NUM" }) do
+    registering[name] = redis[name]
+end
+registering.register_function = host.register_function
+registering = view(registering)
+local loading = setmetatable({ redis = registering, server = registering }, { __index = nonexistent })
+
 return {
-    compile = function(text)
-        local chunk, failure = loadstring(text, "@user_script")
+    load = function(text)
+        local chunk, failure = compile(text, chunk_name)
         if not chunk then
-            return nil, failure
+            return false, failure, true
         end
-        return setfenv(chunk, environment)
+        environment_metatable.__index = loading
+        local fine, err = xpcall(chunk, meaning_here)
+        environment_metatable.__index = globals
+        if fine then
+            return true
+        end
+        if type(err) == "table" then
+            return false, rawget(err, "err")
+        end
+        return false, "ERR " .. tostring(err)
     end,
-    run = function(script, keys, args)
-        rawset(globals, "KEYS", keys)
-        rawset(globals, "ARGV", args)
-        return xpcall(script, locate)
+    run = function(callback, keys, args)
+        -- A load that was stopped by force has not come to this.
+        environment_metatable.__index = globals
+        return xpcall(function()
+            return callback(keys, args)
+        end, locate)
     end,
 }

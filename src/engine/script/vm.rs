@@ -1,71 +1,120 @@
 //! The Lua interpreter: Lua 5.1, without files, processes, bytecode or lasting globals.
 //!
 //! Invariants
-//! - Nothing a script does outlives it, except through commands.
+//! - Nothing a script does outlives it, except through commands, what functions of one library share, and the options
+//!   of cjson.
 //! - A script can always be stopped from outside (see [`Control`]), unless it has written.
+//! - It takes no more memory than it may: what would need more fails, in the script.
 
 use super::control::Control;
-use super::number::Random48;
-use super::{cjson, convert};
+use super::convert;
+use super::host::{self, Ask, Registered, Shared};
+use super::thrown::Thrown;
 use crate::env::Clock;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
-use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// Instructions between looks at the clock and at the wish to stop.
 const HOOK_INSTRUCTIONS: u32 = 10_000;
+/// What loading a library may take.
+const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Performs one command for a script: words in, reply value and whether it is an error out.
-pub type Perform<'p> = dyn FnMut(&Lua, Result<Vec<Vec<u8>>, &'static str>) -> mlua::Result<(Value, bool)> + 'p;
+pub type Perform<'p> = dyn FnMut(&Lua, Ask, Result<Vec<Vec<u8>>, &'static str>) -> mlua::Result<(Value, bool)> + 'p;
+
+/// What an interpreter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Scripts,
+    Functions,
+}
+
+impl Purpose {
+    fn chunk_name(self) -> &'static str {
+        match self {
+            Self::Scripts => "@user_script",
+            Self::Functions => "@user_function",
+        }
+    }
+}
+
+/// What an interpreter needs of its owner.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub control: Arc<Control>,
+    /// Of `math.random`.
+    pub seed: i32,
+    /// Bytes that it may take.
+    pub memory_max: usize,
+}
 
 /// An interpreter with its sandbox.
 pub struct Vm {
     lua: Lua,
-    compile: Function,
+    /// `compile` of scripts, `load` of libraries.
+    enter: Function,
     run: Function,
-    resp: Arc<AtomicU8>,
-    control: Arc<Control>,
-    clock: Arc<dyn Clock>,
-    performer: Performer,
+    shared: Shared,
+    around: Surroundings,
 }
-
-/// The function that performs commands for the script that runs.
-type Performer = Arc<Mutex<Option<Function>>>;
 
 /// How a script ended.
 pub enum Ended {
     Value(Value),
-    /// Error text with its code, and the line in the script if known.
-    Failed(Vec<u8>, Option<i64>),
+    Failed(Failure),
+}
+
+/// An error that nothing in the script caught.
+pub struct Failure {
+    /// With its code in front.
+    pub text: Vec<u8>,
+    /// Source and line, if known.
+    pub place: Option<(Vec<u8>, i64)>,
+    /// The statistics have it already.
+    pub counted: bool,
+}
+
+/// What runs: a compiled script or a function of a library, and how many lines its text has is known to be one.
+pub struct Chunk<'c> {
+    pub function: &'c Function,
+    pub single_line: bool,
 }
 
 impl Vm {
-    /// `seed`: of `math.random`.
-    pub fn new(clock: Arc<dyn Clock>, control: Arc<Control>, seed: i32) -> mlua::Result<Self> {
-        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
+    pub fn new(purpose: Purpose, around: Surroundings) -> mlua::Result<Self> {
         // Safety of the debug library: scripts never see it, the prelude keeps it to itself.
-        let lua = new_interpreter(libraries)?;
-        let random = Arc::new(Mutex::new(Random48::seeded(seed)));
-        let resp = Arc::new(AtomicU8::new(2));
-        let host = host_functions(&lua, &random, &resp, Arc::clone(&clock))?;
-        let performer = Performer::default();
-        add_calls(&lua, &host, &performer)?;
-        let made: Table = lua.load(PRELUDE).set_name("=prelude").call(host)?;
-        Ok(Self { compile: made.raw_get("compile")?, run: made.raw_get("run")?, lua, resp, control, clock, performer })
+        let lua = new_interpreter(StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG)?;
+        let shared = Shared::default();
+        let host = host::functions(&lua, &shared, Arc::clone(&around.clock), around.seed)?;
+        let made: Table = lua.load(PRELUDE).set_name("=prelude").call((host, purpose.chunk_name()))?;
+        let enter = made.raw_get(if purpose == Purpose::Scripts { "compile" } else { "load" })?;
+        Ok(Self { enter, run: made.raw_get("run")?, lua, shared, around })
     }
 
     /// Has the script that is about to run looked after. Removing the hook of one run removes it for all later ones.
     fn watch(&self) -> mlua::Result<()> {
-        let (control, clock) = (Arc::clone(&self.control), Arc::clone(&self.clock));
+        let (control, clock) = (Arc::clone(&self.around.control), Arc::clone(&self.around.clock));
         self.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
             if control.should_stop(clock.monotonic()) {
-                // From now on at every step, so that a pcall around the failing call does not save the script.
-                lua.set_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(stopped()))?;
-                return Err(stopped());
+                return end_by_force(lua, "Script killed by user with SCRIPT KILL...");
+            }
+            Ok(VmState::Continue)
+        })
+    }
+
+    /// As [`Vm::watch`], for the loading of a library. `timed`: it may not take long.
+    fn watch_loading(&self, timed: bool) -> mlua::Result<()> {
+        let clock = Arc::clone(&self.around.clock);
+        let began = clock.monotonic();
+        self.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
+            if timed && clock.monotonic().saturating_sub(began) > LOAD_TIME_MAX {
+                return end_by_force(lua, "FUNCTION LOAD timeout");
             }
             Ok(VmState::Continue)
         })
@@ -74,23 +123,55 @@ impl Vm {
     /// Compiles a script; the error is the compiler's.
     pub fn compile(&self, text: &[u8]) -> mlua::Result<Result<Function, Vec<u8>>> {
         let (function, failure): (Option<Function>, Option<mlua::LuaString>) =
-            self.compile.call(self.lua.create_string(text)?)?;
+            self.enter.call(self.lua.create_string(text)?)?;
         Ok(function.ok_or_else(|| failure.map(|text| text.as_bytes().to_vec()).unwrap_or_default()))
     }
 
-    /// Runs a compiled script. `perform` executes its commands.
+    /// Runs the body of a library; what it registered, or the text of the error, without a code.
+    pub fn load_library(&self, body: &[u8], timed: bool) -> mlua::Result<Result<Vec<Registered>, Vec<u8>>> {
+        self.shared.registered.lock().clear();
+        self.watch_loading(timed)?;
+        let text = self.lua.create_string(body)?;
+        let outcome = self.limited(|| self.enter.call::<(bool, Option<mlua::LuaString>, bool)>(text));
+        self.lua.remove_hook();
+        let registered = std::mem::take(&mut *self.shared.registered.lock());
+        let (fine, failure, compiling) = match outcome {
+            Ok((fine, failure, compiling)) => (fine, failure.map(|text| text.as_bytes().to_vec()), compiling),
+            // Ended by force.
+            Err(error) => (false, Some(Thrown::of(&error).text().to_vec()), false),
+        };
+        if fine {
+            return Ok(Ok(registered));
+        }
+        let what: &[u8] = if compiling { b"Error compiling function: " } else { b"Error registering functions: " };
+        let failure = failure.unwrap_or(b"ERR unknown error".to_vec());
+        Ok(Err([what, &failure].concat()))
+    }
+
+    /// Runs something of Lua's under the limit of memory. Outside of it, what the host allocates in the interpreter
+    /// is bounded by the host, and spared the protection that a limit needs.
+    fn limited<R>(&self, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+        self.lua.set_memory_limit(self.around.memory_max)?;
+        let outcome = run();
+        self.lua.set_memory_limit(0)?;
+        outcome
+    }
+
+    /// Runs a compiled script or a function. `perform` executes its commands.
     pub fn run(
         &self,
-        script: &Function,
+        chunk: &Chunk<'_>,
         keys: &[&[u8]],
         args: &[&[u8]],
         perform: &mut Perform<'_>,
     ) -> mlua::Result<Ended> {
         self.watch()?;
-        self.resp.store(2, Ordering::Relaxed);
+        self.shared.protocol.store(2, Ordering::Relaxed);
+        self.shared.logged.store(true, Ordering::Relaxed);
         let (keys, args) = (self.strings(keys)?, self.strings(args)?);
         let outcome = self.lua.scope(|scope| {
-            let performer = scope.create_function_mut(|lua, words: MultiValue| {
+            let memory_max = self.around.memory_max;
+            let performer = scope.create_function_mut(move |lua, (ask, words): (u8, MultiValue)| {
                 let argv: Option<Vec<Vec<u8>>> = words.iter().map(convert::argument).collect();
                 let argv = match argv {
                     Some(argv) if argv.is_empty() => {
@@ -99,24 +180,31 @@ impl Vm {
                     Some(argv) => Ok(argv),
                     None => Err("ERR Lua redis lib command arguments must be strings or integers"),
                 };
-                perform(lua, argv)
+                lua.set_memory_limit(0)?;
+                let answer = perform(lua, Ask::of_number(ask), argv);
+                lua.set_memory_limit(memory_max)?;
+                answer
             })?;
-            *self.performer.lock() = Some(performer);
-            let outcome = self.run.call::<(bool, Value)>((script, keys, args));
-            *self.performer.lock() = None;
+            *self.shared.performer.lock() = Some(performer);
+            let call = || self.run.call::<(bool, Value)>((chunk.function, keys, args, chunk.single_line));
+            let outcome = self.limited(call);
+            *self.shared.performer.lock() = None;
             outcome
         });
         self.lua.remove_hook();
         Ok(match outcome {
             Ok((true, value)) => Ended::Value(value),
-            Ok((false, failure)) => failed(&failure),
-            Err(error) => Ended::Failed(error_text(&error), None),
+            Ok((false, failure)) => Ended::Failed(failed(&failure)),
+            Err(error) => {
+                let text = Thrown::of(&error).coded();
+                Ended::Failed(Failure { text, place: None, counted: false })
+            }
         })
     }
 
-    /// The protocol version that the running script asked replies in (`redis.setresp`).
-    pub fn resp_flag(&self) -> Arc<AtomicU8> {
-        Arc::clone(&self.resp)
+    /// What the running script has asked of its host, see [`Shared`].
+    pub fn shared(&self) -> Shared {
+        self.shared.clone()
     }
 
     pub fn used_bytes(&self) -> usize {
@@ -134,129 +222,36 @@ impl Vm {
 
 #[expect(unsafe_code, reason = "mlua marks the debug library unsafe; the prelude keeps it away from scripts")]
 fn new_interpreter(libraries: StdLib) -> mlua::Result<Lua> {
+    // A panic of the host is not for scripts to catch.
+    let options = LuaOptions::new().catch_rust_panics(false);
     // SAFETY: only the prelude holds the debug library, and it calls nothing but getinfo.
-    Ok(unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(true)) })
+    Ok(unsafe { Lua::unsafe_new_with(libraries, options) })
 }
 
-fn stopped() -> mlua::Error {
-    mlua::Error::RuntimeError("Script killed by user with SCRIPT KILL.".into())
+/// From now on at every step, so that a pcall around the failing call does not save the script.
+fn end_by_force(lua: &Lua, text: &'static str) -> mlua::Result<VmState> {
+    lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |_, _| Err(Thrown::table(text)))?;
+    Err(Thrown::table(text))
 }
 
-fn failed(failure: &Value) -> Ended {
-    let Value::Table(failure) = failure else { return Ended::Failed(b"ERR unknown error".to_vec(), None) };
-    let text = failure.raw_get::<mlua::LuaString>("err").map(|text| text.as_bytes().to_vec());
-    let line = failure.raw_get::<Option<i64>>("line").ok().flatten();
-    Ended::Failed(text.unwrap_or_else(|_| b"ERR unknown error".to_vec()), line)
-}
-
-/// The first line of an interpreter's error, with a code in front.
-fn error_text(error: &mlua::Error) -> Vec<u8> {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or("unknown error");
-    let line = line.strip_prefix("runtime error: ").unwrap_or(line);
-    format!("ERR {line}").into_bytes()
-}
-
-fn host_functions(
-    lua: &Lua,
-    random: &Arc<Mutex<Random48>>,
-    resp: &Arc<AtomicU8>,
-    clock: Arc<dyn Clock>,
-) -> mlua::Result<Table> {
-    let host = lua.create_table()?;
-    let generator = Arc::clone(random);
-    host.raw_set("draw", lua.create_function(move |_, ()| Ok(generator.lock().next()))?)?;
-    let generator = Arc::clone(random);
-    host.raw_set(
-        "randomseed",
-        lua.create_function(move |_, seed: f64| {
-            *generator.lock() = Random48::seeded(seed as i64 as i32);
-            Ok(())
-        })?,
-    )?;
-    host.raw_set("clock", lua.create_function(move |_, ()| Ok(clock.monotonic().as_secs_f64()))?)?;
-    host.raw_set(
-        "sha1hex",
-        lua.create_function(|_, text: mlua::LuaString| Ok(hexadecimal(&Sha1::digest(&*text.as_bytes()))))?,
-    )?;
-    host.raw_set(
-        "error_text",
-        lua.create_function(|lua, text: mlua::LuaString| lua.create_string(coded(&text.as_bytes())))?,
-    )?;
-    host.raw_set(
-        "log",
-        lua.create_function(|_, (level, text): (f64, mlua::LuaString)| {
-            let text = text.to_string_lossy();
-            match level as i64 {
-                0 => tracing::debug!("{text}"),
-                1 => tracing::info!(target: "verbose", "{text}"),
-                2 => tracing::info!("{text}"),
-                _ => tracing::warn!("{text}"),
-            }
-            Ok(())
-        })?,
-    )?;
-    let protocol = Arc::clone(resp);
-    host.raw_set(
-        "setresp",
-        lua.create_function(move |_, version: f64| {
-            protocol.store(version as u8, Ordering::Relaxed);
-            Ok(())
-        })?,
-    )?;
-    host.raw_set("version", crate::REDIS_VERSION)?;
-    host.raw_set("version_number", 0x0007_0204)?;
-    let wrap: Function = lua
-        .load(
-            "local raw = ... local error = error
-             return function(...)
-                 local value, failure = raw(...)
-                 if failure then error(failure, 2) end
-                 return value
-             end",
-        )
-        .set_name("=cjson")
-        .into_function()?;
-    host.raw_set("cjson", cjson::library(lua, &wrap)?)?;
-    Ok(host)
-}
-
-/// `call` and `pcall`: functions of the host's, so that `return redis.call(...)` keeps its place in the script.
-fn add_calls(lua: &Lua, host: &Table, performer: &Performer) -> mlua::Result<()> {
-    let raised: Arc<Mutex<Option<Value>>> = Arc::default();
-    let (performing, raising) = (Arc::clone(performer), Arc::clone(&raised));
-    host.raw_set(
-        "call",
-        lua.create_function(move |_, words: MultiValue| {
-            let (reply, failed) = perform_with(&performing, words)?;
-            if failed {
-                *raising.lock() = Some(reply);
-                return Err(mlua::Error::RuntimeError("command failed".into()));
-            }
-            Ok(reply)
-        })?,
-    )?;
-    let performing = Arc::clone(performer);
-    host.raw_set(
-        "pcall",
-        lua.create_function(move |_, words: MultiValue| perform_with(&performing, words).map(|(reply, _)| reply))?,
-    )?;
-    host.raw_set("take_raised", lua.create_function(move |_, ()| Ok(raised.lock().take()))?)
-}
-
-fn perform_with(performer: &Performer, words: MultiValue) -> mlua::Result<(Value, bool)> {
-    let function = performer.lock().clone();
-    match function {
-        Some(function) => function.call(words),
-        None => Err(mlua::Error::RuntimeError("no script is running".into())),
-    }
-}
-
-/// An error given by a script: a leading code stays, a text without one gets ERR.
-fn coded(text: &[u8]) -> Vec<u8> {
-    let text = text.strip_prefix(b"-").unwrap_or(text);
-    let text = text.strip_suffix(b"\r\n").unwrap_or(text);
-    if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() }
+/// What the prelude's handler made of an error; where no handler could run, the interpreter's own text.
+fn failed(failure: &Value) -> Failure {
+    let Value::Table(failure) = failure else {
+        let text = match failure {
+            Value::String(text) => text.as_bytes().to_vec(),
+            _ => b"execution failure".to_vec(),
+        };
+        return Failure { text: [b"ERR Error running script, ", &*text].concat(), place: None, counted: false };
+    };
+    let text = match failure.raw_get::<Value>("err") {
+        Ok(Value::String(text)) => text.as_bytes().to_vec(),
+        Ok(number @ (Value::Integer(_) | Value::Number(_))) => super::arguments::number_text(&number),
+        _ => b"ERR unknown error".to_vec(),
+    };
+    let source = failure.raw_get::<mlua::LuaString>("source").map(|source| source.as_bytes().to_vec());
+    let place = source.ok().zip(failure.raw_get::<i64>("line").ok());
+    let counted = failure.raw_get::<bool>(super::thrown::COUNTED).unwrap_or(false);
+    Failure { text, place, counted }
 }
 
 /// Lower-case hexadecimal digits.

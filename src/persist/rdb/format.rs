@@ -26,8 +26,8 @@ pub(super) mod opcode {
     /// Redis 7.4: number of a slot, how many keys and keys with expiry it holds.
     pub(crate) const SLOT_INFO: u8 = 244;
     /// Functions; the one before it was written by release candidates only.
-    pub(crate) const FUNCTION_2: u8 = 245;
-    pub(crate) const FUNCTION_PRE_GA: u8 = 246;
+    pub(crate) const FUNCTION_2: u8 = crate::value::payload::LIBRARY;
+    pub(crate) const FUNCTION_PRE_GA: u8 = crate::value::payload::LIBRARY_PRE_GA;
     pub(crate) const MODULE_AUX: u8 = 247;
     /// Seconds since the key was last used.
     pub(crate) const IDLE: u8 = 248;

@@ -39,6 +39,12 @@ pub trait RdbSink {
     /// When the key is not taken, say because it occurred before.
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal>;
 
+    /// A library of functions, by its source text.
+    ///
+    /// # Errors
+    /// When it is not taken.
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal>;
+
     /// A named text that says something about the file or, between keys, about its blocks.
     ///
     /// # Errors
@@ -211,8 +217,15 @@ impl Body<'_, '_> {
                     self.context.frequency = Some(self.byte("use counter")?);
                     self.context.offset.get_or_insert(at);
                 }
-                opcode::FUNCTION_2 | opcode::FUNCTION_PRE_GA => {
-                    return Err(fail(at, "functions", RdbProblem::Unsupported("functions are".into())));
+                opcode::FUNCTION_2 => {
+                    let text = self.string("library of functions")?;
+                    let taken = self.sink.library(&text);
+                    taken.map_err(|refusal| fail(at, "library of functions", RdbProblem::Refused(refusal)))?;
+                }
+                opcode::FUNCTION_PRE_GA => {
+                    let problem =
+                        RdbProblem::Unsupported("functions as release candidates of 7.0 wrote them are".into());
+                    return Err(fail(at, "functions", problem));
                 }
                 opcode::MODULE_AUX => {
                     let name = module_type_name(self.length("module")?);

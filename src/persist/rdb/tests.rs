@@ -51,6 +51,7 @@ struct Seen {
 struct Collected {
     keys: BTreeMap<(u32, Vec<u8>), Seen>,
     aux: BTreeMap<Vec<u8>, Vec<u8>>,
+    libraries: Vec<Vec<u8>>,
     sizes: Vec<(u32, u64, u64)>,
     offsets: Vec<u64>,
 }
@@ -69,6 +70,11 @@ impl RdbSink for Collected {
             None => Ok(()),
             Some(_) => Err("the key occurs twice".into()),
         }
+    }
+
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.libraries.push(text.to_vec());
+        Ok(())
     }
 
     fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
@@ -263,12 +269,16 @@ fn the_end_is_reported_where_commands_follow() {
 }
 
 #[test]
+fn libraries_of_functions_are_handed_over() {
+    let (sink, loaded) = load(fixture!("function.rdb"));
+    loaded.unwrap();
+    let texts: Vec<_> = sink.libraries.iter().map(|text| String::from_utf8_lossy(text)).collect();
+    assert!(texts.len() == 1 && texts[0].starts_with("#!lua name="), "{texts:?}");
+}
+
+#[test]
 fn what_is_not_supported_stops_by_name() {
     let message = |bytes: &[u8]| load(bytes).1.unwrap_err().to_string();
-    assert_eq!(
-        message(fixture!("function.rdb")),
-        "RDB at offset 80, reading functions: functions are not supported yet"
-    );
     let module = |operation: &[u8]| {
         let mut bytes = b"REDIS0011".to_vec();
         bytes.extend_from_slice(operation);
@@ -505,6 +515,10 @@ fn packed_forms_are_built_as_stock_builds_them() {
                 assert_eq!(rebuilt.as_bytes(), listpack.as_bytes());
                 self.listpacks += 1;
             }
+            Ok(())
+        }
+
+        fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
             Ok(())
         }
     }

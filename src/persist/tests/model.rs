@@ -58,6 +58,7 @@ impl Replay for Store {
                     self.state.insert((key.db, name), text);
                 }
             }
+            Piece::Library(text) => return Err(format!("no functions in this model: {}", text.escape_ascii())),
             Piece::Commands(block) => block.commands().for_each(|argv| self.apply(&argv)),
         }
         Ok(())

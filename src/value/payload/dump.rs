@@ -25,10 +25,23 @@ pub fn dump(value: ValueRef<'_>, compression: bool) -> Vec<u8> {
     let mut encoder = Encoder::new(VERSION, compression);
     let mut payload = vec![encoder.form(value)];
     encoder.value(value, &mut payload).expect("memory takes what is written to it");
+    seal(payload)
+}
+
+/// Adds version and checksum to a payload.
+pub(super) fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload.extend_from_slice(&VERSION.to_le_bytes());
     let sum = checksum(CrcAlgorithm::Crc64Redis, &payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     payload
+}
+
+/// What a payload holds, if its version and checksum fit. `any_checksum` leaves the sum uncompared.
+pub(super) fn unseal(payload: &[u8], any_checksum: bool) -> Option<&[u8]> {
+    let (content, version, sum) = split(payload)?;
+    let summed = &payload[..payload.len() - size_of::<u64>()];
+    let fits = version <= VERSION_MAX && (any_checksum || checksum(CrcAlgorithm::Crc64Redis, summed) == sum);
+    fits.then_some(content)
 }
 
 /// The value of a payload.
@@ -36,11 +49,7 @@ pub fn dump(value: ValueRef<'_>, compression: bool) -> Vec<u8> {
 /// # Errors
 /// When the footer does not fit, or the bytes are no value. `any_checksum` leaves the sum uncompared.
 pub fn restore(payload: &[u8], limits: &Limits, any_checksum: bool) -> Result<Value, RestoreError> {
-    let (content, version, sum) = split(payload).ok_or(RestoreError::Footer)?;
-    let summed = &payload[..payload.len() - size_of::<u64>()];
-    if version > VERSION_MAX || (!any_checksum && checksum(CrcAlgorithm::Crc64Redis, summed) != sum) {
-        return Err(RestoreError::Footer);
-    }
+    let content = unseal(payload, any_checksum).ok_or(RestoreError::Footer)?;
     Ok(decode(content, limits)?)
 }
 

@@ -9,6 +9,7 @@ mod dump;
 mod encode;
 mod error;
 mod input;
+mod libraries;
 mod lzf;
 mod stream;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use dump::{RestoreError, dump, is_for_stock_7_0, restore};
 pub use encode::{Encoder, VERSION, write_length};
 pub use error::{DecodeError, Problem};
 pub use input::{Input, SliceSource, Source};
+pub use libraries::{LIBRARY, LIBRARY_PRE_GA, LibrariesError, dump_libraries, restore_libraries};
 
 use super::{Limits, Value};
 
