@@ -284,6 +284,19 @@ impl<'a> Cx<'a> {
         found
     }
 
+    /// The key's entry, touched but not counted: what a change begins with.
+    fn use_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        let touch = self.touch;
+        let (now, db) = (self.turn.expiry_now(), self.db);
+        let database = self.store.db(db);
+        let (found, stamp) = database.get_stamped(key, now);
+        self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
+        if let (Some(entry), true) = (found, touch) {
+            database.touch(entry);
+        }
+        found
+    }
+
     /// As [`Cx::peek`], for a key known to hold a string.
     pub fn peek_string(&mut self, key: &[u8]) -> Option<StrRef<'_>> {
         self.peek(key).and_then(|entry| Str::of(entry.value()))
@@ -352,7 +365,7 @@ impl<'a> Cx<'a> {
     /// so that a write that changes nothing depends on what it saw.
     pub fn writable<T: Kind>(&mut self, key: &[u8]) -> Result<bool, CommandError> {
         self.delete_if_due(key);
-        match self.peek(key).map(|entry| entry.value().kind()) {
+        match self.use_entry(key).map(|entry| entry.value().kind()) {
             Some(kind) if kind != T::TYPE => Err(CommandError::WRONG_TYPE),
             found => Ok(found.is_some()),
         }
@@ -421,8 +434,11 @@ impl<'a> Cx<'a> {
         let (result, changed, event) = self.run_edit(&mut text, event, change);
         let result = result?;
         if changed > 0 {
+            // A new value is a use of the key by itself.
             self.set_value(key, Value::Str(text), Ttl::Keep);
             self.report::<Str>(key, changed, event);
+        } else {
+            self.use_entry(key);
         }
         Ok(result)
     }
@@ -434,6 +450,7 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut Str, &mut Edit<'_>) -> Result<R, CommandError>,
     ) -> Result<R, CommandError> {
+        self.use_entry(key);
         let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
         let Some(Value::Str(text)) = self.store.db_mut(self.db).edit(key, now, stamp) else {
             return Err(CommandError::WRONG_TYPE);

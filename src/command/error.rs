@@ -23,6 +23,7 @@ impl CommandError {
     pub const NOT_FINITE: Self = Self::fixed("ERR increment would produce NaN or Infinity");
     pub const STRING_TOO_LONG: Self = Self::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
+    pub const OUT_OF_MEMORY: Self = Self::fixed("OOM command not allowed when used memory > 'maxmemory'.");
     pub const SAME_OBJECT: Self = Self::fixed("ERR source and destination objects are the same");
     pub const TIMEOUT_NOT_FLOAT: Self = Self::fixed("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::fixed("ERR timeout is negative");

@@ -122,6 +122,8 @@ pub struct Transaction {
     pub refused: bool,
     /// Bytes of the queued commands.
     pub bytes: usize,
+    /// One of the queued commands may need more memory.
+    pub grows: bool,
 }
 
 /// A command that waits for a key.

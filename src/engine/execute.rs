@@ -2,6 +2,7 @@
 
 use super::blocking::timeout_reply;
 use super::client::ReplyMode;
+use super::memory::Room;
 use super::observe::show_to_monitors;
 use super::parts::Parts;
 use super::{Engine, Flow};
@@ -31,7 +32,8 @@ impl Engine {
         match self.admit(id, argv, &resolved) {
             Admission::Run => {}
             Admission::Queue => {
-                self.queue(id, request);
+                let grows = resolved.is_ok_and(|resolved| resolved.command.flags.has(Flags::DENYOOM));
+                self.queue(id, request, grows);
                 return self.after(id);
             }
             Admission::Wait => return Flow::LogFull,
@@ -98,6 +100,16 @@ impl Engine {
             return Admission::Refuse(CommandError::new("ERR Command not allowed inside a transaction"));
         }
         let name = resolved.command.name;
+        if self.parts.settings.memory.max > 0 {
+            // Queued commands take memory too, whatever they will do.
+            let queues = queueing && !matches!(name, "quit" | "reset");
+            let grows = flags.has(Flags::DENYOOM)
+                || (name == "exec" && client.transaction.as_ref().is_some_and(|transaction| transaction.grows));
+            if self.make_room() == Room::Exhausted && (queues || grows) {
+                return Admission::Refuse(CommandError::OUT_OF_MEMORY);
+            }
+        }
+        let Some(client) = self.parts.clients.get(id) else { return Admission::Run };
         let (writes, runs_script) = (flags.has(Flags::WRITE), flags.has(Flags::SCRIPT));
         if writes || runs_script || name == "exec" {
             let nothing_to_do = name == "exec" && client.transaction.as_ref().is_none_or(|t| t.queued.is_empty());
@@ -148,10 +160,11 @@ impl Engine {
         self.end_turn(id, false, Delivery::Own);
     }
 
-    fn queue(&mut self, id: ClientId, request: &Request) {
+    fn queue(&mut self, id: ClientId, request: &Request, grows: bool) {
         self.begin_turn(id);
         if let Some(transaction) = self.parts.client_mut(id).transaction.as_mut() {
             transaction.bytes += request.heap_bytes();
+            transaction.grows |= grows;
             transaction.queued.push(request.clone());
         }
         self.reply.simple("QUEUED");
@@ -230,11 +243,24 @@ impl Engine {
     fn retry(&mut self, id: ClientId) {
         let Some(client) = self.parts.clients.get_mut(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
+        // It is admitted once more: memory may have run short while it waited.
+        if self.parts.settings.memory.max > 0 {
+            self.make_room();
+        }
         self.begin_turn(id);
         let argv: Vec<&[u8]> = blocked.call.args().collect();
         let Ok(resolved) = self.parts.table.resolve(&argv) else { return };
-        if let Some(mut cx) = self.cx(id) {
-            call(&mut cx, resolved, Call { argv: &argv, raw: None });
+        match self.parts.check_memory(resolved.command.flags) {
+            Err(error) => {
+                self.parts.stats.per_command[resolved.index].rejected += 1;
+                self.parts.stats.count_error(error.code());
+                self.reply.error(error.text());
+            }
+            Ok(()) => {
+                if let Some(mut cx) = self.cx(id) {
+                    call(&mut cx, resolved, Call { argv: &argv, raw: None });
+                }
+            }
         }
         if self.turn.block.take().is_some() {
             self.reply.clear();

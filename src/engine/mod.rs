@@ -11,6 +11,7 @@ mod execute;
 mod gate;
 mod histogram;
 mod log;
+mod memory;
 mod meter;
 mod notify;
 mod observe;
@@ -33,6 +34,7 @@ pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transactio
 pub use gate::Gate;
 pub use histogram::Histogram;
 pub use log::{Log, NoLog};
+pub use memory::{Memory, MemoryLimit, MemoryMeter};
 pub use meter::{Held, Meter};
 pub use notify::EventFlags;
 pub use observe::{Notice, Observed};
@@ -115,6 +117,7 @@ impl Engine {
             entropy,
             table,
             server,
+            memory: Memory::default(),
             looked: std::time::Duration::ZERO,
             outgoing: Vec::new(),
             unblock: Vec::new(),

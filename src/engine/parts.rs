@@ -4,6 +4,7 @@
 
 use super::blocking::Blocking;
 use super::client::{Client, Clients};
+use super::memory::{Memory, MemoryLimit};
 use super::notify::EventFlags;
 use super::observe::{Notice, Observed};
 use super::pause::Pause;
@@ -34,6 +35,7 @@ pub struct Settings {
     pub latency_tracking: bool,
     /// Memory that one interpreter may take, in bytes.
     pub script_bytes_max: usize,
+    pub memory: MemoryLimit,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             notice: Notice::NEVER,
             latency_tracking: true,
             script_bytes_max: 1 << 30,
+            memory: MemoryLimit::default(),
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct Parts {
     pub observed: Observed,
     pub pause: Pause,
     pub settings: Settings,
+    pub memory: Memory,
     pub clock: Arc<dyn Clock>,
     pub entropy: Box<dyn Entropy>,
     /// Monotonic time as of the last look: a command's time is counted from the end of the one before, which spares

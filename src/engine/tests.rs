@@ -1,5 +1,7 @@
 //! The engine without sockets or disk: a log that becomes durable when the test says so.
 
+mod eviction;
+
 use super::*;
 use crate::env::{ManualClock, SeededEntropy, UnixMillis};
 use crate::resp::Request;
@@ -17,6 +19,7 @@ struct RecordingLog {
     next: u64,
     units: Units,
     doubt: Arc<Mutex<Option<String>>>,
+    memory: Weight,
 }
 
 impl Log for RecordingLog {
@@ -27,6 +30,7 @@ impl Log for RecordingLog {
     fn append(&mut self, _: u32, unit: &[u8], _: UnixMillis) {
         self.next += unit.len() as u64;
         let text = String::from_utf8_lossy(unit);
+        self.memory.freed(text.matches("\r\nDEL\r\n").count());
         let words = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>();
         self.units.0.lock().push(words.join(" ").trim().to_owned());
     }
@@ -40,12 +44,30 @@ impl Log for RecordingLog {
     }
 }
 
+/// Memory in use, as the tests have it: a logged deletion frees a hundred bytes.
+#[derive(Clone, Default)]
+struct Weight(Arc<Mutex<u64>>);
+
+impl Weight {
+    fn freed(&self, keys: usize) {
+        let mut used = self.0.lock();
+        *used = used.saturating_sub(100 * keys as u64);
+    }
+}
+
+impl MemoryMeter for Weight {
+    fn used(&mut self) -> u64 {
+        *self.0.lock()
+    }
+}
+
 struct World {
     engine: Engine,
     clock: Arc<ManualClock>,
     units: Units,
     gate: Gate,
     doubt: Arc<Mutex<Option<String>>>,
+    memory: Weight,
 }
 
 struct Session {
@@ -58,9 +80,11 @@ impl World {
         let clock = Arc::new(ManualClock::at(START));
         let store = Keyspace::new(16, Limits::default());
         let mut engine = Engine::new(store, &families(), clock.clone(), Box::new(SeededEntropy::new(1)), Box::new(()));
-        let (units, doubt) = (Units::default(), Arc::default());
-        engine.log = Box::new(RecordingLog { next: 1, units: units.clone(), doubt: Arc::clone(&doubt) });
-        Self { engine, clock, units, gate: Gate::at(u64::MAX), doubt }
+        let (units, doubt, memory) = (Units::default(), Arc::default(), Weight::default());
+        engine.log =
+            Box::new(RecordingLog { next: 1, units: units.clone(), doubt: Arc::clone(&doubt), memory: memory.clone() });
+        engine.parts.memory.meter = Some(Box::new(memory.clone()));
+        Self { engine, clock, units, gate: Gate::at(u64::MAX), doubt, memory }
     }
 
     fn session(&mut self) -> Session {

@@ -1,6 +1,7 @@
-//! What time brings: expiry and the end of waits.
+//! What time brings: expiry, the end of waits, eviction that goes on.
 
 use super::execute::{Delivery, WaitEnd};
+use super::memory::Room;
 use super::{Engine, NOBODY};
 use crate::command::{ClientId, Cx};
 use crate::env::UnixMillis;
@@ -24,6 +25,10 @@ impl Engine {
             self.expire_due(now);
             self.parts.looked = self.parts.clock.monotonic();
             self.parts.spike("expire-cycle", self.parts.looked.saturating_sub(started));
+        }
+        if self.parts.settings.memory.max > 0 && self.make_room() == Room::Coming {
+            // While the log is full nothing can be evicted either.
+            return Some(UnixMillis(now.0 + i64::from(!self.log.has_room())));
         }
         let expiry = if expires { self.store.next_deadline() } else { None };
         [expiry, self.parts.blocking.next_deadline(), self.parts.pause.deadline()].into_iter().flatten().min()

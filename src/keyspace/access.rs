@@ -66,6 +66,12 @@ impl AccessClock {
         u64::from((self.seconds as u32).wrapping_sub(clock) & SECONDS_MASK)
     }
 
+    /// When the key was last used, in seconds; comparable while the clocks have not gone round (LRU).
+    pub(super) fn last_use(self, clock: u32) -> u64 {
+        // Counted from so far back that no clock lies before it.
+        (self.seconds + u64::from(SECONDS_MASK) + 1) - self.idle_seconds(clock)
+    }
+
     /// The counter, less what it lost since it was written (LFU).
     pub fn frequency(self, clock: u32) -> u8 {
         let counter = clock as u8;

@@ -11,8 +11,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::access::{AccessClock, AccessPolicy};
-use super::entry::{Content, Entry};
-use super::expire::ExpiryIndex;
+use super::entry::{Content, Entry, TABLE_SHARE};
+use super::expire::{ExpiryIndex, MARK_SHARE};
 use super::garbage::Garbage;
 use super::snapshot::DatabaseView;
 use crate::ds::{HashSeed, table::Table};
@@ -107,11 +107,7 @@ impl Database {
 
     /// Notes a use of the key in its access clock.
     pub fn touch(&self, entry: &Entry) {
-        let random = match self.clock.policy() {
-            AccessPolicy::Lru => 0,
-            AccessPolicy::Lfu { .. } => self.random(),
-        };
-        let clock = self.clock.used(entry.clock(), random);
+        let clock = self.clock.used(entry.clock(), self.chance());
         // Most uses fall into a second that the clock already shows: spare the cache line.
         if clock != entry.clock() {
             entry.set_clock(clock);
@@ -125,6 +121,7 @@ impl Database {
     /// Stores a value under the key, new or in place of another. True when a key was replaced, an expired one included.
     pub fn set<'a>(&mut self, key: &[u8], content: impl Into<Content<'a>>, ttl: Ttl, stamp: u64) -> bool {
         let clock = self.clock;
+        let random = self.chance();
         let change = |content: Content<'a>, entry: &mut Entry| {
             let before = entry.expiry();
             let after = match ttl {
@@ -134,8 +131,8 @@ impl Database {
             };
             let used = match clock.policy() {
                 AccessPolicy::Lru => clock.fresh(),
-                // As in stock, a new value does not make a key less popular.
-                AccessPolicy::Lfu { .. } => entry.clock(),
+                // As in stock, a new value is one more use and does not make a key less popular.
+                AccessPolicy::Lfu { .. } => clock.used(entry.clock(), random),
             };
             let old = match entry.overwrite(content, after, used) {
                 Ok(()) => None,
@@ -289,6 +286,59 @@ impl Database {
         marks.take(count).map(|entry| entry.key().to_vec()).collect()
     }
 
+    // For eviction.
+
+    /// The hash that places a key.
+    pub(super) fn hash_of(&self, key: &[u8]) -> u64 {
+        self.keys.hash_of(key)
+    }
+
+    /// The keys of this hash: one, but for collisions of 64 bits.
+    pub(super) fn hashed(&self, hash: u64) -> impl Iterator<Item = &Entry> {
+        self.keys.get_hashed(hash)
+    }
+
+    /// The keys of one bucket; `random` is uniform over all numbers, and so is the choice.
+    pub(super) fn bucket(&self, random: u64) -> &[Entry] {
+        let bucket = (u128::from(random) * self.keys.buckets() as u128) >> 64;
+        self.keys.bucket(bucket as usize)
+    }
+
+    /// One key, expired or not, each equally likely; `random` is uniform over all numbers.
+    pub(super) fn any(&self, random: u64) -> Option<&Entry> {
+        self.keys.random(random)
+    }
+
+    /// The key with the deadline at this place in their order.
+    pub(super) fn nth_volatile(&self, place: usize) -> Option<&Entry> {
+        let (deadline, hash) = self.expiry.nth(place).or_else(|| self.expiry.nth(0))?;
+        self.keys.get_hashed(hash).find(|entry| entry.expiry() == Some(deadline))
+    }
+
+    /// The key that expires first.
+    pub(super) fn first_volatile(&self) -> Option<&Entry> {
+        self.nth_volatile(0)
+    }
+
+    pub(super) fn first_deadline(&self) -> Option<UnixMillis> {
+        self.expiry.first()
+    }
+
+    /// Bytes of the structures that find keys, keys and values not counted; estimated from their numbers.
+    pub fn overhead_bytes(&self) -> usize {
+        self.keys.len() * TABLE_SHARE + self.expiry.len() * MARK_SHARE
+    }
+
+    /// Values and databases in the garbage not taken yet.
+    pub fn garbage_len(&self) -> usize {
+        self.garbage.len()
+    }
+
+    /// Bytes that the garbage not taken yet will free, estimated.
+    pub fn garbage_bytes(&self) -> usize {
+        self.garbage.bytes()
+    }
+
     /// What was removed and is big, to be dropped elsewhere.
     pub fn take_garbage(&mut self) -> Garbage {
         std::mem::take(&mut self.garbage)
@@ -313,7 +363,10 @@ impl Database {
     }
 
     /// Quick numbers for the odds of the LFU counter; they decide nothing that matters.
-    fn random(&self) -> u64 {
+    fn chance(&self) -> u64 {
+        if self.clock.policy() == AccessPolicy::Lru {
+            return 0;
+        }
         let state = self.noise.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ (mixed >> 27)

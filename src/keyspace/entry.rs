@@ -29,7 +29,7 @@ pub const INLINE_MAX: usize = 128;
 /// Counts beyond this are a leak that would wrap around; the process ends instead.
 const REFS_MAX: u32 = i32::MAX as u32;
 /// Measured share of a key in the table's buckets and directory.
-const TABLE_SHARE: usize = 13;
+pub(super) const TABLE_SHARE: usize = 13;
 const CLOCK_BITS: u32 = 24;
 const CLOCK_MASK: u32 = (1 << CLOCK_BITS) - 1;
 const EXPIRES: u32 = 1 << 31;

@@ -5,16 +5,36 @@
 //!   whatever the key, and no mark can dangle.
 //! - Not part of a snapshot; who loads one rebuilds it key by key.
 
-use std::collections::BTreeSet;
-
+use crate::ds::{Tree, tree};
 use crate::env::UnixMillis;
+
+/// Measured share of a mark in the tree.
+pub(super) const MARK_SHARE: usize = 20;
+
+/// A deadline and the hash of the key that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark(i64, u64);
+
+impl tree::Item for Mark {
+    type Key = Self;
+    type Separator = Self;
+
+    fn key(&self) -> &Self {
+        self
+    }
+
+    fn separator(&self) -> Self {
+        *self
+    }
+}
 
 /// Deadlines of one database.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryIndex {
-    marks: BTreeSet<(i64, u64)>,
+    /// Counted, so that a mark can be drawn at random.
+    marks: Tree<Mark>,
     /// Further keys with a mark that is already there: equal in deadline and in all bits of the hash.
-    twins: Vec<(i64, u64)>,
+    twins: Vec<Mark>,
     sum: i128,
 }
 
@@ -24,20 +44,21 @@ impl ExpiryIndex {
     }
 
     pub(super) fn insert(&mut self, deadline: UnixMillis, hash: u64) {
-        if !self.marks.insert((deadline.0, hash)) {
-            self.twins.push((deadline.0, hash));
+        let mark = Mark(deadline.0, hash);
+        if self.marks.insert_by(|other| other.cmp(&mark), mark).is_some() {
+            self.twins.push(mark);
         }
         self.sum += i128::from(deadline.0);
     }
 
     pub(super) fn remove(&mut self, deadline: UnixMillis, hash: u64) {
-        let mark = (deadline.0, hash);
+        let mark = Mark(deadline.0, hash);
         let removed = match self.twins.iter().position(|twin| *twin == mark) {
             Some(twin) => {
                 self.twins.swap_remove(twin);
                 true
             }
-            None => self.marks.remove(&mark),
+            None => self.marks.remove_by(|other| other.cmp(&mark)).is_some(),
         };
         debug_assert!(removed, "every key with a deadline has a mark");
         self.sum -= i128::from(deadline.0);
@@ -45,12 +66,17 @@ impl ExpiryIndex {
 
     /// The earliest deadline.
     pub(super) fn first(&self) -> Option<UnixMillis> {
-        self.marks.first().map(|&(deadline, _)| UnixMillis(deadline))
+        self.marks.first().map(|mark| UnixMillis(mark.0))
     }
 
     /// Marks whose keys are expired at `now`, the earliest first.
     pub(super) fn due(&self, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, u64)> {
-        self.marks.range(..(now.0, 0)).map(|&(deadline, hash)| (UnixMillis(deadline), hash))
+        self.marks.iter().take_while(move |mark| mark.0 < now.0).map(|mark| (UnixMillis(mark.0), mark.1))
+    }
+
+    /// The mark at a place in the order of deadlines; twins count once.
+    pub(super) fn nth(&self, place: usize) -> Option<(UnixMillis, u64)> {
+        self.marks.get(place).map(|(mark, _)| (UnixMillis(mark.0), mark.1))
     }
 
     /// Mean of all deadlines.

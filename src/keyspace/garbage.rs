@@ -19,12 +19,29 @@ const COLLECTION_MIN: usize = 64;
 #[derive(Default)]
 pub struct Garbage {
     pieces: Vec<Piece>,
+    bytes: usize,
 }
 
 enum Piece {
-    Entry { _entry: Entry },
-    Value { _value: Value },
-    Database { _keys: Keys, _expiry: ExpiryIndex },
+    Entry(Entry),
+    Value(Value),
+    Database { keys: Keys, _expiry: ExpiryIndex },
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        /// Keys whose sizes stand for all of a database.
+        const SAMPLES: usize = 64;
+        match self {
+            Self::Entry(entry) => entry.memory_bytes(),
+            Self::Value(value) => value.heap_bytes(),
+            Self::Database { keys, .. } => {
+                let (count, bytes) =
+                    keys.iter().take(SAMPLES).fold((0, 0), |(n, sum), entry| (n + 1, sum + entry.memory_bytes()));
+                bytes.saturating_mul(keys.len()).checked_div(count).unwrap_or(0)
+            }
+        }
+    }
 }
 
 impl Garbage {
@@ -37,29 +54,51 @@ impl Garbage {
         self.pieces.len()
     }
 
+    /// Bytes that dropping it frees, estimated: what a snapshot shares is freed later.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its pieces, to be dropped one by one.
+    pub fn pieces(self) -> impl Iterator<Item = Self> {
+        self.pieces.into_iter().map(|piece| Self { bytes: piece.bytes(), pieces: vec![piece] })
+    }
+
     pub fn append(&mut self, mut other: Self) {
+        self.bytes += other.bytes;
         if self.pieces.is_empty() {
-            *self = other;
+            self.pieces = other.pieces;
         } else {
             self.pieces.append(&mut other.pieces);
         }
     }
 
+    fn push(&mut self, piece: Piece) {
+        self.bytes += piece.bytes();
+        self.pieces.push(piece);
+    }
+
     /// Keeps the entry if freeing it takes long, frees it at once otherwise.
     pub(super) fn dispose(&mut self, entry: Entry) {
         if is_big(entry.value()) {
-            self.pieces.push(Piece::Entry { _entry: entry });
+            self.push(Piece::Entry(entry));
         }
     }
 
     pub(super) fn push_database(&mut self, keys: Keys, expiry: ExpiryIndex) {
-        self.pieces.push(Piece::Database { _keys: keys, _expiry: expiry });
+        if !keys.is_empty() {
+            self.push(Piece::Database { keys, _expiry: expiry });
+        }
     }
 }
 
 impl From<Value> for Garbage {
     fn from(value: Value) -> Self {
-        if is_big(value.as_ref()) { Self { pieces: vec![Piece::Value { _value: value }] } } else { Self::default() }
+        let mut garbage = Self::default();
+        if is_big(value.as_ref()) {
+            garbage.push(Piece::Value(value));
+        }
+        garbage
     }
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod database;
 mod entry;
+mod evict;
 mod expire;
 mod garbage;
 mod snapshot;
@@ -15,6 +16,7 @@ mod tests;
 pub use access::{AccessClock, AccessPolicy};
 pub use database::{Database, Ttl};
 pub use entry::{Content, Entry, INLINE_MAX};
+pub use evict::{EvictionOrder, EvictionPolicy, EvictionScope};
 pub use garbage::Garbage;
 pub use snapshot::{DatabaseView, Snapshot};
 pub use store::Keyspace;

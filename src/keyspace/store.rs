@@ -2,9 +2,10 @@
 
 use super::access::{AccessClock, AccessPolicy};
 use super::database::Database;
+use super::evict::{self, EvictionPolicy, Pool};
 use super::garbage::Garbage;
 use super::snapshot::Snapshot;
-use crate::env::UnixMillis;
+use crate::env::{Entropy, UnixMillis};
 use crate::value::{Limits, Type};
 
 /// The keyspace of a server: a fixed number of databases.
@@ -13,13 +14,14 @@ pub struct Keyspace {
     databases: Vec<Database>,
     pub limits: Limits,
     policy: AccessPolicy,
+    candidates: Pool,
 }
 
 impl Keyspace {
     /// Empty databases. Their tables hash with `limits.hash_seed`, which is drawn from entropy once.
     pub fn new(databases: u32, limits: Limits) -> Self {
         let databases = (0..databases.max(1)).map(|_| Database::new(limits.hash_seed)).collect();
-        Self { databases, limits, policy: AccessPolicy::Lru }
+        Self { databases, limits, policy: AccessPolicy::Lru, candidates: Pool::default() }
     }
 
     /// Number of databases.
@@ -114,6 +116,27 @@ impl Keyspace {
         let mut all = Garbage::default();
         self.databases.iter_mut().for_each(|database| all.append(database.take_garbage()));
         all
+    }
+
+    /// Values and databases in the garbage not taken yet.
+    pub fn garbage_len(&self) -> usize {
+        self.databases.iter().map(Database::garbage_len).sum()
+    }
+
+    /// Bytes that the garbage not taken yet will free, estimated.
+    pub fn garbage_bytes(&self) -> usize {
+        self.databases.iter().map(Database::garbage_bytes).sum()
+    }
+
+    /// The key to remove next when memory is short, and its database; `None` when the policy has none to give. At least
+    /// `samples` keys are looked at where the policy goes by use.
+    pub fn victim(
+        &mut self,
+        policy: EvictionPolicy,
+        samples: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Option<(u32, Vec<u8>)> {
+        evict::victim(&self.databases, &mut self.candidates, policy, samples, entropy)
     }
 
     /// Tells the access clocks what time it is; once a second is often enough.

@@ -3,6 +3,7 @@
 use super::config::Settings;
 use super::log_line;
 use super::shared::Shared;
+use crate::env::UnixMillis;
 
 /// A change that could not be made; nothing was changed.
 #[derive(Debug)]
@@ -42,6 +43,18 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
     if let Some(log) = shared.log() {
         log.progress.set_policy(super::start::sync_policy(after.appendfsync));
         log.buffer.set_unsynced_max(after.unsynced_bytes_max);
+    }
+    if before.memory != after.memory {
+        let (max, used) = (after.memory.max, shared.gauge.used().saturating_sub(shared.gauge.log_bytes()));
+        if before.memory.max != max && max > 0 && max < used {
+            tracing::warn!(
+                "WARNING: the new maxmemory value set via CONFIG SET ({max}) is smaller than the current memory usage \
+                 ({used}). This will result in key eviction and/or the inability to accept new write commands \
+                 depending on the maxmemory-policy."
+            );
+        }
+        // What is too much now goes now, whether or not anybody sends a command.
+        shared.ticker.ring(UnixMillis(i64::MIN));
     }
     if before.loglevel != after.loglevel
         && let Some(log) = log_line::installed()

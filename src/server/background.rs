@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use super::memory::Gauge;
 use super::shared::Shared;
 use super::state::Server;
 use crate::command::ClientId;
@@ -21,16 +22,17 @@ const TICK_MILLIS: i64 = 100;
 /// The system has no thread to give.
 pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (discard, garbage) = channel();
-    let ticker = Arc::clone(shared);
+    let (ticker, gauge) = (Arc::clone(shared), Arc::clone(&shared.gauge));
     Ok(vec![
         Builder::new().name("ticker".into()).spawn(move || tick(&ticker, &discard))?,
-        Builder::new().name("reaper".into()).spawn(move || reap(&garbage))?,
+        Builder::new().name("reaper".into()).spawn(move || reap(&garbage, &gauge))?,
     ])
 }
 
-/// Expires keys, ends waits, samples rates, collects garbage.
+/// Expires keys, ends waits, goes on evicting, samples rates, collects garbage, sets the gauge right.
 fn tick(shared: &Shared, discard: &Sender<Garbage>) {
     let mut sampled = shared.clock.monotonic();
+    let mut calibrated = sampled;
     while !shared.is_stopping() {
         let now = shared.clock.monotonic();
         let (next, garbage) = {
@@ -52,11 +54,20 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
                     );
                 }
             }
-            (next, engine.store.take_garbage())
+            let garbage = engine.store.take_garbage();
+            shared.gauge.doom(&garbage);
+            (next, garbage)
         };
         shared.settle_log();
-        // The reaper ends with this thread; nobody else is told.
-        let _ = discard.send(garbage);
+        if !garbage.is_empty() {
+            // The reaper ends with this thread; nobody else is told.
+            let _ = discard.send(garbage);
+        }
+        shared.gauge.report();
+        if now.saturating_sub(calibrated) >= Duration::from_millis(TICK_MILLIS as u64) {
+            calibrated = now;
+            shared.gauge.calibrate();
+        }
         let latest = shared.clock.unix_millis().0 + TICK_MILLIS;
         let deadline = next.map_or(latest, |next| next.0.min(latest));
         shared.ticker.sleep_until(UnixMillis(deadline), &*shared.clock);
@@ -90,8 +101,9 @@ fn look_again_at_syncs(engine: &mut Engine, shared: &Shared) {
 }
 
 /// Frees what the ticker collects, away from the engine.
-fn reap(garbage: &Receiver<Garbage>) {
+fn reap(garbage: &Receiver<Garbage>, gauge: &Gauge) {
+    gauge.report();
     while let Ok(garbage) = garbage.recv() {
-        drop(garbage);
+        gauge.free(garbage);
     }
 }

@@ -1,6 +1,7 @@
 //! INFO: every section that stock has, with the values that are true here.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::memory::{cpu_seconds, human, resident_bytes, system_bytes};
@@ -8,6 +9,7 @@ use super::state::Server;
 use super::{GRAVEN_VERSION, REDIS_VERSION};
 use crate::command::{CommandError, Cx};
 use crate::engine::{Client, Held, Parts};
+use crate::keyspace::Database;
 
 /// Which sections are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,18 +168,22 @@ fn clients(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
 fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let server = Server::of(cx)?;
     let resident = resident_bytes();
-    let allocator =
-        (server.allocator)().unwrap_or(super::memory::Allocator { allocated: resident, active: resident, resident });
+    let gauge = Arc::clone(&server.shared()?.gauge);
+    let allocator = gauge.figures();
     let used = allocator.allocated;
-    server.peak_memory = server.peak_memory.max(used);
-    let (peak, startup) = (server.peak_memory, server.startup_memory);
+    let (peak, startup) = (gauge.peak(), server.startup_memory);
     let policy = String::from_utf8_lossy(&server.config.value("maxmemory-policy").render()).into_owned();
+    let index: usize = cx.store.databases().iter().map(Database::overhead_bytes).sum();
+    let waiting = cx.store.garbage_len();
+    let (doomed, freed) = gauge.reaped();
     let parts = Parts::of(cx);
+    let limit = parts.settings.memory.max as usize;
+    let log = gauge.log_bytes() as usize;
     let normal: usize = parts.clients.iter().map(Client::memory_bytes).sum();
     let scripts = parts.scripts.memory();
     let interpreters = scripts.scripts_vm + scripts.functions_vm;
     let texts = scripts.scripts + scripts.functions;
-    let overhead = startup.saturating_add(normal).min(used);
+    let overhead = startup.saturating_add(normal + log + index + texts).min(used);
     let dataset = used - overhead;
     let percent = |part: usize, whole: usize| format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64);
     let ratio = |part: usize, whole: usize| format!("{:.2}", part as f64 / whole.max(1) as f64);
@@ -214,8 +220,8 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("used_memory_functions", &scripts.functions),
             ("used_memory_scripts", &texts),
             ("used_memory_scripts_human", &human(texts)),
-            ("maxmemory", &0),
-            ("maxmemory_human", &"0B"),
+            ("maxmemory", &limit),
+            ("maxmemory_human", &human(limit)),
             ("maxmemory_policy", &policy),
             ("allocator_frag_ratio", &ratio(allocator.active, allocator.allocated)),
             ("allocator_frag_bytes", &difference(allocator.active, allocator.allocated)),
@@ -225,17 +231,17 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("rss_overhead_bytes", &difference(resident, allocator.resident)),
             ("mem_fragmentation_ratio", &ratio(resident, used)),
             ("mem_fragmentation_bytes", &difference(resident, used)),
-            ("mem_not_counted_for_evict", &0),
+            ("mem_not_counted_for_evict", &log),
             ("mem_replication_backlog", &0),
             ("mem_total_replication_buffers", &0),
             ("mem_clients_slaves", &0),
             ("mem_clients_normal", &normal),
             ("mem_cluster_links", &0),
-            ("mem_aof_buffer", &0),
-            ("mem_allocator", &if (Server::of(cx)?.allocator)().is_some() { "jemalloc-5.3.1" } else { "libc" }),
+            ("mem_aof_buffer", &log),
+            ("mem_allocator", &if (Server::of(cx)?.allocator.figures)().is_some() { "jemalloc-5.3.1" } else { "libc" }),
             ("active_defrag_running", &0),
-            ("lazyfree_pending_objects", &0),
-            ("lazyfreed_objects", &0),
+            ("lazyfree_pending_objects", &(waiting + doomed)),
+            ("lazyfreed_objects", &freed),
         ],
     );
     Ok(())
@@ -340,6 +346,7 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let counters = &shared.counters;
     let parts = Parts::of(cx);
     let stats = &parts.stats;
+    let (exceeding, exceeded) = parts.memory.exceeded_time(parts.clock.monotonic());
     lines(
         out,
         &[
@@ -365,8 +372,8 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("evicted_keys", &stats.evicted_keys),
             ("evicted_clients", &0),
             ("evicted_scripts", &stats.evicted_scripts),
-            ("total_eviction_exceeded_time", &0),
-            ("current_eviction_exceeded_time", &0),
+            ("total_eviction_exceeded_time", &exceeded.as_millis()),
+            ("current_eviction_exceeded_time", &exceeding.as_millis()),
             ("keyspace_hits", &stats.keyspace_hits),
             ("keyspace_misses", &stats.keyspace_misses),
             ("pubsub_channels", &parts.pubsub.channel_count()),

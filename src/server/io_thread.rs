@@ -29,6 +29,7 @@ use super::listener::ListenError;
 use super::lock::Fair;
 use super::shared::Shared;
 use crate::engine::{Engine, Wake};
+use crate::env::UnixMillis;
 use crate::persist::SyncPolicy;
 
 /// Longest hold of the engine.
@@ -44,6 +45,8 @@ const LOG_FULL_RETRY_MILLIS: u16 = 1;
 /// Replies that wait for a write alone go ahead of it after this time.
 const STUCK_WRITE_MILLIS: u16 = 10;
 const EVENTS_MAX: usize = 256;
+/// So many bytes to be freed are not left lying until the ticker comes by itself.
+const GARBAGE_URGENT: usize = 1 << 20;
 /// How often timeouts are looked at.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -448,7 +451,7 @@ impl IoLoop {
             let Some(mut connection) = connection.try_lock() else { continue };
             while connection.has_work() {
                 if hold.as_ref().is_some_and(|hold| hold.is_over(shared)) {
-                    hold = None;
+                    Hold::end(hold.take(), shared);
                     if shared.clock.monotonic().saturating_sub(began) >= SETTLE_AFTER {
                         shared.settle_log();
                     }
@@ -472,8 +475,9 @@ impl IoLoop {
                 }
             }
         }
-        drop(hold);
+        Hold::end(hold, shared);
         shared.settle_log();
+        shared.gauge.report();
     }
 
     fn send(&self, shared: &Shared, pass: &mut Pass, now: Duration) {
@@ -577,6 +581,15 @@ impl Hold<'_> {
         self.requests >= BATCH_MAX
             || (self.requests.is_multiple_of(LOOK_EVERY)
                 && shared.clock.monotonic().saturating_sub(self.since) >= HOLD_MAX)
+    }
+
+    /// Lets go of the engine; the ticker is called when there is work for it.
+    fn end(hold: Option<Self>, shared: &Shared) {
+        let Some(hold) = hold else { return };
+        let engine = &hold.engine;
+        if engine.parts.memory.is_evicting() || engine.store.garbage_bytes() >= GARBAGE_URGENT {
+            shared.ticker.ring(UnixMillis(i64::MIN));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::memory::Gauge;
 use super::shared::Shared;
 use crate::env::disk::DiskLock;
 use crate::persist::log::{SyncDone, SyncJob};
@@ -51,11 +52,14 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
     }));
     let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
     let (jobs, queue) = channel();
+    let (writing, syncing) = (Arc::clone(&shared.gauge), Arc::clone(&shared.gauge));
     let (done, woken) = (Arc::clone(&finished), Arc::clone(&progress));
     let buffer = log.buffer;
     Ok(vec![
-        Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken))?,
-        Builder::new().name("aof-writer".into()).spawn(move || drive(log.writer, &buffer, &jobs, &finished, lock))?,
+        Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken, &syncing))?,
+        Builder::new().name("aof-writer".into()).spawn(move || {
+            drive(log.writer, &buffer, &jobs, &finished, lock, &writing);
+        })?,
     ])
 }
 
@@ -66,9 +70,11 @@ fn drive(
     jobs: &Sender<SyncJob>,
     finished: &Mutex<Vec<SyncDone>>,
     lock: Box<dyn DiskLock>,
+    gauge: &Gauge,
 ) {
     let progress = Arc::clone(writer.progress());
     loop {
+        gauge.report();
         let done = std::mem::take(&mut *finished.lock());
         for done in done {
             writer.finish_sync(done);
@@ -92,10 +98,12 @@ fn drive(
     drop(lock);
 }
 
-fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &Progress) {
+fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &Progress, gauge: &Gauge) {
+    gauge.report();
     while let Ok(job) = queue.recv() {
         let done = job.run();
         finished.lock().push(done);
+        gauge.report();
         progress.wake_writer();
     }
 }

@@ -1,5 +1,17 @@
 //! What the process uses of memory and processor time.
+//!
+//! Asking jemalloc for all it has allocated takes tens of microseconds: too long to do before every command. It counts
+//! per thread for nothing, though, so the [`Gauge`] adds up what the threads report, and the ticker sets it right against
+//! the full figures ten times a second.
 
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use crate::engine::MemoryMeter;
+use crate::keyspace::Garbage;
+use crate::persist::Progress;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -11,8 +23,159 @@ pub struct Allocator {
     pub resident: usize,
 }
 
-/// Asks the allocator; `None` where nobody can be asked.
-pub type AllocatorProbe = fn() -> Option<Allocator>;
+/// Asks the allocator; `None` where it cannot tell.
+#[derive(Clone, Copy)]
+pub struct AllocatorProbe {
+    /// All threads together; slow.
+    pub figures: fn() -> Option<Allocator>,
+    /// What the calling thread has allocated and not freed, less what it freed of others; quick.
+    pub by_thread: fn() -> Option<i64>,
+}
+
+impl AllocatorProbe {
+    /// For programs whose allocator tells nothing.
+    pub const NONE: Self = Self { figures: || None, by_thread: || None };
+
+    /// The figures; where the allocator has none, the pages of the process stand for all of them.
+    pub fn figures_or_pages(&self) -> Allocator {
+        (self.figures)().unwrap_or_else(|| {
+            let resident = resident_bytes();
+            Allocator { allocated: resident, active: resident, resident }
+        })
+    }
+}
+
+thread_local! {
+    /// What this thread has reported to the process's one gauge.
+    static REPORTED: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// How many calibrations it takes to follow the allocator, more or less.
+const CALIBRATIONS: i64 = 8;
+/// Bytes that no thread has in hand without having reported them: such an error is made good at once.
+const LARGE_ERROR: u64 = 16 << 20;
+
+/// Memory in use, at the price of a few additions.
+///
+/// Invariant: `base + reported` is what the allocator had allocated when it was asked last, and what the threads that
+/// report have added since. A thread that never reports is seen at the next calibration.
+pub struct Gauge {
+    probe: AllocatorProbe,
+    base: AtomicI64,
+    reported: AtomicI64,
+    /// On its way to be freed, or being freed: bytes as estimated, and values.
+    doomed_bytes: AtomicUsize,
+    doomed: AtomicUsize,
+    freed: AtomicU64,
+    peak: AtomicUsize,
+    log: OnceLock<Arc<Progress>>,
+}
+
+impl Gauge {
+    pub fn new(probe: AllocatorProbe) -> Self {
+        let gauge = Self {
+            probe,
+            base: AtomicI64::new(0),
+            reported: AtomicI64::new(0),
+            doomed_bytes: AtomicUsize::new(0),
+            doomed: AtomicUsize::new(0),
+            freed: AtomicU64::new(0),
+            peak: AtomicUsize::new(0),
+            log: OnceLock::new(),
+        };
+        gauge.base.store(gauge.figures().allocated as i64, Ordering::Relaxed);
+        gauge
+    }
+
+    /// The log whose unwritten bytes are not counted against `maxmemory`. Called once.
+    pub fn set_log(&self, progress: Arc<Progress>) {
+        // A second log would be a mistake in `start`; the first one stays.
+        let _ = self.log.set(progress);
+    }
+
+    /// Adds what this thread has allocated and freed since it last reported. Its first report only begins the count.
+    pub fn report(&self) {
+        let Some(now) = (self.probe.by_thread)() else { return };
+        if let Some(before) = REPORTED.replace(Some(now)) {
+            self.reported.fetch_add(now - before, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks the allocator for everything, and moves towards what it says. By steps: it also counts what threads in the
+    /// middle of their work will report later. Nothing is learned while much is being freed: what is gone of it is not
+    /// told apart from what is to come.
+    pub fn calibrate(&self) -> Allocator {
+        let figures = self.figures();
+        if self.doomed.load(Ordering::Acquire) == 0 {
+            let base = self.base.load(Ordering::Relaxed);
+            let error = figures.allocated as i64 - self.reported.load(Ordering::Relaxed) - base;
+            let step = if error.unsigned_abs() > LARGE_ERROR { error } else { error / CALIBRATIONS };
+            self.base.store(base + step, Ordering::Relaxed);
+        }
+        figures
+    }
+
+    /// Asks the allocator for everything.
+    pub fn figures(&self) -> Allocator {
+        let figures = self.probe.figures_or_pages();
+        self.peak.fetch_max(figures.allocated, Ordering::Relaxed);
+        figures
+    }
+
+    /// Most that the allocator had allocated whenever it was asked, in bytes.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Allocated bytes, those doomed not counted.
+    pub fn used(&self) -> u64 {
+        let all = self.base.load(Ordering::Relaxed) + self.reported.load(Ordering::Relaxed);
+        u64::try_from(all).unwrap_or(0).saturating_sub(self.doomed_bytes.load(Ordering::Relaxed) as u64)
+    }
+
+    /// Bytes of the log that wait to be durable: they go by themselves, so nothing is evicted for them.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.get().map_or(0, |progress| progress.appended().0.saturating_sub(progress.durable().0))
+    }
+
+    /// Something is about to be freed by another thread.
+    pub fn doom(&self, garbage: &Garbage) {
+        self.doomed_bytes.fetch_add(garbage.bytes(), Ordering::Relaxed);
+        self.doomed.fetch_add(garbage.len(), Ordering::Release);
+    }
+
+    /// Frees it, and says so piece by piece.
+    pub fn free(&self, garbage: Garbage) {
+        for piece in garbage.pieces() {
+            let bytes = piece.bytes();
+            drop(piece);
+            self.report();
+            self.doomed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.doomed.fetch_sub(1, Ordering::Release);
+            self.freed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Values on their way to be freed, and those that have been.
+    pub fn reaped(&self) -> (usize, u64) {
+        (self.doomed.load(Ordering::Relaxed), self.freed.load(Ordering::Relaxed))
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&self) {
+        self.freed.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The gauge as the engine asks it.
+pub struct ServerMeter(pub Arc<Gauge>);
+
+impl MemoryMeter for ServerMeter {
+    fn used(&mut self) -> u64 {
+        self.0.report();
+        self.0.used().saturating_sub(self.0.log_bytes())
+    }
+}
 
 /// Pages of this process in memory, in bytes; 0 where the system does not tell.
 #[expect(clippy::disallowed_methods, reason = "the kernel's figures about this process, no file of ours")]

@@ -11,6 +11,7 @@ use super::io_thread::IoLoop;
 use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
+use super::memory::Gauge;
 use crate::command::CommandTable;
 use crate::engine::{Control, Engine, Gate, in_doubt};
 use crate::env::disk::DiskLock;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub script: Arc<Control>,
     pub clock: Arc<dyn Clock>,
     pub counters: Counters,
+    pub gauge: Arc<Gauge>,
     pub ticker: Alarm,
     pub loading: Arc<Loading>,
     log: OnceLock<RunningLog>,
@@ -80,13 +82,14 @@ impl Counters {
 }
 
 impl Shared {
-    pub fn new(engine: Engine, gate: Arc<Gate>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+    pub fn new(engine: Engine, gate: Arc<Gate>, clock: Arc<dyn Clock>, settings: Settings, gauge: Arc<Gauge>) -> Self {
         Self {
             table: Arc::clone(&engine.parts.table),
             script: engine.parts.scripts.control(),
             engine: FairLock::new(engine),
             gate,
             counters: Counters::default(),
+            gauge,
             ticker: Alarm::default(),
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             log: OnceLock::new(),
@@ -140,6 +143,7 @@ impl Shared {
 
     /// Called once, when the log is open.
     pub fn set_log(&self, log: RunningLog) {
+        self.gauge.set_log(Arc::clone(&log.progress));
         // A second call would be a mistake in `start`; the first one stays in force.
         let _ = self.log.set(log);
     }

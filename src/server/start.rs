@@ -12,7 +12,7 @@ use super::io_thread::IoLoop;
 use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
 use super::log_line::{LogLines, Role};
-use super::memory::{AllocatorProbe, resident_bytes};
+use super::memory::{AllocatorProbe, Gauge, ServerMeter};
 use super::shared::Shared;
 use super::state::{Rates, Server, apply_settings};
 use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, signals};
@@ -260,6 +260,13 @@ fn announce(config: &Config, settings: &Settings, profile: Profile) {
         if profile == Profile::Stock { "stock" } else { "graven's own" },
         settings.dir.display()
     );
+    if (1..1 << 20).contains(&settings.memory.max) {
+        tracing::warn!(
+            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {} bytes). Are you sure \
+             this is what you really want?",
+            settings.memory.max
+        );
+    }
     let idle = config.without_effect();
     if !idle.is_empty() {
         tracing::warn!("Accepted, but without effect in this version: {}", idle.join(", "));
@@ -305,8 +312,12 @@ fn build(
     let mut engine = Engine::new(store, &families, Arc::clone(clock), Box::new(entropy), Box::new(()));
     rename_commands(&config, &mut engine)?;
     apply_settings(&mut engine.parts, settings);
-    let shared = Arc::new(Shared::new(engine, Arc::new(Gate::open()), Arc::clone(clock), settings.clone()));
-    let startup = allocator().map_or_else(resident_bytes, |figures| figures.allocated);
+    engine.store.set_access_policy(settings.access_policy, clock.unix_millis());
+    let gauge = Arc::new(Gauge::new(allocator));
+    engine.parts.memory.meter = Some(Box::new(ServerMeter(Arc::clone(&gauge))));
+    let startup = gauge.peak();
+    let gate = Arc::new(Gate::open());
+    let shared = Arc::new(Shared::new(engine, gate, Arc::clone(clock), settings.clone(), gauge));
     let server = Server {
         shared: Arc::downgrade(&shared),
         config,
@@ -318,7 +329,6 @@ fn build(
         started: clock.monotonic(),
         rates: Rates::default(),
         allocator,
-        peak_memory: startup,
         startup_memory: startup,
         awaiting_sync: BTreeMap::new(),
     };

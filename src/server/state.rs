@@ -25,8 +25,6 @@ pub struct Server {
     pub started: Duration,
     pub rates: Rates,
     pub allocator: AllocatorProbe,
-    /// Highest `used_memory` seen, bytes.
-    pub peak_memory: usize,
     /// `used_memory` before any data, bytes.
     pub startup_memory: usize,
     /// Clients in WAITAOF, each with the position that must be durable.
@@ -66,6 +64,7 @@ pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.payload.compression = settings.rdb_compression;
     // A script that wants more than half of the machine is in error.
     parts.settings.script_bytes_max = super::memory::system_bytes() / 2;
+    parts.settings.memory = settings.memory;
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
     parts.settings.notice = Notice::new(settings.slow_from, settings.slow_calls_max, settings.spike_from);
     parts.settings.latency_tracking = settings.latency_tracking;

@@ -11,6 +11,7 @@ use super::acceptor::Acceptor;
 use super::config::{Config, Profile, Settings};
 use super::io_thread::IoLoop;
 use super::listener::Listeners;
+use super::memory::{AllocatorProbe, Gauge};
 use super::shared::Shared;
 use crate::engine::{Engine, Gate};
 use crate::env::{Clock, SeededEntropy, SystemClock};
@@ -35,7 +36,8 @@ impl Running {
         let mut engine =
             Engine::new(store, &families, Arc::clone(&clock), Box::new(SeededEntropy::new(7)), Box::new(()));
         super::state::apply_settings(&mut engine.parts, &settings);
-        let shared = Arc::new(Shared::new(engine, Arc::new(gate), clock, settings.clone()));
+        let gauge = Arc::new(Gauge::new(AllocatorProbe::NONE));
+        let shared = Arc::new(Shared::new(engine, Arc::new(gate), clock, settings.clone(), gauge));
         shared.loading.finish();
         let busy = Arc::downgrade(&shared);
         shared.script.on_busy(Box::new(move || {

@@ -219,3 +219,34 @@ def test_a_busy_worker_and_its_broker(make_server, tmp_path, end):
         server.start()
         done = world.supervised(lambda: {result.id for result in [*waiting, delayed]} <= world.executed())
         wait_until(done, 60, "all tasks are done", pause=0.2)
+
+
+def test_a_full_broker_refuses_tasks_and_loses_none(tmp_path):
+    """`noeviction`: whoever sends to a full queue is told so; what was accepted is there when there is room again."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import OutOfMemoryError
+
+    from support.server import Server
+
+    server = Server(tmp_path / "data", name="graven").start(maxmemory_policy="noeviction")
+    try:
+        with CeleryWorld(server, tmp_path / "work") as world, server.connect() as connection:
+            tasks = load_tasks(world)
+            limit = int(connection.info("memory")["used_memory"]) + (3 << 20)
+            assert connection.call("CONFIG", "SET", "maxmemory", str(limit)) == b"OK"
+            accepted = []
+            with pytest.raises((OperationalError, OutOfMemoryError), match="maxmemory"):
+                for _ in range(10_000):
+                    accepted.append(tasks.record.apply_async(headers={"ballast": "x" * 10_000}, retry=False).id)
+            assert 50 < len(accepted) < 1000
+            assert connection.call("LLEN", "celery") == len(accepted)
+            assert int(connection.info("stats")["evicted_keys"]) == 0
+            assert connection.call("CONFIG", "SET", "maxmemory", "0") == b"OK"
+            world.start_worker()
+            wait_until(lambda: world.executed() >= set(accepted), 60, "every accepted task is executed")
+            wait_until(lambda: int(connection.info("memory")["used_memory"]) < limit - (1 << 20), 10, "the queue's memory is free again")
+            assert connection.call("CONFIG", "SET", "maxmemory", str(limit)) == b"OK"
+            later = tasks.record.apply_async(retry=False).id
+            wait_until(lambda: later in world.executed(), 30, "a task that was sent afterwards is executed")
+    finally:
+        server.end()

@@ -244,3 +244,43 @@ def test_the_site_survives_a_crash(server, cache):
     assert cache.get_many([f"k{n}" for n in range(100)]) == {f"k{n}": n for n in range(100)}
     assert 900 < cache.ttl("k5") <= 1000
     assert client.get("/count/").json()["own"] == own + 1
+
+
+def test_a_small_cache_forgets_the_idle_and_keeps_the_popular(server, tmp_path):
+    """A site's cache under allkeys-lru: it never refuses, stays within its memory, and keeps what is asked for."""
+    from django_redis.cache import RedisCache
+
+    small = Server(tmp_path / "small", name="graven").start(maxmemory_policy="allkeys-lru")
+    try:
+        with small.connect() as connection:
+            limit = memory_of(connection)["used_memory"] + (4 << 20)
+            assert connection.call("CONFIG", "SET", "maxmemory", str(limit)) == b"OK"
+            cache = RedisCache(small.url(2), {"OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"}})
+            popular = [f"popular{n}" for n in range(50)]
+            cache.set_many({key: key * 20 for key in popular}, timeout=None)
+            end, written = time.monotonic() + 5, 0
+            while time.monotonic() < end or written < 6000:
+                assert cache.set(f"page{written}", "x" * 2000, timeout=3600 if written % 2 else None)
+                written += 1
+                if written % 200 == 0:
+                    cache.get_many(popular)
+            memory = memory_of(connection)
+            assert memory["used_memory"] < limit * 1.05
+            evicted = int(connection.info("stats")["evicted_keys"])
+            held = connection.call("SELECT", "2") and connection.call("DBSIZE")
+            assert evicted > 2000 and held + evicted == written + len(popular)
+            assert len(cache.get_many(popular)) >= 48
+            assert len(cache.get_many([f"page{n}" for n in range(written - 100, written)])) >= 98
+            names = sorted(connection.call("KEYS", "*"))
+        # What was evicted was logged as deleted: it does not come back.
+        small.kill9()
+        small.start(maxmemory="0")
+        with small.connect() as connection:
+            connection.call("SELECT", "2")
+            assert sorted(connection.call("KEYS", "*")) == names
+    finally:
+        small.end()
+
+
+def memory_of(connection) -> dict:
+    return {name: int(value) for name, value in connection.info("memory").items() if name in ("used_memory", "maxmemory")}

@@ -25,7 +25,7 @@ from support.server import Server, stock_binary, stock_under_test
 
 HERE = Path(__file__).resolve().parent
 BLOCKS = [block for path in sorted((HERE / "replies").glob("*.txt")) for block in load(path)]
-FRESH = [("CONFIG", "SET", "notify-keyspace-events", ""), ("CONFIG", "SET", "hash-max-listpack-entries", "128"), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH"), ("FLUSHALL",)]
+FRESH = [("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction"), ("CONFIG", "SET", "notify-keyspace-events", ""), ("CONFIG", "SET", "hash-max-listpack-entries", "128"), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH"), ("FLUSHALL",)]
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub read_only: bool,
+    /// Short memory stops nothing: the script said so, or has written already and is not to be done by half.
+    pub may_grow: bool,
 }
 
-/// Runs one command of a script, its reply or error into `cx.reply`. `logged`: what it changes goes into the log.
-pub fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], rules: Rules, logged: bool) {
+/// Runs one command of a script, its reply or error into `cx.reply`. `logged`: what it changes goes into the log. Whether
+/// it is a write, and ran.
+pub fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], rules: Rules, logged: bool) -> bool {
     let words: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
     let (resolved, refused) = admit(cx, &words, rules);
     if let Some(error) = refused {
@@ -22,9 +25,9 @@ pub fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], rules: Rules, logged: bool) {
         }
         parts.stats.count_error(error.code());
         cx.reply.error(error.text());
-        return;
+        return false;
     }
-    let Some(resolved) = resolved else { return };
+    let Some(resolved) = resolved else { return false };
     if !resolved.command.flags.has(Flags::KEY_READ) {
         cx.reads_all();
     }
@@ -37,6 +40,7 @@ pub fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], rules: Rules, logged: bool) {
     if let Some(client) = Parts::of(cx).clients.get(id) {
         cx.db = client.db;
     }
+    resolved.command.flags.has(Flags::WRITE)
 }
 
 /// The command, as far as there is one, and why it may not run.
@@ -71,7 +75,8 @@ fn admit(cx: &mut Cx<'_>, words: &[&[u8]], rules: Rules) -> (Option<Resolved>, O
     } else {
         None
     };
-    (Some(resolved), refused.map(CommandError::fixed))
+    let short = if rules.may_grow { None } else { Parts::of(cx).check_memory(flags).err() };
+    (Some(resolved), refused.map(CommandError::fixed).or(short))
 }
 
 /// `redis.acl_check_cmd`: whether the user may call this; an error when it is no command.

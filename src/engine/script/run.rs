@@ -68,8 +68,8 @@ impl Parts {
 }
 
 /// What must hold before a script that declared its flags begins.
-fn admit(cx: &Cx<'_>, flags: Option<ScriptFlags>, read_only: bool) -> Result<Rules, CommandError> {
-    let Some(flags) = flags else { return Ok(Rules { read_only }) };
+fn admit(cx: &mut Cx<'_>, flags: Option<ScriptFlags>, read_only: bool) -> Result<Rules, CommandError> {
+    let Some(flags) = flags else { return Ok(Rules { read_only, may_grow: false }) };
     if !flags.has(ScriptFlags::NO_WRITES) {
         if let Some(doubt) = &cx.turn.doubt {
             return Err(CommandError::new(doubt.clone()));
@@ -78,12 +78,23 @@ fn admit(cx: &Cx<'_>, flags: Option<ScriptFlags>, read_only: bool) -> Result<Rul
             return Err(CommandError::fixed("ERR Can not execute a script with write flag using *_ro command."));
         }
     }
-    Ok(Rules { read_only: read_only || flags.has(ScriptFlags::NO_WRITES) })
+    let may_grow = flags.has(ScriptFlags::ALLOW_OOM) || flags.has(ScriptFlags::NO_WRITES);
+    if !may_grow && Parts::of(cx).memory_exhausted() {
+        // In stock a call by itself is refused before the script is looked at, one within EXEC by the script.
+        return Err(if cx.turn.may_block {
+            CommandError::OUT_OF_MEMORY
+        } else {
+            CommandError::fixed(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            )
+        });
+    }
+    Ok(Rules { read_only: read_only || flags.has(ScriptFlags::NO_WRITES), may_grow })
 }
 
 /// Runs it; its reply goes into `cx.reply`.
 pub fn run(cx: &mut Cx<'_>, call: Run<'_>) -> Result<(), CommandError> {
-    let rules = admit(cx, call.flags, call.read_only)?;
+    let mut rules = admit(cx, call.flags, call.read_only)?;
     let (client, db) = (cx.client, cx.db);
     let parts = Parts::of(cx);
     let around = parts.surroundings();
@@ -104,7 +115,7 @@ pub fn run(cx: &mut Cx<'_>, call: Run<'_>) -> Result<(), CommandError> {
         let dirty = cx.turn.dirty;
         let reply = capture(cx, protocol, |cx| match argv {
             Ok(argv) if ask == Ask::MayCall => may_call(cx, &argv),
-            Ok(argv) => perform(cx, &argv, rules, shared.logged.load(Ordering::Relaxed)),
+            Ok(argv) => rules.may_grow |= perform(cx, &argv, rules, shared.logged.load(Ordering::Relaxed)),
             Err(text) => cx.reply.error(text),
         });
         if cx.turn.dirty > dirty {

@@ -115,6 +115,9 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     }
     let crate::value::Limits { hash_seed, list_packed_threshold, .. } = cx.store.limits;
     cx.store.limits = crate::value::Limits { hash_seed, list_packed_threshold, ..settings.limits };
+    if before.access_policy != settings.access_policy {
+        cx.store.set_access_policy(settings.access_policy, cx.now());
+    }
     apply_settings(Parts::of(cx), &settings);
     shared.set_settings(settings);
     cx.reply.ok();
@@ -122,8 +125,12 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    Server::of(cx)?.shared()?.counters.reset();
-    Parts::of(cx).stats.reset();
+    let shared = Server::of(cx)?.shared()?;
+    shared.counters.reset();
+    shared.gauge.reset_stats();
+    let parts = Parts::of(cx);
+    parts.stats.reset();
+    parts.memory.reset_stats();
     cx.reply.ok();
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::store::Config;
 use super::value::{BufferLimit, Value};
+use crate::engine::MemoryLimit;
+use crate::keyspace::{AccessPolicy, EvictionOrder, EvictionPolicy};
 use crate::value::Limits;
 
 /// One `bind` word.
@@ -97,6 +99,9 @@ pub struct Settings {
     pub latency_percentiles: Vec<f64>,
     /// Where collections change their encoding; without a hash seed.
     pub limits: Limits,
+    pub memory: MemoryLimit,
+    /// What access clocks hold under the eviction policy.
+    pub access_policy: AccessPolicy,
 }
 
 impl Settings {
@@ -165,6 +170,8 @@ impl Settings {
                 _ => Vec::new(),
             },
             limits: limits(config),
+            memory: memory_limit(config),
+            access_policy: access_policy(config),
             dir,
         }
     }
@@ -185,6 +192,25 @@ fn limits(config: &Config) -> Limits {
         stream_node_max_bytes: bytes(config, "stream-node-max-bytes") as usize,
         stream_node_max_entries: size(int(config, "stream-node-max-entries")),
         ..Limits::default()
+    }
+}
+
+fn memory_limit(config: &Config) -> MemoryLimit {
+    MemoryLimit {
+        max: bytes(config, "maxmemory"),
+        policy: EvictionPolicy::from_name(choice(config, "maxmemory-policy")),
+        samples: size(int(config, "maxmemory-samples")),
+        tenacity: int(config, "maxmemory-eviction-tenacity") as u32,
+    }
+}
+
+fn access_policy(config: &Config) -> AccessPolicy {
+    match EvictionPolicy::from_name(choice(config, "maxmemory-policy")) {
+        Some(EvictionPolicy { order: EvictionOrder::Lfu, .. }) => AccessPolicy::Lfu {
+            log_factor: int(config, "lfu-log-factor") as u32,
+            decay_minutes: int(config, "lfu-decay-time") as u32,
+        },
+        _ => AccessPolicy::Lru,
     }
 }
 

@@ -94,7 +94,6 @@ fn what_would_be_unsafe_to_ignore_stops_the_start_by_name() {
         "loadmodule /x.so",
         "user alice on",
         "aclfile /x",
-        "maxmemory 100mb",
         "min-replicas-to-write 1",
         "db 1 appendfsync no",
     ] {
@@ -108,7 +107,7 @@ fn what_would_be_unsafe_to_ignore_stops_the_start_by_name() {
             other => panic!("{text}: {other:?}"),
         }
     }
-    check("replicaof no one\ntls-port 0\ncluster-enabled no\nmaxmemory 0\n", &[]);
+    check("replicaof no one\ntls-port 0\ncluster-enabled no\n", &[]);
 }
 
 #[test]
@@ -164,7 +163,7 @@ fn config_set() {
     ] {
         assert_eq!(set(pairs).err(), Some(expected));
     }
-    assert!(set(&[("maxmemory", "100mb")]).is_err_and(|error| error.contains("not supported")));
+    assert!(set(&[("cluster-enabled", "yes")]).is_err());
 }
 
 #[test]

@@ -142,6 +142,11 @@ class Connection:
             raise value
         return value
 
+    def info(self, section: str = "default") -> dict[str, str]:
+        """The fields of INFO."""
+        lines = bytes(self.call("INFO", section)).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
     def pipeline(self, commands) -> list:
         """Sends all commands at once and returns the plain values of all replies, errors included."""
         commands = list(commands)
