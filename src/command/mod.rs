@@ -12,6 +12,7 @@ mod dump;
 mod error;
 mod expire;
 mod extended;
+mod geo;
 mod glob;
 mod hash;
 mod hll;
@@ -55,6 +56,7 @@ pub fn data_families() -> Vec<&'static [Command]> {
         list::FAMILIES.as_slice(),
         set::FAMILIES.as_slice(),
         zset::FAMILIES.as_slice(),
+        geo::FAMILIES.as_slice(),
         stream::FAMILIES.as_slice(),
     ]
     .concat()

@@ -236,6 +236,15 @@ impl Reply {
         }
     }
 
+    /// A double that is given as text; in RESP2 a bulk string.
+    pub fn double_text(&mut self, text: &str) {
+        if self.is_resp3() {
+            self.line(b',', text.as_bytes());
+        } else {
+            self.bulk(text);
+        }
+    }
+
     /// A boolean; in RESP2 1 or 0.
     pub fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(match (self.protocol, value) {

@@ -22,8 +22,8 @@ fn only_changes_are_logged() {
         BITFIELD k OVERFLOW FAIL INCRBY u2 0 9 => [nil]
         @log => -
         BITFIELD new OVERFLOW FAIL INCRBY u2 0 9 => [nil]
-        STRLEN new => :1
         @log => BITFIELD new OVERFLOW FAIL INCRBY u2 0 9
+        STRLEN new => :1
         BITOP AND gone none => :0
         @log => -
         BITOP NOT new k => :12

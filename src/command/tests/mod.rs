@@ -5,6 +5,7 @@ pub(super) mod support;
 mod bitmap;
 mod dump;
 mod expire;
+mod geo;
 mod hash;
 mod hll;
 mod keys;

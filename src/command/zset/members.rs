@@ -108,11 +108,11 @@ const NOT_A_NUMBER: CommandError = CommandError::fixed("ERR resulting score is n
 
 /// Which members ZADD changes, and how.
 #[derive(Clone, Copy, Default)]
-struct AddRule {
+pub(in crate::command) struct AddRule {
     /// Only members that are not there.
-    new_only: bool,
+    pub new_only: bool,
     /// Only members that are there.
-    existing_only: bool,
+    pub existing_only: bool,
     /// Only to a higher score.
     greater: bool,
     /// Only to a lower score.
@@ -157,14 +157,19 @@ impl AddRule {
 }
 
 #[derive(Default)]
-struct Added {
-    added: usize,
-    updated: usize,
+pub(in crate::command) struct Added {
+    pub added: usize,
+    pub updated: usize,
     /// Score of the last member that was not left untouched.
     score: Option<f64>,
 }
 
-fn add(cx: &mut Cx<'_>, key: &[u8], rule: AddRule, members: &[(f64, &[u8])]) -> Result<Added, CommandError> {
+pub(in crate::command) fn add(
+    cx: &mut Cx<'_>,
+    key: &[u8],
+    rule: AddRule,
+    members: &[(f64, &[u8])],
+) -> Result<Added, CommandError> {
     let event = if rule.increment { "zincr" } else { "zadd" };
     cx.edit::<Zset, Result<Added, CommandError>>(key, event, |zset, edit| {
         zset.expect(members.len(), 0, &edit.limits);

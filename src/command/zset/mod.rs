@@ -11,6 +11,8 @@ use super::{Command, Group, KeyFlags};
 use crate::ds::Item;
 use crate::resp::Reply;
 
+pub(super) use members::{AddRule, add};
+
 /// The family, one slice per file.
 pub(super) const FAMILIES: [&[Command]; 5] =
     [members::COMMANDS, query::COMMANDS, pop::COMMANDS, random::COMMANDS, algebra::COMMANDS];

@@ -14,6 +14,7 @@ PAIRS = {"HGETALL"}
 EXPECTED = """
 append decr decrby get getdel getex getrange getset incr incrby incrbyfloat lcs mget mset msetnx psetex set setex setnx setrange strlen substr
 bitcount bitfield bitfield_ro bitop bitpos getbit setbit pfadd pfcount pfdebug pfmerge pfselftest
+geoadd geodist geohash geopos georadius georadius_ro georadiusbymember georadiusbymember_ro geosearch geosearchstore
 copy del exists expire expireat expiretime keys move object persist pexpire pexpireat pexpiretime pttl randomkey rename renamenx scan touch ttl type unlink waitaof
 blmove blmpop blpop brpop brpoplpush lindex linsert llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop rpoplpush rpush rpushx
 hdel hexists hget hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals
@@ -275,7 +276,7 @@ def bitmaps(c: random.Random):
 
 
 def hyperloglogs(c: random.Random):
-    """What is stored is compared byte by byte: GET shows registers, runs and the cached estimate."""
+    """What is stored is compared byte by byte: GET shows registers, runs and the cached estimate. None is broken: stock then keeps, unlogged, what it added before it noticed."""
     k = lambda: f"p{c.randrange(4)}" if c.random() > 0.02 else c.choice(["s0", "l0"])  # noqa: E731
     element = lambda c: f"e{c.randrange(100 if c.random() < 0.5 else 20000)}"  # noqa: E731
     return choose(
@@ -288,9 +289,48 @@ def hyperloglogs(c: random.Random):
         lambda: ("GET", k()),
         lambda: ("PFDEBUG", c.choice(["ENCODING", "DECODE"]), k()),
         lambda: ("PFDEBUG", "TODENSE", k()) if c.random() < 0.1 else ("STRLEN", k()),
-        lambda: ("SETRANGE", k(), 16 + c.randrange(30), "x") if c.random() < 0.05 else ("STRLEN", k()),
         lambda: ("SET", "s0", text(c)) if c.random() < 0.1 else ("STRLEN", k()),
         lambda: ("DEL", k()) if c.random() < 0.3 else ("GET", k()),
+    )
+
+
+def geo(c: random.Random):
+    """Places all over the map and close together. No two of one key are the same place: those that are equally far stand in each server's own order."""
+    k = lambda: key(c, "g")  # noqa: E731
+    member = lambda: f"m{c.randrange(200)}"  # noqa: E731
+    unit = lambda: c.choice(["m", "km", "ft", "mi"])  # noqa: E731
+
+    def lonlat():
+        roll = c.random()
+        if roll < 0.5:
+            return f"{10 + c.random() * 3:.6f}", f"{45 + c.random() * 3:.6f}"
+        if roll < 0.97:
+            return f"{c.uniform(-180, 180):.7f}", f"{c.uniform(-85.05, 85.05):.7f}"
+        return c.choice([("181", "0"), ("0", "86"), ("x", "0"), ("180", "85.05112878")])
+
+    size = lambda: f"{10 ** c.uniform(-1, 7.5):.3f}" if c.random() < 0.97 else c.choice(["0", "-1", "x"])  # noqa: E731
+    center = lambda: c.choice([("FROMMEMBER", member()), ("FROMLONLAT", *lonlat())])  # noqa: E731
+    form = lambda: c.choice([("BYRADIUS", size(), unit()), ("BYBOX", size(), size(), unit())])  # noqa: E731
+    count = lambda: c.choice([(), (), ("COUNT", c.randrange(0, 6)), ("COUNT", c.randrange(1, 6), "ANY")])  # noqa: E731
+    order = lambda: c.choice([(), ("ASC",), ("DESC",)])  # noqa: E731
+    extras = lambda: [word for word in ("WITHDIST", "WITHCOORD", "WITHHASH") if c.random() < 0.3]  # noqa: E731
+    return choose(
+        c,
+        lambda: ("GEOADD", k(), *c.choice([(), (), ("NX",), ("XX", "CH"), ("CH",)]), *(w for _ in range(c.randrange(1, 12)) for w in (*lonlat(), member()))),
+        lambda: ("GEOADD", k(), *(w for _ in range(c.randrange(1, 12)) for w in (*lonlat(), member()))),
+        lambda: ("GEOPOS", k(), member(), member()),
+        lambda: ("GEOHASH", k(), member(), member()),
+        lambda: ("GEODIST", k(), member(), member(), *c.choice([(), (unit(),)])),
+        lambda: ("GEOSEARCH", k(), *center(), *form(), *count(), *order(), *extras()),
+        lambda: ("GEOSEARCH", k(), *center(), *form(), *count(), *order(), *extras()),
+        lambda: ("GEORADIUS", k(), *lonlat(), size(), unit(), *count(), *order(), *extras()),
+        lambda: (c.choice(["GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO"]), k(), member(), size(), unit(), *count(), *order(), *extras()),
+        lambda: ("GEORADIUS", k(), *lonlat(), size(), unit(), *count(), c.choice(["STORE", "STOREDIST"]), "d0"),
+        lambda: ("GEOSEARCHSTORE", "d0", k(), *center(), *form(), *count(), *c.choice([(), ("STOREDIST",)])),
+        lambda: ("ZCARD", "d0"),
+        lambda: ("ZRANGE", k(), 0, -1, "WITHSCORES"),
+        lambda: ("ZREM", k(), member()),
+        lambda: ("DEL", k()) if c.random() < 0.1 else ("ZCARD", k()),
     )
 
 
@@ -325,4 +365,4 @@ def mixed(c: random.Random):
     )
 
 
-FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "mixed": mixed}
+FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "geo": geo, "mixed": mixed}
