@@ -5,7 +5,7 @@
 //! - Reads never change the keyspace: a key that is due counts as absent. Writes delete it first, and log that.
 //! - A collection that becomes empty is removed.
 
-use super::{BlockRequest, ClientId, CommandError, Event, Host, TimeoutReply, Turn, parse_timeout};
+use super::{BlockRequest, ClientId, CommandError, Event, Host, StreamWait, TimeoutReply, Turn, parse_timeout};
 use crate::env::{Entropy, UnixMillis};
 use crate::keyspace::{Database, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
@@ -207,7 +207,16 @@ impl<'a> Cx<'a> {
         }
         let deadline = (timeout > 0).then(|| UnixMillis(self.turn.now.0.saturating_add(timeout)));
         let keys = keys.iter().map(|key| key.to_vec()).collect();
-        self.turn.block = Some(BlockRequest { keys, kind, deadline, on_timeout });
+        let request = BlockRequest { keys, kind, deadline, on_timeout, call: None, wakes_when_gone: false };
+        self.turn.block = Some(request);
+    }
+
+    /// As [`Cx::block`], for entries of streams.
+    pub fn block_on_streams(&mut self, keys: &[&[u8]], wait: StreamWait) {
+        self.block(keys, Type::Stream, wait.timeout, TimeoutReply::NullArray);
+        if let Some(request) = &mut self.turn.block {
+            (request.call, request.wakes_when_gone) = (wait.call, wait.wakes_when_gone);
+        }
     }
 
     /// Reads the timeout argument of a blocking command.

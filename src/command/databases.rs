@@ -126,10 +126,10 @@ fn flush_mode(args: &mut Args<'_>) -> Result<(), CommandError> {
     args.finish()
 }
 
-/// Tells those who watch a key of this database that it is about to go.
+/// Tells those who watch a key of this database, or wait for one, that it is about to go.
 fn announce(cx: &mut Cx<'_>, db: u32) {
     let now = cx.turn.expiry_now();
-    for key in cx.host.watched_keys(db) {
+    for key in [cx.host.watched_keys(db), cx.host.awaited_keys(db)].concat() {
         if cx.store.db(db).contains(&key, now) {
             cx.host.key_modified(db, &key);
         }
@@ -179,6 +179,7 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.store.swap(a, b, stamp);
         for db in [a, b] {
             for key in cx.host.awaited_keys(db) {
+                cx.host.key_modified(db, &key);
                 if let Some(kind) = cx.store.db(db).get(&key, now).map(|entry| entry.value().kind()) {
                     cx.host.key_ready(db, &key, kind);
                 }

@@ -43,7 +43,7 @@ pub use glob::{glob_matches, glob_matches_nocase};
 pub use number::{parse_f64, parse_i64, parse_timeout};
 pub use syntax::{Argument, parse_syntax};
 pub use table::{CommandTable, Resolved};
-pub use turn::{BlockRequest, Call, ClientId, Event, Host, TimeoutReply, Turn, Unit};
+pub use turn::{BlockRequest, Call, ClientId, Event, Host, StreamWait, TimeoutReply, Turn, Unit};
 
 /// The families that need nothing above the keyspace.
 pub fn data_families() -> Vec<&'static [Command]> {

@@ -144,6 +144,20 @@ pub struct BlockRequest {
     /// Milliseconds since the epoch; `None` waits forever.
     pub deadline: Option<UnixMillis>,
     pub on_timeout: TimeoutReply,
+    /// The call to run again, where it is not the one that was made.
+    pub call: Option<Vec<Vec<u8>>>,
+    /// That a key is gone, or of another type, wakes it too.
+    pub wakes_when_gone: bool,
+}
+
+/// How a command waits for entries of streams.
+#[derive(Clone, Debug)]
+pub struct StreamWait {
+    /// Milliseconds, 0: for ever.
+    pub timeout: i64,
+    /// See [`BlockRequest`].
+    pub call: Option<Vec<Vec<u8>>>,
+    pub wakes_when_gone: bool,
 }
 
 /// Classes of keyspace notifications (`notify-keyspace-events`).

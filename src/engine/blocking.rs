@@ -9,17 +9,35 @@ use crate::command::{BlockRequest, ClientId, TimeoutReply};
 use crate::env::UnixMillis;
 use crate::resp::Request;
 use crate::value::Type;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 type Place = (u32, Vec<u8>);
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub client: ClientId,
+    /// The type that the key is to hold.
+    pub kind: Type,
+    /// That it holds none is of interest too.
+    pub or_gone: bool,
+}
+
+/// A key that may be of interest to those who wait for it.
+pub struct Ready {
+    pub place: Place,
+    /// It was written to; otherwise it may be gone.
+    pub written: bool,
+}
 
 /// Waiting clients by key and by deadline, and the keys that became ready in this turn.
 #[derive(Default)]
 pub struct Blocking {
-    waiting: BTreeMap<Place, BTreeMap<u64, (ClientId, Type)>>,
+    waiting: BTreeMap<Place, BTreeMap<u64, Wanted>>,
     deadlines: BTreeSet<(UnixMillis, ClientId)>,
     ready: VecDeque<Place>,
-    ready_set: HashSet<Place>,
+    /// Of the ready ones, whether they were written to.
+    written: HashMap<Place, bool>,
     tickets: u64,
     blocked: usize,
 }
@@ -37,8 +55,9 @@ impl Blocking {
             on_timeout: request.on_timeout,
             ticket: self.tickets,
         };
+        let wanted = Wanted { client: id, kind: blocked.kind, or_gone: request.wakes_when_gone };
         for key in &blocked.keys {
-            self.waiting.entry((db, key.clone())).or_default().insert(blocked.ticket, (id, blocked.kind));
+            self.waiting.entry((db, key.clone())).or_default().insert(blocked.ticket, wanted);
         }
         if let Some(deadline) = blocked.deadline {
             self.deadlines.insert((deadline, id));
@@ -64,14 +83,30 @@ impl Blocking {
         self.blocked -= 1;
     }
 
+    /// A key holds a value of this type, and more of it than before.
     pub fn key_ready(&mut self, db: u32, key: &[u8], kind: Type) {
+        self.look(db, key, true, |wanted| wanted.kind == kind);
+    }
+
+    /// A key was changed, and may be gone.
+    pub fn key_modified(&mut self, db: u32, key: &[u8]) {
+        self.look(db, key, false, |wanted| wanted.or_gone);
+    }
+
+    fn look(&mut self, db: u32, key: &[u8], written: bool, of_interest: impl Fn(&Wanted) -> bool) {
         if self.waiting.is_empty() {
             return;
         }
         let place = (db, key.to_vec());
-        let wanted = self.waiting.get(&place).is_some_and(|queue| queue.values().any(|(_, wants)| *wants == kind));
-        if wanted && self.ready_set.insert(place.clone()) {
-            self.ready.push_back(place);
+        if !self.waiting.get(&place).is_some_and(|queue| queue.values().any(of_interest)) {
+            return;
+        }
+        match self.written.get_mut(&place) {
+            Some(before) => *before |= written,
+            None => {
+                self.written.insert(place.clone(), written);
+                self.ready.push_back(place);
+            }
         }
     }
 
@@ -85,14 +120,14 @@ impl Blocking {
     }
 
     /// The next ready key.
-    pub fn next_ready(&mut self) -> Option<Place> {
+    pub fn next_ready(&mut self) -> Option<Ready> {
         let place = self.ready.pop_front()?;
-        self.ready_set.remove(&place);
-        Some(place)
+        let written = self.written.remove(&place).unwrap_or_default();
+        Some(Ready { place, written })
     }
 
     /// Who waits for a key, first come first.
-    pub fn waiting_for(&self, place: &Place) -> Vec<(ClientId, Type)> {
+    pub fn waiting_for(&self, place: &Place) -> Vec<Wanted> {
         self.waiting.get(place).map(|queue| queue.values().copied().collect()).unwrap_or_default()
     }
 

@@ -58,9 +58,10 @@ impl Engine {
         shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
         // A script says itself when it has seen more than keys.
         let pure = resolved.command.flags.has(Flags::KEY_READ) || runs_script;
-        if let Some(block) = self.turn.block.take() {
+        if let Some(mut block) = self.turn.block.take() {
             self.reply.clear();
-            let blocked = self.parts.blocking.block(id, self.turn_db, block, request.clone());
+            let call = block.call.take().map_or_else(|| request.clone(), |words| Request::from_args(&words));
+            let blocked = self.parts.blocking.block(id, self.turn_db, block, call);
             self.parts.client_mut(id).blocked = Some(blocked);
             self.end_turn(id, pure, Delivery::Own);
             self.serve_ready();
@@ -229,12 +230,13 @@ impl Engine {
         for (id, with_error) in std::mem::take(&mut self.parts.unblock) {
             self.unblock(id, with_error);
         }
-        while let Some(place) = self.parts.blocking.next_ready() {
-            for (id, kind) in self.parts.blocking.waiting_for(&place) {
-                if !self.store.holds(place.0, &place.1, kind) {
-                    break;
+        while let Some(ready) = self.parts.blocking.next_ready() {
+            let (db, key) = &ready.place;
+            for wanted in self.parts.blocking.waiting_for(&ready.place) {
+                let holds = self.store.holds(*db, key, wanted.kind);
+                if (holds && ready.written) || (!holds && wanted.or_gone) {
+                    self.retry(wanted.client);
                 }
-                self.retry(id);
             }
         }
     }
@@ -265,6 +267,10 @@ impl Engine {
         if self.turn.block.take().is_some() {
             self.reply.clear();
             self.parts.client_mut(id).blocked = Some(blocked);
+            // What it has done all the same has its place in the log.
+            if !self.turn.unit.is_empty() {
+                self.end_turn(id, false, Delivery::Own);
+            }
             return;
         }
         self.parts.blocking.unblock(id, &blocked);

@@ -40,6 +40,7 @@ impl Replay for Replaying<'_> {
             }
             Piece::Library(text) => self.library(&text).map_err(|error| format!("a library: {}", error.text())),
             Piece::Commands(block) => {
+                self.logged_at(block.time);
                 for argv in block.commands() {
                     self.command(&argv).map_err(|error| {
                         let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Applying the log again: the same handlers, without clock, log or connections.
 //!
-//! Invariant: replay deletes nothing that the log does not delete, whatever the time is.
+//! Invariant: replay deletes nothing that the log does not delete, whatever the time is. The time that commands see is
+//! that of the log.
 
 use super::client::{Client, ConnectionInfo};
 use super::execute::call;
@@ -18,6 +19,8 @@ pub struct Replaying<'e> {
     engine: &'e mut Engine,
     db: u32,
     commands: u64,
+    /// When the commands being applied were logged, as far as is known: the time for what remembers one.
+    logged_at: UnixMillis,
 }
 
 impl Engine {
@@ -29,11 +32,16 @@ impl Engine {
         self.parts.clients.insert(client);
         self.turn.replaying = true;
         self.look_at_clock();
-        Replaying { engine: self, db: 0, commands: 0 }
+        Replaying { engine: self, db: 0, commands: 0, logged_at: UnixMillis(0) }
     }
 }
 
 impl Replaying<'_> {
+    /// Says when the commands that follow were logged.
+    pub fn logged_at(&mut self, time: Option<UnixMillis>) {
+        self.logged_at = time.unwrap_or(self.logged_at);
+    }
+
     /// Applies one command of the log. MULTI and EXEC mark units, which whoever replays hands over whole: they do
     /// nothing here.
     ///
@@ -50,7 +58,7 @@ impl Replaying<'_> {
             return Ok(());
         }
         let resolved = self.engine.parts.table.resolve(argv)?;
-        self.engine.turn.begin(UnixMillis(0), 0);
+        self.engine.turn.begin(self.logged_at, 0);
         self.engine.turn.may_block = false;
         self.engine.reply.clear();
         let mut cx = self.engine.nobody(self.db);

@@ -14,7 +14,7 @@ use super::manifest::{CloseState, FileEntry, Manifest};
 use super::recovery::{LoadReport, OpenOptions};
 use super::replay::Piece;
 use super::{Damage, DamageKind, Lineage, Lsn, OpenError};
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, DiskFile, OpenMode, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -273,7 +273,7 @@ impl Chain<'_, '_> {
         self.plain_bytes = 0;
         self.feed.give(path, 0, Piece::FileBegins)?;
         let mut db = header.db;
-        self.commands(&select(header.db), &mut db, path, 0)?;
+        self.commands(&select(header.db), None, &mut db, path, 0)?;
         self.feed.commands -= 1;
         let mut walk = Walk { path, db, since: Vec::new() };
         match next {
@@ -316,12 +316,20 @@ impl Chain<'_, '_> {
         Ok(())
     }
 
-    fn commands(&mut self, payload: &[u8], db: &mut u32, path: &Path, offset: u64) -> Result<(), OpenError> {
-        let block = frame_block(payload, db).map_err(|at| OpenError::BadReplay {
+    fn commands(
+        &mut self,
+        payload: &[u8],
+        time: Option<UnixMillis>,
+        db: &mut u32,
+        path: &Path,
+        offset: u64,
+    ) -> Result<(), OpenError> {
+        let mut block = frame_block(payload, db).map_err(|at| OpenError::BadReplay {
             path: path.to_owned(),
             offset: offset + at as u64,
             reason: "a verified frame holds no command here".into(),
         })?;
+        block.time = time;
         self.feed.give(path, offset, Piece::Commands(block))
     }
 
@@ -333,7 +341,7 @@ impl Chain<'_, '_> {
                 let mut db = walk.db;
                 let offset = before.offset;
                 if !payload.is_empty() {
-                    self.commands(payload, &mut db, walk.path, offset)?;
+                    self.commands(payload, Some(UnixMillis(header.time)), &mut db, walk.path, offset)?;
                 }
                 walk.db = db;
                 walk.since.push((FrameRef { header, payload: offset + FRAME_HEADER_BYTES as u64 }, before));

@@ -11,6 +11,8 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Block {
     pub bytes: Vec<u8>,
+    /// When they were logged, where that is known.
+    pub time: Option<UnixMillis>,
     /// Words of all commands, as ranges of `bytes`.
     words: Vec<Range<usize>>,
     /// Where each command's words end in `words`.

@@ -180,7 +180,12 @@ blpop a b 0
 brpoplpush a b 0
 lcs a b
 watch a b
-xread
+xread streams a b 0 0
+xread count 1 streams a b 0
+xread block 0 a b
+xreadgroup group g c streams a b > >
+xgroup create a g 0
+xinfo stream a
 ping x
 """
 

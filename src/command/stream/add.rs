@@ -1,7 +1,7 @@
 //! What changes the entries of a stream: XADD, XDEL, XTRIM, XSETID.
 
 use super::id::{self, NewId};
-use super::{DECLARATION, reply_id};
+use super::{DECLARATION, NONDETERMINISTIC, reply_id};
 use crate::command::{Args, Command, CommandError, Cx, Event, Flags, KeyFlags, KeySpec, parse_i64};
 use crate::value::{ENTRY_BYTES_MAX, Exactness, Stream, StreamId, Trim};
 
@@ -15,10 +15,10 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)) for adding, and O(M) for trimming, M being the number of entries evicted",
         summary: "Adds an entry at the end of a stream, creating the stream if needed, and may trim it.",
-        syntax: "key [NOMKSTREAM {6.2.0}] [trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | \
-                 approximately:~>] threshold [LIMIT count:integer {6.2.0}])] id_or_auto:<auto_id:* | id> \
-                 field_value:(field value) [field_value ...]",
-        tips: &["nondeterministic_output"],
+        syntax: "key [NOMKSTREAM {6.2.0}] [trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] \
+                 threshold [LIMIT count:integer {6.2.0}])] id_or_auto:<auto_id:* | id> field_value:(field value) \
+                 [field_value:(field value) ...]",
+        tips: NONDETERMINISTIC,
         ..DECLARATION
     },
     Command {
@@ -42,9 +42,9 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(M), M being the number of entries evicted; a hundred of them go in one step",
         summary: "Removes the oldest entries of a stream and returns how many that were.",
-        syntax: "key trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] threshold [LIMIT \
-                 count:integer {6.2.0}])",
-        tips: &["nondeterministic_output"],
+        syntax: "key trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] threshold \
+                 [LIMIT count:integer {6.2.0}])",
+        tips: NONDETERMINISTIC,
         ..DECLARATION
     },
     Command {
@@ -63,6 +63,8 @@ pub(super) const COMMANDS: &[Command] = &[
 
 const ID_TOO_LOW: CommandError =
     CommandError::fixed("ERR The ID specified in XADD is equal or smaller than the target stream top item");
+
+const TOO_LARGE: CommandError = CommandError::fixed("ERR Elements are too large to be stored");
 
 /// The options that XADD and XTRIM share.
 #[derive(Clone, Copy, Default)]
@@ -195,9 +197,14 @@ fn xadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             let text = "ERR The stream has exhausted the last possible ID, unable to add more items";
             return Err(CommandError::fixed(text));
         }
-        let id = new_id.behind(stream.last_id(), now).ok_or(ID_TOO_LOW)?;
+        let last = stream.last_id();
+        if new_id == NewId::AutoSequence(last.ms) && last.seq == u64::MAX {
+            // That is what a stock server says here.
+            return Err(TOO_LARGE);
+        }
+        let id = new_id.behind(last, now).ok_or(ID_TOO_LOW)?;
         if fields.iter().map(|word| word.len()).sum::<usize>() > ENTRY_BYTES_MAX {
-            return Err(CommandError::fixed("ERR Elements are too large to be stored"));
+            return Err(TOO_LARGE);
         }
         stream.add(id, fields, &edit.limits);
         edit.changed(1);

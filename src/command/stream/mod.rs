@@ -1,17 +1,55 @@
 //! Streams: adding and trimming, ranges, reading by waiting, consumer groups.
 
 mod add;
+mod claim;
+mod group;
 mod id;
+mod info;
+mod pending;
 mod range;
+mod read;
 
-use super::{Command, Group};
+use super::{Command, CommandError, Cx, Group, Kind};
+use crate::keyspace::Entry;
 use crate::resp::Reply;
-use crate::value::{StreamEntry, StreamId};
+use crate::value::{self, Stream, StreamEntry, StreamId};
+use std::borrow::Cow;
 
 /// The family, one slice per file.
-pub(super) const FAMILIES: [&[Command]; 2] = [add::COMMANDS, range::COMMANDS];
+pub(super) const FAMILIES: [&[Command]; 7] = [
+    add::COMMANDS,
+    range::COMMANDS,
+    read::COMMANDS,
+    group::COMMANDS,
+    pending::COMMANDS,
+    claim::COMMANDS,
+    info::COMMANDS,
+];
 
 const DECLARATION: Command = Command { group: Group::Stream, ..Command::DEFAULT };
+
+/// What depends on the clock, or on where nodes end.
+const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
+
+/// The stream at a key, seen without touching or counting it.
+fn peek<'c>(cx: &'c mut Cx<'_>, key: &[u8]) -> Option<&'c Stream> {
+    cx.peek(key).map(Entry::value).and_then(Stream::of)
+}
+
+/// Changes a group; `None` when it is not there.
+fn edit_group<R>(cx: &mut Cx<'_>, key: &[u8], name: &[u8], change: impl FnOnce(&mut value::Group) -> R) -> Option<R> {
+    cx.edit_quietly::<Stream, _>(key, |stream| stream.edit_group(name, change)).flatten()
+}
+
+/// A name as an error shows it.
+fn named(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}
+
+fn no_group(key: &[u8], group: &[u8]) -> CommandError {
+    let (key, group) = (named(key), named(group));
+    CommandError::new(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
+}
 
 fn reply_id(reply: &mut Reply, id: StreamId) {
     reply.bulk_fmt(format_args!("{id}"));

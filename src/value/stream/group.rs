@@ -317,10 +317,10 @@ impl Stream {
         }
     }
 
-    /// Whether an entry was deleted that lay at this ID or behind it.
+    /// Whether an entry was deleted that lay at this ID or behind it, and not before all that are left.
     fn has_tombstone_from(&self, id: StreamId) -> bool {
         let deleted = self.max_deleted_id();
-        !self.is_empty() && deleted != StreamId::MIN && id <= deleted
+        deleted != StreamId::MIN && id <= deleted && self.first_entry_id().is_some_and(|first| first <= deleted)
     }
 
     /// How many entries were ever added up to this ID, where that can be told.

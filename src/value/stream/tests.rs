@@ -226,3 +226,92 @@ fn entries_are_small() {
     let bytes = stream.heap_bytes() as f64 / 100_000.0;
     assert!(bytes < 42.0, "{bytes} bytes an entry");
 }
+
+/// What may be done to a group.
+#[derive(Clone, Debug)]
+enum GroupOp {
+    AddConsumer(u8),
+    RemoveConsumer(u8),
+    /// Entries for one consumer, delivered so often.
+    Assign(u8, Vec<u8>, u8),
+    Acknowledge(u8),
+    Hold,
+}
+
+impl Arbitrary for GroupOp {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let of = |g: &mut Gen| u8::arbitrary(g);
+        match of(g) % 16 {
+            0..=2 => Self::AddConsumer(of(g) % 6),
+            3 => Self::RemoveConsumer(of(g) % 6),
+            4..=10 => Self::Assign(of(g) % 6, (0..of(g) % 9).map(|_| of(g) % 100).collect(), of(g)),
+            11..=14 => Self::Acknowledge(of(g) % 100),
+            _ => Self::Hold,
+        }
+    }
+}
+
+/// Consumers, and pending entries with consumer and count.
+type GroupModel = (std::collections::BTreeSet<u8>, BTreeMap<StreamId, (u8, u64)>);
+
+fn group_agrees(stream: &Stream, (consumers, pending): &GroupModel) -> bool {
+    let group = stream.group(b"g").expect("it stays");
+    let all = group.pending_from(StreamId::MIN).map(|p| (p.id, (p.consumer()[0], p.deliveries)));
+    let own = |name: &u8| pending.iter().filter(|(_, (owner, _))| owner == name).map(|(id, _)| *id).collect::<Vec<_>>();
+    all.eq(pending.iter().map(|(id, entry)| (*id, *entry)))
+        && group.pending_len() == pending.len()
+        && group.pending_span() == pending.first_key_value().zip(pending.last_key_value()).map(|(a, b)| (*a.0, *b.0))
+        && group.consumers().map(|consumer| consumer.name()[0]).eq(consumers.iter().copied())
+        && consumers.iter().all(|name| {
+            let consumer = group.consumer(&[*name]).expect("one of them");
+            consumer.pending_len() == own(name).len()
+                && consumer.pending_from(StreamId::new(50, 0)).eq(own(name).into_iter().filter(|id| id.ms >= 50))
+        })
+}
+
+fn groups_as_maps(ops: Vec<GroupOp>) -> bool {
+    let (mut stream, mut model) = (Stream::new(), GroupModel::default());
+    assert!(
+        stream.add_group(Group::new(b"g", StreamId::MIN, None))
+            && !stream.add_group(Group::new(b"g", StreamId::MAX, None))
+    );
+    let mut held = Vec::new();
+    for op in ops {
+        let told = match op {
+            GroupOp::AddConsumer(name) => {
+                stream.edit_group(b"g", |group| group.add_consumer(&[name], 1)) == Some(model.0.insert(name))
+            }
+            GroupOp::RemoveConsumer(name) => {
+                let before = model.1.len();
+                model.1.retain(|_, (owner, _)| *owner != name);
+                let gone = model.0.remove(&name).then(|| before - model.1.len());
+                stream.edit_group(b"g", |group| group.remove_consumer(&[name])) == Some(gone)
+            }
+            GroupOp::Assign(name, ids, count) if model.0.contains(&name) => {
+                let ids: Vec<StreamId> = ids.into_iter().map(|n| StreamId::new(n.into(), 0)).collect();
+                stream.edit_group(b"g", |group| group.assign(&[name], ids.iter().map(|id| (*id, 5, count.into()))));
+                model.1.extend(ids.iter().map(|id| (*id, (name, count.into()))));
+                true
+            }
+            GroupOp::Assign(..) => true,
+            GroupOp::Acknowledge(n) => {
+                let id = StreamId::new(n.into(), 0);
+                stream.edit_group(b"g", |group| group.acknowledge(id)) == Some(model.1.remove(&id).is_some())
+            }
+            GroupOp::Hold => {
+                held.push((stream.clone(), model.clone()));
+                true
+            }
+        };
+        if !told {
+            return false;
+        }
+    }
+    held.push((stream, model));
+    held.iter().all(|(stream, model)| group_agrees(stream, model))
+}
+
+#[test]
+fn groups_behave_as_maps() {
+    QuickCheck::new().tests(500).quickcheck(groups_as_maps as fn(Vec<GroupOp>) -> bool);
+}

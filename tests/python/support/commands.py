@@ -18,6 +18,7 @@ geoadd geodist geohash geopos georadius georadius_ro georadiusbymember georadius
 copy del exists expire expireat expiretime keys move object persist pexpire pexpireat pexpiretime pttl randomkey rename renamenx scan touch ttl type unlink waitaof
 blmove blmpop blpop brpop brpoplpush lindex linsert llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop rpoplpush rpush rpushx
 hdel hexists hget hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals
+xack xadd xautoclaim xclaim xdel xgroup xinfo xlen xpending xrange xread xreadgroup xrevrange xsetid xtrim
 sadd scard sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember smove spop srandmember srem sscan sunion sunionstore
 bzmpop bzpopmax bzpopmin zadd zcard zcount zdiff zdiffstore zincrby zinter zintercard zinterstore zlexcount zmpop zmscore zpopmax zpopmin zrandmember zrange
 zrangebylex zrangebyscore zrangestore zrank zrem zremrangebylex zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore zunion zunionstore
@@ -334,6 +335,66 @@ def geo(c: random.Random):
     )
 
 
+def entry_id(c: random.Random) -> str:
+    """Mostly small, so that entries are hit; now and then with a sequence, or wrong."""
+    roll = c.random()
+    if roll < 0.9:
+        return f"{c.randrange(1, 400)}" + c.choice(["", "", "-0", "-1", f"-{c.randrange(4)}"])
+    return c.choice(["0", "0-1", "-", "+", "x", "18446744073709551615", "5-x"])
+
+
+def stream_writes(c: random.Random):
+    """What a stock server replays to the same state: the log of stock 7.0 does not name consumers that have got nothing."""
+    k = lambda: key(c, "e")  # noqa: E731
+    group = lambda: f"g{c.randrange(2)}"  # noqa: E731
+    consumer = lambda: f"c{c.randrange(3)}"  # noqa: E731
+    fields = lambda: [word for n in range(c.randrange(1, 4)) for word in (f"f{n if c.random() < 0.8 else 9}", text(c))]  # noqa: E731
+    trim = lambda: c.choice([(), (), ("MAXLEN", c.randrange(60)), ("MAXLEN", "~", c.randrange(60)), ("MINID", c.randrange(300)), ("MINID", "~", c.randrange(300)), ("MAXLEN", "~", c.randrange(60), "LIMIT", c.randrange(200))])  # noqa: E731
+    adding = lambda: ("XADD", k(), *trim(), c.choice(["0-*", f"{c.randrange(1, 400)}-*", f"{c.randrange(1, 400)}-{c.randrange(9)}", "400-*"]), *fields())  # noqa: E731
+    return choose(
+        c,
+        adding,
+        adding,
+        adding,
+        adding,
+        lambda: ("XADD", k(), "NOMKSTREAM", "400-*", *fields()),
+        lambda: ("XDEL", k(), *some(c, 4, entry_id)),
+        lambda: ("XTRIM", k(), *(trim() or ("MAXLEN", 40))),
+        lambda: ("XSETID", k(), c.randrange(390, 410), *c.choice([(), ("ENTRIESADDED", c.randrange(500)), ("MAXDELETEDID", c.randrange(400))])) if c.random() < 0.2 else ("XLEN", k()),
+        lambda: ("XGROUP", "CREATE", k(), group(), entry_id(c), "MKSTREAM", *c.choice([(), ("ENTRIESREAD", c.randrange(50))])),
+        lambda: ("XGROUP", "SETID", k(), group(), entry_id(c), *c.choice([(), ("ENTRIESREAD", c.randrange(50))])) if c.random() < 0.3 else ("XLEN", k()),
+        lambda: ("XREADGROUP", "GROUP", group(), consumer(), "COUNT", c.randrange(1, 9), "STREAMS", k(), ">"),
+        lambda: ("XACK", k(), group(), *some(c, 6, entry_id)),
+        lambda: ("XCLAIM", k(), group(), consumer(), 0, *some(c, 4, entry_id), "JUSTID", *c.choice([(), ("FORCE",), ("RETRYCOUNT", 5), ("LASTID", c.randrange(300))])),
+        lambda: ("XAUTOCLAIM", k(), group(), consumer(), 0, entry_id(c), "COUNT", c.randrange(1, 9)),
+        lambda: ("DEL", k()) if c.random() < 0.1 else ("XLEN", k()),
+    )
+
+
+def streams(c: random.Random):
+    k = lambda: key(c, "e")  # noqa: E731
+    group = lambda: f"g{c.randrange(2)}"  # noqa: E731
+    consumer = lambda: f"c{c.randrange(3)}"  # noqa: E731
+    bound = lambda: c.choice(["", "", "("]) + entry_id(c) if c.random() < 0.8 else c.choice(["-", "+"])  # noqa: E731
+    count = lambda: c.choice([(), ("COUNT", c.randrange(0, 12))])  # noqa: E731
+    if c.random() < 0.6:
+        return stream_writes(c)
+    return choose(
+        c,
+        lambda: ("XRANGE", k(), bound(), bound(), *count()),
+        lambda: ("XREVRANGE", k(), bound(), bound(), *count()),
+        lambda: ("XRANGE", k(), "-", "+"),
+        lambda: ("XREVRANGE", k(), "+", "-"),
+        lambda: ("XREAD", *count(), "STREAMS", k(), k(), c.choice(["$", entry_id(c)]), entry_id(c)),
+        lambda: ("XREADGROUP", "GROUP", group(), consumer(), *count(), *c.choice([(), ("NOACK",)]), "STREAMS", k(), c.choice([">", entry_id(c)])),
+        lambda: ("XPENDING", k(), group()),
+        lambda: ("XINFO", "STREAM", k()),
+        lambda: ("XGROUP", "DELCONSUMER", k(), group(), consumer()) if c.random() < 0.3 else ("XLEN", k()),
+        lambda: ("XGROUP", "DESTROY", k(), group()) if c.random() < 0.2 else ("XLEN", k()),
+        lambda: ("COPY", k(), k(), "REPLACE") if c.random() < 0.2 else ("XLEN", k()),
+    )
+
+
 def mixed(c: random.Random):
     """All families on shared keys, with the generic commands and transactions between them."""
     if c.random() < 0.6:
@@ -365,4 +426,4 @@ def mixed(c: random.Random):
     )
 
 
-FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "geo": geo, "mixed": mixed}
+FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "streams": streams, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "geo": geo, "mixed": mixed}

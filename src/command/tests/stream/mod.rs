@@ -1,6 +1,7 @@
 //! Streams.
 
 mod entries;
+mod groups;
 
 use super::support::{check, check_with};
 use crate::value::Limits;
