@@ -143,6 +143,7 @@ fn flushdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     // Logged even when there is nothing to delete, as in stock.
     let removed = cx.database().len().max(1);
     cx.database().flush(stamp);
+    cx.host.flushed();
     cx.dirty(removed);
     cx.reply.ok();
     Ok(())
@@ -156,6 +157,7 @@ fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let stamp = cx.turn.stamp;
     let removed = cx.store.key_count().max(1);
     cx.store.flush_all(stamp);
+    cx.host.flushed();
     cx.dirty(removed);
     cx.reply.ok();
     Ok(())

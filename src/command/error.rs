@@ -33,6 +33,7 @@ impl CommandError {
     pub const WATCH_IN_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
     pub const EXEC_ABORT: Self = Self::fixed("EXECABORT Transaction discarded because of previous errors.");
     pub const NO_AUTH: Self = Self::fixed("NOAUTH Authentication required.");
+    pub const WRONG_PASS: Self = Self::fixed("WRONGPASS invalid username-password pair or user is disabled.");
     pub const OOM: Self = Self::fixed("OOM command not allowed when used memory > 'maxmemory'.");
     pub const LOADING: Self = Self::fixed("LOADING Redis is loading the dataset in memory");
     pub const BUSY: Self =

@@ -257,6 +257,9 @@ pub trait Host: Any + Send {
     /// Keys of a database that clients are blocked on.
     fn awaited_keys(&self, db: u32) -> Vec<Vec<u8>>;
 
+    /// A database was emptied at once.
+    fn flushed(&mut self);
+
     /// A keyspace notification.
     fn notify(&mut self, class: Event, event: &str, key: &[u8], db: u32);
 

@@ -1,6 +1,8 @@
 //! What the engine knows of its connections.
 
+use super::acl::User;
 use super::outbox::Outbox;
+use super::tracking::Tracked;
 use crate::command::{ClientId, TimeoutReply};
 use crate::env::UnixMillis;
 use crate::resp::{Protocol, Request};
@@ -26,7 +28,12 @@ pub struct Client {
     pub outbox: Arc<Outbox>,
     pub db: u32,
     pub protocol: Protocol,
+    /// It has shown who it is, or nobody had to when it came.
     pub authenticated: bool,
+    /// Whom it acts as.
+    pub user: Arc<User>,
+    /// Client-side caching.
+    pub tracking: Option<Box<Tracked>>,
     pub name: Vec<u8>,
     pub library_name: Vec<u8>,
     pub library_version: Vec<u8>,
@@ -52,14 +59,16 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: ClientId, info: ConnectionInfo, outbox: Arc<Outbox>, now: UnixMillis) -> Self {
+    pub fn new(id: ClientId, info: ConnectionInfo, outbox: Arc<Outbox>, user: Arc<User>, now: UnixMillis) -> Self {
         Self {
             id,
             info,
             outbox,
             db: 0,
             protocol: Protocol::Resp2,
-            authenticated: false,
+            authenticated: user.is_open(),
+            user,
+            tracking: None,
             name: Vec::new(),
             library_name: Vec::new(),
             library_version: Vec::new(),

@@ -1,11 +1,13 @@
 //! One command at a time: admission, the call itself, its place in the log, its reply, and whom it wakes.
 
+use super::access::refused_in_exec;
+use super::acl::Context;
 use super::blocking::timeout_reply;
 use super::client::ReplyMode;
 use super::memory::Room;
 use super::observe::show_to_monitors;
 use super::parts::Parts;
-use super::{Engine, Flow};
+use super::{Engine, Flow, NOBODY};
 use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved, TimeoutReply};
 use crate::resp::{Protocol, Reply, Request};
 
@@ -27,6 +29,9 @@ impl Engine {
     fn execute_words(&mut self, id: ClientId, argv: &[&[u8]], request: &Request) -> Flow {
         if argv.is_empty() {
             return Flow::Continue;
+        }
+        if self.after(id) == Flow::Close {
+            return Flow::Close;
         }
         let resolved = self.parts.table.resolve(argv);
         match self.admit(id, argv, &resolved) {
@@ -68,6 +73,7 @@ impl Engine {
             return Flow::Parked;
         }
         self.end_turn(id, pure, Delivery::Own);
+        self.parts.end_caching_wish(id, resolved);
         self.serve_ready();
         self.after(id)
     }
@@ -82,6 +88,7 @@ impl Engine {
     /// Everything that is checked before a command runs, in stock's order.
     fn admit(&mut self, id: ClientId, argv: &[&[u8]], resolved: &Result<Resolved, CommandError>) -> Admission {
         let now = self.now;
+        let must_authenticate = self.parts.must_authenticate(id);
         let Some(client) = self.parts.clients.get_mut(id) else {
             return Admission::Refuse(CommandError::fixed("ERR client is gone"));
         };
@@ -93,13 +100,20 @@ impl Engine {
         };
         client.last_command = Some(resolved.index);
         let flags = resolved.command.flags;
-        if !client.authenticated && !self.parts.settings.password.is_empty() && !flags.has(Flags::NO_AUTH) {
+        if must_authenticate && !flags.has(Flags::NO_AUTH) {
             return Admission::Refuse(CommandError::NO_AUTH);
         }
         let queueing = client.transaction.is_some() && !flags.has(Flags::TRANSACTION);
         if queueing && flags.has(Flags::NO_MULTI) {
             return Admission::Refuse(CommandError::new("ERR Command not allowed inside a transaction"));
         }
+        if !client.user.is_unrestricted() {
+            let context = if client.transaction.is_some() { Context::Multi } else { Context::Toplevel };
+            if let Err((denied, user)) = self.parts.permit(id, *resolved, argv, context, now) {
+                return Admission::Refuse(denied.error(&user, *resolved, argv));
+            }
+        }
+        let Some(client) = self.parts.clients.get(id) else { return Admission::Run };
         let name = resolved.command.name;
         if self.parts.settings.memory.max > 0 {
             // Queued commands take memory too, whatever they will do.
@@ -174,6 +188,7 @@ impl Engine {
 
     pub(super) fn begin_turn(&mut self, id: ClientId) {
         self.turn.begin(self.now, self.log.next());
+        self.parts.acting = id;
         let (protocol, db) = self.parts.clients.get(id).map_or((Protocol::Resp2, 0), |c| (c.protocol, c.db));
         self.reply.clear();
         self.reply.set_protocol(protocol);
@@ -196,13 +211,18 @@ impl Engine {
             None => false,
         };
         self.parts.stats.dirty += self.turn.dirty;
+        self.parts.finish_invalidations();
         let end = self.log.next();
-        for (listener, message) in self.parts.outgoing.drain(..) {
-            if let Some(client) = self.parts.clients.get(listener) {
-                client.outbox.push(end, &message);
+        // Messages to oneself follow the reply: they never stand inside of it, nor before it.
+        self.parts.outgoing.retain(|(listener, message)| {
+            if let Some(client) = self.parts.clients.get(*listener).filter(|_| *listener != id) {
+                client.outbox.push(end, message);
             }
-        }
+            *listener == id
+        });
         let tag = if pure && !logged && !self.turn.reads_all { self.turn.read_tag.min(end) } else { end };
+        self.parts.acting = NOBODY;
+        let to_itself = std::mem::take(&mut self.parts.outgoing);
         let Some(client) = self.parts.clients.get_mut(id) else { return };
         let silent = match client.reply_mode {
             ReplyMode::On => false,
@@ -221,6 +241,9 @@ impl Engine {
                 Delivery::Own => client.outbox.reply(tag, self.reply.as_bytes()),
                 Delivery::Late => client.outbox.late_reply(tag, self.reply.as_bytes()),
             }
+        }
+        for (_, message) in to_itself {
+            client.outbox.push(end, &message);
         }
         self.reply.clear();
     }
@@ -252,7 +275,12 @@ impl Engine {
         self.begin_turn(id);
         let argv: Vec<&[u8]> = blocked.call.args().collect();
         let Ok(resolved) = self.parts.table.resolve(&argv) else { return };
-        match self.parts.check_memory(resolved.command.flags) {
+        // What was allowed when the wait began may not be any more.
+        let refused = match self.parts.permit(id, resolved, &argv, Context::Toplevel, self.now) {
+            Err((denied, user)) => Err(denied.error(&user, resolved, &argv)),
+            Ok(()) => self.parts.check_memory(resolved.command.flags),
+        };
+        match refused {
             Err(error) => {
                 self.parts.stats.per_command[resolved.index].rejected += 1;
                 self.parts.stats.count_error(error.code());
@@ -374,7 +402,10 @@ fn allowed_while_subscribed(resolved: &Resolved) -> bool {
 pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
     let argv: Vec<&[u8]> = request.args().collect();
     match Parts::of(cx).table.resolve(&argv) {
-        Ok(resolved) => shown_call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
+        Ok(resolved) => match refused_in_exec(cx, resolved, &argv) {
+            None => shown_call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
+            Some(refusal) => cx.reply.error(refusal),
+        },
         Err(error) => cx.reply.error(error.text()),
     }
 }
@@ -410,11 +441,12 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
         cx.reply.truncate(reply_start);
         cx.reply.error(error.text());
     }
+    let client = cx.client;
+    Parts::of(cx).remember_keys(client, resolved, call.argv);
     // A call that waits is counted when its wait is over.
     if cx.turn.replaying || cx.turn.block.is_some() {
         return;
     }
-    let client = cx.client;
     let parts = Parts::of(cx);
     parts.looked = parts.clock.monotonic();
     let spent = parts.looked.saturating_sub(started);

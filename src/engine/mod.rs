@@ -5,6 +5,8 @@
 //! - Whatever leaves for a connection enters its outbox with the log position it depends on.
 //! - A turn's unit enters the log before anything of the turn may leave.
 
+mod access;
+mod acl;
 mod blocking;
 mod client;
 mod execute;
@@ -28,8 +30,13 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tracking;
 mod transaction;
 
+pub use access::Access;
+pub use acl::{
+    AuditLog, CATEGORIES, DEFAULT_USER, Denied, Entry as AuditEntry, RuleError, Selector, Terms, User, Users,
+};
 pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transaction};
 pub use gate::Gate;
 pub use histogram::Histogram;
@@ -48,6 +55,7 @@ pub use script::{Control, KillBy};
 pub use slowlog::SlowCall;
 pub use spikes::{Series, Spike, Spikes};
 pub use stats::{CommandStats, Stats};
+pub use tracking::{Tracked, Tracking, TrackingOptions};
 
 use crate::command::{ClientId, Command, CommandTable, Turn};
 use crate::env::{Clock, Entropy, UnixMillis};
@@ -105,6 +113,8 @@ impl Engine {
         let table = Arc::new(CommandTable::new(families));
         let parts = Parts {
             clients: Clients::default(),
+            access: Access { users: Users::new(&table), log: AuditLog::default() },
+            tracking: Tracking::default(),
             pubsub: PubSub::default(),
             blocking: blocking::Blocking::default(),
             watches: transaction::Watches::default(),
@@ -121,6 +131,8 @@ impl Engine {
             looked: std::time::Duration::ZERO,
             outgoing: Vec::new(),
             unblock: Vec::new(),
+            acting: NOBODY,
+            describe_client: |client, _, _| format!("id={}", client.id.0),
         };
         Self {
             store,
@@ -137,7 +149,8 @@ impl Engine {
     pub fn connect(&mut self, info: ConnectionInfo, outbox: Arc<Outbox>) -> ClientId {
         let id = self.parts.clients.next_id();
         let now = self.parts.clock.unix_millis();
-        self.parts.clients.insert(Client::new(id, info, outbox, now));
+        let user = self.parts.access.users.default_user();
+        self.parts.clients.insert(Client::new(id, info, outbox, user, now));
         self.parts.stats.connections += 1;
         id
     }
@@ -158,6 +171,7 @@ impl Engine {
             return;
         }
         self.parts.forget_subscriptions(id);
+        self.parts.stop_tracking(id);
         self.parts.unwatch_all(id);
         self.parts.stop_monitoring(id);
         self.parts.forget_pause(id);

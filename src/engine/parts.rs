@@ -2,6 +2,7 @@
 //!
 //! Commands of this room and of the rooms above reach it from their `Cx` by [`Parts::of`].
 
+use super::access::Access;
 use super::blocking::Blocking;
 use super::client::{Client, Clients};
 use super::memory::{Memory, MemoryLimit};
@@ -11,9 +12,10 @@ use super::pause::Pause;
 use super::pubsub::PubSub;
 use super::script::Scripts;
 use super::stats::Stats;
+use super::tracking::Tracking;
 use super::transaction::Watches;
 use crate::command::{ClientId, CommandTable, Cx, Event, Host, PayloadRules};
-use crate::env::{Clock, Entropy};
+use crate::env::{Clock, Entropy, UnixMillis};
 use crate::value::Type;
 use std::any::Any;
 use std::sync::Arc;
@@ -21,8 +23,6 @@ use std::sync::Arc;
 /// Settings that commands of the engine obey; the server keeps them in step with its configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Required of clients before anything else; empty: none.
-    pub password: Vec<u8>,
     pub notify: EventFlags,
     pub string_bytes_max: usize,
     pub payload: PayloadRules,
@@ -36,12 +36,17 @@ pub struct Settings {
     /// Memory that one interpreter may take, in bytes.
     pub script_bytes_max: usize,
     pub memory: MemoryLimit,
+    /// New users and selectors may use every channel (`acl-pubsub-default`).
+    pub acl_all_channels: bool,
+    /// Entries of ACL LOG (`acllog-max-len`).
+    pub acl_log_len_max: usize,
+    /// Keys remembered for client-side caching (`tracking-table-max-keys`); 0: any number.
+    pub tracking_keys_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            password: Vec::new(),
             notify: EventFlags::NONE,
             string_bytes_max: 512 << 20,
             payload: PayloadRules::default(),
@@ -51,6 +56,9 @@ impl Default for Settings {
             latency_tracking: true,
             script_bytes_max: 1 << 30,
             memory: MemoryLimit::default(),
+            acl_all_channels: false,
+            acl_log_len_max: 128,
+            tracking_keys_max: 1_000_000,
         }
     }
 }
@@ -58,6 +66,8 @@ impl Default for Settings {
 /// See the module's header.
 pub struct Parts {
     pub clients: Clients,
+    pub access: Access,
+    pub tracking: Tracking,
     pub pubsub: PubSub,
     pub blocking: Blocking,
     pub watches: Watches,
@@ -79,6 +89,10 @@ pub struct Parts {
     pub outgoing: Vec<(ClientId, Vec<u8>)>,
     /// Waits to be ended after this turn (CLIENT UNBLOCK): the client, and whether with an error.
     pub unblock: Vec<(ClientId, bool)>,
+    /// Whose turn it is; nobody's between turns.
+    pub acting: ClientId,
+    /// A client's line in CLIENT LIST, which the room above knows how to write.
+    pub describe_client: fn(&Client, &Parts, UnixMillis) -> String,
 }
 
 impl Parts {
@@ -112,6 +126,7 @@ impl Host for Parts {
 
     fn key_modified(&mut self, db: u32, key: &[u8]) {
         self.blocking.key_modified(db, key);
+        self.invalidate_key(key);
         if !self.watches.is_empty() {
             for id in self.watches.watching(db, key) {
                 if let Some(client) = self.clients.get_mut(*id) {
@@ -144,6 +159,10 @@ impl Host for Parts {
                 self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
             }
         }
+    }
+
+    fn flushed(&mut self) {
+        self.invalidate_all();
     }
 
     fn entropy(&mut self) -> &mut dyn Entropy {

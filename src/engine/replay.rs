@@ -3,6 +3,7 @@
 //! Invariant: replay deletes nothing that the log does not delete, whatever the time is. The time that commands see is
 //! that of the log.
 
+use super::acl::{DEFAULT_USER, User};
 use super::client::{Client, ConnectionInfo};
 use super::execute::call;
 use super::outbox::{NoWake, Outbox};
@@ -27,9 +28,8 @@ impl Engine {
     /// Begins a replay; it ends when the guard is dropped.
     pub fn replay(&mut self) -> Replaying<'_> {
         let outbox = Arc::new(Outbox::new(Box::new(NoWake)));
-        let mut client = Client::new(NOBODY, ConnectionInfo::default(), outbox, UnixMillis(0));
-        client.authenticated = true;
-        self.parts.clients.insert(client);
+        let anybody = Arc::new(User::unrestricted(DEFAULT_USER, &self.parts.table));
+        self.parts.clients.insert(Client::new(NOBODY, ConnectionInfo::default(), outbox, anybody, UnixMillis(0)));
         self.turn.replaying = true;
         self.look_at_clock();
         Replaying { engine: self, db: 0, commands: 0, logged_at: UnixMillis(0) }

@@ -1,5 +1,6 @@
 //! Counters of what the engine did, for INFO.
 
+use super::acl::Reason;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub struct Stats {
     pub evicted_keys: u64,
     /// Scripts of EVAL that left the cache for others.
     pub evicted_scripts: u64,
+    pub access_denied: AccessDenied,
     pub total_errors: u64,
     pub unexpected_errors: u64,
     /// Changes since the last save, as `rdb_changes_since_last_save` counts them.
@@ -36,6 +38,26 @@ pub struct CommandStats {
     pub failed: u64,
     /// Times of its calls, under `latency-tracking`.
     pub latency: Option<Histogram>,
+}
+
+/// Refusals by what was refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessDenied {
+    pub command: u64,
+    pub key: u64,
+    pub channel: u64,
+    pub auth: u64,
+}
+
+impl AccessDenied {
+    pub fn of(&mut self, reason: Reason) -> &mut u64 {
+        match reason {
+            Reason::Command => &mut self.command,
+            Reason::Key => &mut self.key,
+            Reason::Channel => &mut self.channel,
+            Reason::Auth => &mut self.auth,
+        }
+    }
 }
 
 /// Past this many different error codes no further one is counted, as in stock.

@@ -49,13 +49,21 @@ pub struct SystemEntropy {
     generator: SeededEntropy,
 }
 
+/// Random bytes that nobody can guess: straight from the operating system.
+///
+/// # Errors
+/// When it has none to give.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+pub fn secret_bytes(out: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, out)
+}
+
 impl SystemEntropy {
     /// # Errors
     /// When the operating system has no random bytes to give.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
     pub fn new() -> io::Result<Self> {
         let mut seed = [0; 8];
-        io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
+        secret_bytes(&mut seed)?;
         Ok(Self { generator: SeededEntropy::new(u64::from_le_bytes(seed)) })
     }
 }

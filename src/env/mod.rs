@@ -9,4 +9,4 @@ mod entropy;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
 pub use disk::{Disk, DiskFile, OpenMode};
-pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy, secret_bytes};

@@ -124,7 +124,7 @@ impl Acceptor {
             let _ = stream.write(b"-ERR max number of clients reached\r\n");
             return;
         }
-        if settings.protected_mode && settings.password.is_empty() && !local {
+        if settings.protected_mode && !shared.users.default_user().wants_password() && !local {
             counters.rejected.fetch_add(1, Ordering::Relaxed);
             let _ = stream.write(PROTECTED.as_bytes());
             return;

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
-use crate::command::{ClientId, CommandError, Flags};
-use crate::engine::{ConnectionInfo, Engine, Flow, Held, KillBy, Outbox, Taken};
+use crate::command::{ClientId, CommandError, Flags, Resolved};
+use crate::engine::{ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
 use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader};
 
 /// Requests executed in one hold of the engine, at most.
@@ -112,6 +112,10 @@ pub struct Connection {
     authenticated: bool,
     /// As of the last time the engine was held.
     protocol: Protocol,
+    /// Whom it acts as; `None`: the engine has not met it yet.
+    user: Option<Arc<User>>,
+    /// Who it has shown to be while the engine could not be told.
+    signed_in: Option<Arc<User>>,
     subscriber: bool,
     active_at: Duration,
     soft_limit_since: Option<Duration>,
@@ -151,6 +155,8 @@ impl Connection {
             state: State::Open,
             authenticated: false,
             protocol: Protocol::Resp2,
+            user: None,
+            signed_in: None,
             subscriber: false,
             active_at: now,
             soft_limit_since: None,
@@ -163,7 +169,20 @@ impl Connection {
 
     /// Introduces the connection to the engine.
     pub fn connect(&mut self, engine: &mut Engine) -> ClientId {
-        *self.id.get_or_insert_with(|| engine.connect(self.info.clone(), Arc::clone(&self.outbox)))
+        let id = match self.id {
+            Some(id) => id,
+            None => {
+                let id = engine.connect(self.info.clone(), Arc::clone(&self.outbox));
+                self.id = Some(id);
+                self.note_client(engine, id);
+                id
+            }
+        };
+        if let Some(user) = self.signed_in.take() {
+            engine.parts.sign_in(id, user);
+            self.note_client(engine, id);
+        }
+        id
     }
 
     /// Reads what has arrived, once.
@@ -175,7 +194,7 @@ impl Connection {
                 shared.counters.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
                 shared.counters.reads.fetch_add(1, Ordering::Relaxed);
                 self.reader.feed(&scratch[..len]);
-                self.parse(settings);
+                self.parse(shared, settings);
                 self.report();
                 if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
                     shared.counters.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
@@ -217,13 +236,13 @@ impl Connection {
     }
 
     /// Makes requests of received bytes while none is waiting.
-    fn parse(&mut self, settings: &Settings) {
+    fn parse(&mut self, shared: &Shared, settings: &Settings) {
         if self.next < self.filled || self.protocol_error.is_some() {
             return;
         }
         self.next = 0;
         self.filled = 0;
-        let unauthenticated = !settings.password.is_empty() && !self.authenticated;
+        let unauthenticated = !self.authenticated && shared.users.must_authenticate();
         let limits = Limits { bulk_bytes_max: settings.bulk_bytes_max, unauthenticated };
         // What a client may send changes with AUTH, so that its requests are read one by one until then.
         let most = if unauthenticated { 1 } else { BATCH_MAX };
@@ -263,10 +282,10 @@ impl Connection {
     }
 
     /// When to look at the connection again though nothing happens to it.
-    pub fn next_turn(&mut self, settings: &Settings) -> NextTurn {
+    pub fn next_turn(&mut self, shared: &Shared, settings: &Settings) -> NextTurn {
         match self.state {
             State::Open => {
-                self.parse(settings);
+                self.parse(shared, settings);
                 if self.has_work() { NextTurn::AtOnce } else { NextTurn::WhenWoken }
             }
             State::LogFull => NextTurn::Soon,
@@ -287,7 +306,7 @@ impl Connection {
             State::Ending | State::Dead => return false,
         }
         if self.next == self.filled {
-            self.parse(settings);
+            self.parse(shared, settings);
         }
         if self.next == self.filled {
             if let Some(error) = self.protocol_error.take() {
@@ -317,12 +336,20 @@ impl Connection {
         if let Some(error) = shared.in_doubt() {
             self.outbox.fail_waiting(&shared.gate, &error);
         }
+        self.note_client(engine, id);
+        self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some())
+    }
+
+    /// What is known of the client without the engine, as of now.
+    fn note_client(&mut self, engine: &Engine, id: ClientId) {
         if let Some(client) = engine.parts.clients.get(id) {
             self.authenticated = client.authenticated;
             self.protocol = client.protocol;
             self.subscriber = client.is_subscriber();
+            if !self.user.as_ref().is_some_and(|user| Arc::ptr_eq(user, &client.user)) {
+                self.user = Some(Arc::clone(&client.user));
+            }
         }
-        self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some())
     }
 
     /// Answers waiting requests while a script is past its time or the data is being loaded: only what stops the
@@ -330,7 +357,7 @@ impl Connection {
     pub fn answer_busy(&mut self, shared: &Shared, settings: &Settings) {
         while self.state == State::Open {
             if self.next == self.filled {
-                self.parse(settings);
+                self.parse(shared, settings);
             }
             if self.next == self.filled {
                 if let Some(error) = self.protocol_error.take() {
@@ -339,11 +366,13 @@ impl Connection {
                 }
                 return;
             }
-            let request = &self.batch[self.next];
+            let request = self.batch[self.next].clone();
             let argv: Vec<&[u8]> = request.args().collect();
             let loading = shared.loading.is_under_way();
             let reply = match shared.table.resolve(&argv) {
                 Err(error) => Err(error),
+                Ok(resolved) if let Err(error) = self.permit(shared, resolved, &argv) => Err(error),
+                Ok(resolved) if resolved.command.name == "auth" => self.sign_in(shared, &argv),
                 Ok(resolved) if loading && resolved.command.name == "info" => {
                     let text = super::info::while_loading(&shared.loading);
                     self.outbox.reply(0, format!("${}\r\n{text}\r\n", text.len()).as_bytes());
@@ -351,13 +380,6 @@ impl Connection {
                     continue;
                 }
                 Ok(resolved) => match resolved.full_name().as_str() {
-                    // As in the engine: who has not said the password has no say.
-                    _ if !settings.password.is_empty()
-                        && !self.authenticated
-                        && !resolved.command.flags.has(Flags::NO_AUTH) =>
-                    {
-                        Err(CommandError::NO_AUTH)
-                    }
                     "script|kill" if !loading => shared.script.kill(KillBy::Script),
                     "function|kill" if !loading => shared.script.kill(KillBy::Function),
                     "function|stats" if !loading => {
@@ -389,6 +411,31 @@ impl Connection {
             }
             self.next += 1;
         }
+    }
+
+    /// Whether its user may make this call, without the engine.
+    fn permit(&self, shared: &Shared, resolved: Resolved, argv: &[&[u8]]) -> Result<(), CommandError> {
+        let name = self.user.as_ref().map_or(DEFAULT_USER, |user| user.name());
+        let signed_in = self.authenticated || !shared.users.must_authenticate();
+        if resolved.command.flags.has(Flags::NO_AUTH) {
+            return Ok(());
+        }
+        let user = shared.users.get(name).filter(|_| signed_in).ok_or(CommandError::NO_AUTH)?;
+        user.check(resolved, argv).map_err(|denied| denied.error(&user, resolved, argv))
+    }
+
+    /// AUTH while the engine is not to be had; it is told as soon as it is.
+    fn sign_in(&mut self, shared: &Shared, argv: &[&[u8]]) -> Result<(), CommandError> {
+        let (name, password) = match argv {
+            [_, password] => (DEFAULT_USER, password),
+            [_, name, password] => (*name, password),
+            _ => return Err(CommandError::SYNTAX),
+        };
+        let user = shared.users.get(name).filter(|user| user.accepts(password)).ok_or(CommandError::WRONG_PASS)?;
+        self.authenticated = true;
+        self.user = Some(Arc::clone(&user));
+        self.signed_in = Some(user);
+        Ok(())
     }
 
     fn end(&mut self) {

@@ -495,7 +495,7 @@ impl IoLoop {
             if held.interest != held.watched {
                 self.watch(token, &mut held);
             }
-            let turn = held.next_turn(&pass.settings);
+            let turn = held.next_turn(shared, &pass.settings);
             drop(held);
             match turn {
                 NextTurn::WhenWoken => {}

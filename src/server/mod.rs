@@ -9,6 +9,7 @@ mod background;
 mod commands;
 pub mod config;
 mod connection;
+mod errand;
 mod info;
 mod io_thread;
 mod limits;

@@ -13,7 +13,7 @@ use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
 use super::memory::Gauge;
 use crate::command::CommandTable;
-use crate::engine::{Control, Engine, Gate, in_doubt};
+use crate::engine::{Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
 use crate::env::{Clock, UnixMillis};
 
@@ -22,6 +22,8 @@ pub struct Shared {
     pub engine: FairLock<Engine>,
     pub gate: Arc<Gate>,
     pub table: Arc<CommandTable>,
+    /// Users, readable without the engine.
+    pub users: Users,
     /// The running script, reachable without the engine.
     pub script: Arc<Control>,
     pub clock: Arc<dyn Clock>,
@@ -42,6 +44,8 @@ pub struct Shared {
     settings: RwLock<Arc<Settings>>,
     settings_generation: AtomicU64,
     loops: OnceLock<Vec<Arc<IoLoop>>>,
+    /// Held while files that a command asked for are read or written.
+    pub errand: Mutex<()>,
     shutdown: Mutex<Option<ShutdownFlags>>,
     shutdown_asked: Condvar,
     stopping: AtomicBool,
@@ -85,6 +89,7 @@ impl Shared {
     pub fn new(engine: Engine, gate: Arc<Gate>, clock: Arc<dyn Clock>, settings: Settings, gauge: Arc<Gauge>) -> Self {
         Self {
             table: Arc::clone(&engine.parts.table),
+            users: engine.parts.access.users.clone(),
             script: engine.parts.scripts.control(),
             engine: FairLock::new(engine),
             gate,
@@ -103,6 +108,7 @@ impl Shared {
             settings: RwLock::new(Arc::new(settings)),
             settings_generation: AtomicU64::new(0),
             loops: OnceLock::new(),
+            errand: Mutex::new(()),
             shutdown: Mutex::new(None),
             shutdown_asked: Condvar::new(),
             stopping: AtomicBool::new(false),

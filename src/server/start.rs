@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use super::acceptor::Acceptor;
+use super::commands::describe_client;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
 use super::io_thread::IoLoop;
 use super::listener::{ListenError, Listeners};
@@ -16,9 +17,9 @@ use super::memory::{AllocatorProbe, Gauge, ServerMeter};
 use super::shared::Shared;
 use super::state::{Rates, Server, apply_settings};
 use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, signals};
-use crate::command::CommandTable;
-use crate::engine::{Engine, Gate};
-use crate::env::disk::OsDisk;
+use crate::command::{Command, CommandTable};
+use crate::engine::{Engine, Gate, Terms, Users};
+use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
 use crate::persist::{LoadReport, OpenOptions, SyncPolicy, World};
@@ -119,6 +120,7 @@ fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = start_log(&clock, &settings)?;
     announce(&config, &settings, profile);
+    let users = load_users(&config, &settings)?;
     abort_on_panic();
     let fitting = limits::open_files_for(settings.maxclients);
     if fitting < settings.maxclients {
@@ -136,7 +138,7 @@ fn serve(
         }
     };
     tracing::info!("Server initialized");
-    let shared = build(config, &settings, sources, working_directory, &clock, allocator)?;
+    let shared = build(config, &settings, sources, working_directory, &clock, allocator, users)?;
     let nowhere = listeners.is_empty();
     // Taken before the first connection can ask for it, and given back when the data is there.
     let mut engine = shared.engine.lock_patiently();
@@ -300,6 +302,7 @@ fn build(
     working_directory: &Path,
     clock: &Arc<dyn Clock>,
     allocator: AllocatorProbe,
+    users: Users,
 ) -> Result<Arc<Shared>, Failed> {
     let mut entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
     let mut id = [0; 20];
@@ -307,10 +310,10 @@ fn build(
     let run_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let seed = crate::ds::HashSeed(entropy.next_u64(), entropy.next_u64());
     let store = Keyspace::new(settings.databases, Limits { hash_seed: seed, ..settings.limits });
-    let mut families = crate::engine::families();
-    families.extend(super::families());
-    let mut engine = Engine::new(store, &families, Arc::clone(clock), Box::new(entropy), Box::new(()));
+    let mut engine = Engine::new(store, &all_families(), Arc::clone(clock), Box::new(entropy), Box::new(()));
     rename_commands(&config, &mut engine)?;
+    engine.parts.access.users = users;
+    engine.parts.describe_client = describe_client;
     apply_settings(&mut engine.parts, settings);
     engine.store.set_access_policy(settings.access_policy, clock.unix_millis());
     let gauge = Arc::new(Gauge::new(allocator));
@@ -331,6 +334,7 @@ fn build(
         allocator,
         startup_memory: startup,
         awaiting_sync: BTreeMap::new(),
+        errands: BTreeMap::new(),
     };
     shared.engine.lock_patiently().parts.server = Box::new(server);
     let control = Arc::downgrade(&shared);
@@ -340,6 +344,50 @@ fn build(
         }
     }));
     Ok(shared)
+}
+
+fn all_families() -> Vec<&'static [Command]> {
+    let mut families = crate::engine::families();
+    families.extend(super::families());
+    families
+}
+
+/// The users of the configuration: `requirepass`, then its `user` lines or the ACL file.
+fn load_users(config: &Config, settings: &Settings) -> Result<Users, Failed> {
+    let table = CommandTable::new(&all_families());
+    let terms = Terms { table: &table, all_channels: settings.acl_all_channels };
+    let users = Users::new(&table);
+    users.set_default_password(&settings.password, &table);
+    for line in config.users() {
+        let [_, name, rules @ ..] = line.words.as_slice() else { continue };
+        users.add_configured(name, rules, terms).map_err(|(word, error)| {
+            let word = String::from_utf8_lossy(&word);
+            ConfigError::at(line, format!("Error in user declaration '{word}': {}", error.text()))
+        })?;
+    }
+    if settings.acl_filename.is_empty() {
+        return Ok(users);
+    }
+    if !config.users().is_empty() {
+        tracing::warn!(
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This \
+             setup is very likely to lead to configuration errors and security holes, please define either an ACL file \
+             or declare users directly in your redis.conf, but not both."
+        );
+        return Err(Failed::Said);
+    }
+    let name = &settings.acl_filename;
+    let loaded = read_file(&OsDisk, &settings.acl_path())
+        .map_err(|error| format!("Error loading ACLs, opening file '{name}': {}", listener::os_text(&error)))
+        .and_then(|text| Users::parse_file(&text, name, terms));
+    match loaded {
+        Ok(loaded) => users.replace_all(loaded, &table),
+        Err(errors) => {
+            tracing::warn!("Aborting Redis startup because of ACL errors: {errors}");
+            return Err(Failed::Said);
+        }
+    }
+    Ok(users)
 }
 
 fn rename_commands(config: &Config, engine: &mut Engine) -> Result<(), Failed> {

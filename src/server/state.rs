@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::config::{Config, Settings};
+use super::errand::Outcome;
 use super::memory::AllocatorProbe;
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Cx};
@@ -29,6 +30,8 @@ pub struct Server {
     pub startup_memory: usize,
     /// Clients in WAITAOF, each with the position that must be durable.
     pub awaiting_sync: BTreeMap<ClientId, u64>,
+    /// Files read or written for clients that wait for that; see `errand.rs`.
+    pub errands: BTreeMap<ClientId, Outcome>,
 }
 
 impl Server {
@@ -59,7 +62,6 @@ impl Server {
 
 /// Hands settings to the parts of the engine that obey them.
 pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
-    parts.settings.password.clone_from(&settings.password);
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
     parts.settings.payload.compression = settings.rdb_compression;
     // A script that wants more than half of the machine is in error.
@@ -68,6 +70,9 @@ pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
     parts.settings.notice = Notice::new(settings.slow_from, settings.slow_calls_max, settings.spike_from);
     parts.settings.latency_tracking = settings.latency_tracking;
+    parts.settings.acl_all_channels = settings.acl_all_channels;
+    parts.settings.acl_log_len_max = settings.acl_log_len_max;
+    parts.settings.tracking_keys_max = settings.tracking_keys_max;
     parts.settings.notify = EventFlags::parse(&settings.notify_events).unwrap_or(EventFlags::NONE);
 }
 

@@ -28,7 +28,6 @@ DIFFERENT = {
     ("command|getkeysandflags", "arguments"): "7.2 has them",
     ("client|kill", "arguments"): "Valkey 8 has MAXAGE",
     ("cluster", "flags"): "graven has the name only, to refuse it clearly",
-    ("cluster", "categories"): "graven has the name only, to refuse it clearly",
     ("cluster", "group"): "graven has the name only, to refuse it clearly",
 }
 

@@ -203,7 +203,7 @@ def test_a_missing_configuration_file(tmp_path):
 
 @pytest.mark.graven_only
 @pytest.mark.parametrize(
-    "line", ["replicaof 127.0.0.1 1", "slaveof 127.0.0.1 1", "tls-port 6390", "cluster-enabled yes", "loadmodule /x.so", "user ann on nopass", "aclfile /x.acl"]
+    "line", ["replicaof 127.0.0.1 1", "slaveof 127.0.0.1 1", "tls-port 6390", "cluster-enabled yes", "loadmodule /x.so"]
 )
 def test_what_would_change_safety_stops_the_start(tmp_path, line):
     conf = tmp_path / "unsafe.conf"

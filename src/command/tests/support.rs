@@ -110,6 +110,8 @@ impl Host for TestHost {
         self.ready.insert((db, key.to_vec()));
     }
 
+    fn flushed(&mut self) {}
+
     fn watched_keys(&self, db: u32) -> Vec<Vec<u8>> {
         self.watched.iter().filter(|(at, _)| *at == db).map(|(_, key)| key.clone()).collect()
     }

@@ -194,7 +194,7 @@ fn add_calls(lua: &Lua, redis: &Table, shared: &Shared) -> mlua::Result<()> {
         "acl_check_cmd",
         lua.create_function(move |_, words| match perform(&performer, Ask::MayCall, words)? {
             (Value::Table(error), true) => Err(raised(&error)),
-            (answer, _) => Ok(answer),
+            (answer, _) => Ok(matches!(answer, Value::Integer(1)) || matches!(answer, Value::Number(1.0))),
         })?,
     )
 }

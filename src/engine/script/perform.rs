@@ -1,6 +1,7 @@
 //! One command of a script: what it may be, and its run.
 
 use crate::command::{Call, CommandError, CommandTable, Cx, Flags, Resolved};
+use crate::engine::access::refused_in_script;
 use crate::engine::execute::{frees_space, shown_call};
 use crate::engine::parts::Parts;
 use std::sync::Arc;
@@ -58,6 +59,11 @@ fn admit(cx: &mut Cx<'_>, words: &[&[u8]], rules: Rules) -> (Option<Resolved>, O
         }
     };
     let flags = resolved.command.flags;
+    if !flags.has(Flags::NOSCRIPT)
+        && let Some(refusal) = refused_in_script(cx, resolved, words)
+    {
+        return (Some(resolved), Some(CommandError::new(refusal)));
+    }
     // What has begun to write goes on: half of a script would be worse.
     let untouched = cx.turn.unit.is_empty() && cx.turn.dirty == 0;
     if flags.has(Flags::WRITE)
@@ -82,8 +88,14 @@ fn admit(cx: &mut Cx<'_>, words: &[&[u8]], rules: Rules) -> (Option<Resolved>, O
 /// `redis.acl_check_cmd`: whether the user may call this; an error when it is no command.
 pub fn may_call(cx: &mut Cx<'_>, argv: &[Vec<u8>]) {
     let words: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-    match Parts::of(cx).table.named(&words) {
-        Some(_) => cx.reply.int(1),
+    let id = cx.client;
+    let parts = Parts::of(cx);
+    let named = parts.table.named(&words);
+    match named {
+        Some(resolved) => {
+            let may = parts.client_mut(id).user.check(resolved, &words).is_ok();
+            cx.reply.int(i64::from(may));
+        }
         None => cx.reply.error("ERR Invalid command passed to redis.acl_check_cmd()"),
     }
 }

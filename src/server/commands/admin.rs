@@ -137,7 +137,7 @@ pub static COMMANDS: &[Command] = &[
         arity: -2,
         flags: Flags::STALE,
         run: no_cluster,
-        group: Group::Generic,
+        group: Group::Server,
         since: "3.0.0",
         summary: "A container for Redis Cluster commands.",
         ..SERVER

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::client_kill::kill;
+use super::client_tracking::{caching, getredir, redirection, tracking, trackinginfo};
 use super::session::client_name;
 use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::{Client, Parts, ReplyMode};
@@ -166,6 +167,34 @@ static SUBCOMMANDS: &[Command] = &[
         ..SUB
     },
     Command {
+        name: "caching",
+        arity: 3,
+        run: caching,
+        since: "6.0.0",
+        summary: "Whether the keys of the next command are tracked.",
+        syntax: "mode:<YES | NO>",
+        ..SUB
+    },
+    Command {
+        name: "tracking",
+        arity: -3,
+        run: tracking,
+        since: "6.0.0",
+        complexity: "O(1). Some options may introduce additional complexity.",
+        summary: "Tells the connection of changes of keys that it has read.",
+        syntax: "status:<ON | OFF> [REDIRECT client-id:integer] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] \
+                 [OPTOUT] [NOLOOP]",
+        ..SUB
+    },
+    Command {
+        name: "trackinginfo",
+        arity: 2,
+        run: trackinginfo,
+        since: "6.2.0",
+        summary: "How the connection tracks keys.",
+        ..SUB
+    },
+    Command {
         name: "getredir",
         arity: 2,
         run: getredir,
@@ -249,7 +278,7 @@ pub fn class_of(client: &Client) -> Class {
 }
 
 /// One line of CLIENT LIST.
-fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
+pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
     let seconds_since = |then: UnixMillis| (now.0 - then.0).max(0) / 1000;
     let (queued, queued_bytes) = match &client.transaction {
         Some(transaction) => (transaction.queued.len() as i64, transaction.bytes),
@@ -268,7 +297,7 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} \
          watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={queued_bytes} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events={events} cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={} events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id.0,
         client.info.address,
         client.info.local_address,
@@ -291,6 +320,8 @@ fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         client.outbox.pieces(),
         waiting,
         client.memory_bytes(),
+        String::from_utf8_lossy(client.user.name()),
+        redirection(client.tracking.as_deref()),
         if client.protocol == Protocol::Resp3 { 3 } else { 2 },
         String::from_utf8_lossy(&client.library_name),
         String::from_utf8_lossy(&client.library_version),
@@ -303,6 +334,9 @@ fn flags(client: &Client, parts: &Parts) -> String {
     for (set, letter) in [
         (parts.observed.monitors.contains(&client.id), 'O'),
         (client.is_subscriber(), 'P'),
+        (client.tracking.is_some(), 't'),
+        (client.tracking.as_ref().is_some_and(|tracked| tracked.redirect_broken), 'R'),
+        (client.tracking.as_ref().is_some_and(|tracked| tracked.options.broadcast), 'B'),
         (client.transaction.is_some(), 'x'),
         (client.blocked.is_some() || parts.pause.holds(client.id), 'b'),
         (client.watch_failed, 'd'),
@@ -458,15 +492,12 @@ fn capa(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    cx.reply.int(-1);
-    Ok(())
-}
-
 fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     cx.help(
         "CLIENT",
         &[
+            "CACHING (YES|NO)",
+            "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
             "GETREDIR",
             "    Return the client ID we are redirecting to when tracking is enabled.",
             "GETNAME",
@@ -507,6 +538,11 @@ fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
             "    Control the replies sent to the current connection.",
             "SETNAME <name>",
             "    Assign the name <name> to the current connection.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+            "         [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Control server assisted client side caching.",
+            "TRACKINGINFO",
+            "    Report tracking status for the current connection.",
             "UNBLOCK <clientid> [TIMEOUT|ERROR]",
             "    Unblock the specified blocked client.",
             "SETINFO <option> <value>",

@@ -2,7 +2,7 @@
 
 use super::client::{Class, class_named, class_of};
 use crate::command::{Args, ClientId, CommandError, Cx, parse_i64};
-use crate::engine::{Client, Parts};
+use crate::engine::{Client, Parts, Users};
 use crate::env::UnixMillis;
 
 /// What a connection must be to be killed.
@@ -24,7 +24,7 @@ impl Filter {
             && self.address.as_ref().is_none_or(|address| client.info.address.as_bytes() == address)
             && self.local_address.as_ref().is_none_or(|address| client.info.local_address.as_bytes() == address)
             && self.class.is_none_or(|class| class_of(client) == class)
-            && self.user.as_ref().is_none_or(|user| user == b"default")
+            && self.user.as_ref().is_none_or(|user| client.user.name() == user)
             && self.least_age.is_none_or(|age| (now.0 - client.connected_at.0) / 1000 >= age)
             && !(self.skip_me && client.id == me)
     }
@@ -40,13 +40,13 @@ pub fn kill(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.reply.ok();
         return Ok(());
     }
-    let filter = parse(words)?;
+    let filter = parse(words, &Parts::of(cx).access.users)?;
     let killed = kill_matching(cx, &filter);
     cx.reply.count(killed);
     Ok(())
 }
 
-fn parse(words: &[&[u8]]) -> Result<Filter, CommandError> {
+fn parse(words: &[&[u8]], users: &Users) -> Result<Filter, CommandError> {
     let mut filter = Filter { skip_me: true, ..Filter::default() };
     for pair in words.chunks(2) {
         let [option, value] = pair else { return Err(CommandError::SYNTAX) };
@@ -59,7 +59,7 @@ fn parse(words: &[&[u8]]) -> Result<Filter, CommandError> {
             b"type" => filter.class = Some(class_named(value)?),
             b"addr" => filter.address = Some(value.to_vec()),
             b"laddr" => filter.local_address = Some(value.to_vec()),
-            b"user" if *value == b"default" => filter.user = Some(value.to_vec()),
+            b"user" if users.get(value).is_some() => filter.user = Some(value.to_vec()),
             b"user" => {
                 let user = String::from_utf8_lossy(value);
                 return Err(CommandError::new(format!("ERR No such user '{user}'")));
@@ -82,13 +82,9 @@ fn parse(words: &[&[u8]]) -> Result<Filter, CommandError> {
 /// Kills what matches; the caller itself only after its reply.
 fn kill_matching(cx: &mut Cx<'_>, filter: &Filter) -> usize {
     let (me, now) = (cx.client, cx.now());
-    let mut killed = 0;
-    for client in Parts::of(cx).clients.iter_mut().filter(|client| filter.matches(client, me, now)) {
-        killed += 1;
-        client.closing = true;
-        if client.id != me {
-            client.outbox.close();
-        }
-    }
-    killed
+    let parts = Parts::of(cx);
+    let killed: Vec<ClientId> =
+        parts.clients.iter().filter(|client| filter.matches(client, me, now)).map(|client| client.id).collect();
+    killed.iter().for_each(|id| parts.end_client(*id));
+    killed.len()
 }

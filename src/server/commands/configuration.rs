@@ -110,6 +110,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     crate::server::apply::apply(&shared, &before, &settings)
         .map_err(|refused| CommandError::new(failed(refused.directive.as_bytes(), &refused.reason)))?;
     server.config = config;
+    let password = (before.password != settings.password).then(|| settings.password.clone());
     if changed.contains(&"dir") {
         tracing::info!("Directory changed to {}", settings.dir.display());
     }
@@ -120,6 +121,9 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     }
     apply_settings(Parts::of(cx), &settings);
     shared.set_settings(settings);
+    if let Some(password) = password {
+        Parts::of(cx).set_default_password(&password);
+    }
     cx.reply.ok();
     Ok(())
 }

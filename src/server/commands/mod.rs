@@ -1,9 +1,12 @@
 //! Commands that act on the connection or the server. Declared like all others; they reach the server through
 //! `Server::of`.
 
+mod acl;
+mod acl_describe;
 mod admin;
 mod client;
 mod client_kill;
+mod client_tracking;
 mod configuration;
 mod debug;
 mod introspection;
@@ -13,12 +16,15 @@ mod monitor;
 mod session;
 mod slowlog;
 
+pub use client::describe as describe_client;
+
 use crate::command::Command;
 
 /// All commands of this room.
 pub fn families() -> Vec<&'static [Command]> {
     vec![
         session::COMMANDS,
+        acl::COMMANDS,
         client::COMMANDS,
         introspection::COMMANDS,
         configuration::COMMANDS,

@@ -1,7 +1,7 @@
 //! What a client says about itself and its connection: PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET.
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
-use crate::engine::{Parts, ReplyMode};
+use crate::engine::{DEFAULT_USER, Parts, ReplyMode};
 use crate::resp::Protocol;
 use crate::server::REDIS_VERSION;
 
@@ -94,8 +94,6 @@ pub static COMMANDS: &[Command] = &[
     },
 ];
 
-const WRONG_PASS: CommandError = CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled.");
-
 fn ping(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if args.remaining() > 1 {
         return Err(CommandError::wrong_arity("ping"));
@@ -124,36 +122,25 @@ fn auth(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let words = args.rest();
     let (user, password) = match words {
         [password] => {
-            if Parts::of(cx).settings.password.is_empty() {
+            if !Parts::of(cx).access.users.default_user().wants_password() {
                 return Err(CommandError::fixed(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                      your configuration is correct?",
                 ));
             }
-            (&b"default"[..], *password)
+            (DEFAULT_USER, *password)
         }
         [user, password] => (*user, *password),
         _ => return Err(CommandError::SYNTAX),
     };
-    authenticate(cx, user, password)?;
+    authenticate(cx, user, password, args.argv()[0])?;
     cx.reply.ok();
     Ok(())
 }
 
-fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let id = cx.client;
-    let parts = Parts::of(cx);
-    let required = &parts.settings.password;
-    if user != b"default" || !(required.is_empty() || same_bytes(required, password)) {
-        return Err(WRONG_PASS);
-    }
-    parts.client_mut(id).authenticated = true;
-    Ok(())
-}
-
-/// Compares in a time that does not depend on where the two differ.
-fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8], command: &[u8]) -> Result<(), CommandError> {
+    let (id, now) = (cx.client, cx.now());
+    if Parts::of(cx).authenticate(id, user, password, command, now) { Ok(()) } else { Err(CommandError::WRONG_PASS) }
 }
 
 fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
@@ -167,11 +154,10 @@ fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             None => return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range")),
         },
     };
-    let mut name = None;
+    let (mut name, mut credentials) = (None, None);
     while let Some(option) = args.next() {
         if option.eq_ignore_ascii_case(b"auth") && args.remaining() >= 2 {
-            let (user, password) = (args.bytes(), args.bytes());
-            authenticate(cx, user, password)?;
+            credentials = Some((args.bytes(), args.bytes()));
         } else if option.eq_ignore_ascii_case(b"setname") && args.remaining() >= 1 {
             name = Some(client_name(args.bytes())?);
         } else {
@@ -181,10 +167,11 @@ fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             )));
         }
     }
-    let parts = Parts::of(cx);
-    let must_authenticate = !parts.settings.password.is_empty();
-    let client = parts.client_mut(id);
-    if must_authenticate && !client.authenticated {
+    if let Some((user, password)) = credentials {
+        authenticate(cx, user, password, args.argv()[0])?;
+    }
+    let client = Parts::of(cx).client_mut(id);
+    if !client.authenticated {
         return Err(CommandError::fixed(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
@@ -251,10 +238,11 @@ fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     parts.discard_transaction(id);
     parts.forget_subscriptions(id);
     parts.stop_monitoring(id);
+    parts.stop_tracking(id);
+    parts.sign_out(id);
     let client = parts.client_mut(id);
     client.db = 0;
     client.protocol = Protocol::Resp2;
-    client.authenticated = false;
     client.name.clear();
     client.reply_mode = ReplyMode::On;
     client.no_evict = false;

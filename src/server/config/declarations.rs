@@ -137,12 +137,12 @@ pub static DIRECTIVES: &[Directive] = &[
     int("min-replicas-max-lag", 0, INT_MAX, "10").alias("min-slaves-max-lag").later(),
     text("replica-announce-ip", "").alias("slave-announce-ip").later(),
     int("replica-announce-port", 0, 65535, "0").alias("slave-announce-port").later(),
-    int("tracking-table-max-keys", 0, i64::MAX, "1000000").later(),
+    int("tracking-table-max-keys", 0, i64::MAX, "1000000"),
     // Security
-    int("acllog-max-len", 0, i64::MAX, "128").later(),
-    text("aclfile", "").fixed().stops(),
+    int("acllog-max-len", 0, i64::MAX, "128"),
+    text("aclfile", "").fixed(),
     text("requirepass", ""),
-    choice("acl-pubsub-default", &["allchannels", "resetchannels"], "resetchannels").later(),
+    choice("acl-pubsub-default", &["allchannels", "resetchannels"], "resetchannels"),
     // Clients and memory
     int("maxclients", 1, UINT_MAX, "10000"),
     memory("maxmemory", 0, u64::MAX, "0"),

@@ -68,6 +68,12 @@ pub struct Settings {
     pub loglevel: LogLevel,
     pub databases: u32,
     pub password: Vec<u8>,
+    /// The ACL file as it was configured; empty: none. See `acl_path`.
+    pub acl_filename: String,
+    pub acl_all_channels: bool,
+    pub acl_log_len_max: usize,
+    /// 0: any number.
+    pub tracking_keys_max: usize,
     /// Absolute.
     pub dir: PathBuf,
     pub appendonly: bool,
@@ -135,6 +141,10 @@ impl Settings {
             },
             databases: int(config, "databases") as u32,
             password: text(config, "requirepass"),
+            acl_filename: lossy(config, "aclfile"),
+            acl_all_channels: choice(config, "acl-pubsub-default") == "allchannels",
+            acl_log_len_max: size(int(config, "acllog-max-len")),
+            tracking_keys_max: size(int(config, "tracking-table-max-keys")),
             appendonly: flag(config, "appendonly"),
             appendfsync: choice(config, "appendfsync"),
             append_filename: lossy(config, "appendfilename"),
@@ -174,6 +184,11 @@ impl Settings {
             access_policy: access_policy(config),
             dir,
         }
+    }
+
+    /// Where the ACL file is.
+    pub fn acl_path(&self) -> PathBuf {
+        self.dir.join(&self.acl_filename)
     }
 }
 

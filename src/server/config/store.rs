@@ -41,6 +41,8 @@ pub struct Config {
     /// The line that set a directive last.
     written: Vec<Option<Line>>,
     renames: Vec<Rename>,
+    /// Lines that declare users.
+    users: Vec<Line>,
 }
 
 /// Positions in `DIRECTIVES` by name and alias.
@@ -61,7 +63,7 @@ impl Config {
     /// When a declared default does not parse, which a test rules out.
     pub fn new(profile: Profile) -> Self {
         let values = DIRECTIVES.iter().map(|directive| default_value(directive, profile)).collect();
-        Self { values, profile, written: vec![None; DIRECTIVES.len()], renames: Vec::new() }
+        Self { values, profile, written: vec![None; DIRECTIVES.len()], renames: Vec::new(), users: Vec::new() }
     }
 
     pub fn profile(&self) -> Profile {
@@ -70,6 +72,11 @@ impl Config {
 
     pub fn renames(&self) -> &[Rename] {
         &self.renames
+    }
+
+    /// Lines that declare users: `user`, the name, its rules.
+    pub fn users(&self) -> &[Line] {
+        &self.users
     }
 
     /// Reads lines over the defaults.
@@ -120,7 +127,11 @@ impl Config {
                 self.renames.push(Rename { line: line.clone(), from: from.to_ascii_lowercase(), to: to.clone() });
                 Ok(())
             }
-            [name, _, ..] if name == b"user" || name == b"loadmodule" || name == b"db" => Err(ConfigError::at(
+            [name, _, ..] if name == b"user" => {
+                self.users.push(line.clone());
+                Ok(())
+            }
+            [name, _, ..] if name == b"loadmodule" || name == b"db" => Err(ConfigError::at(
                 line,
                 format!(
                     "'{}' is not supported by this version of graven, and ignoring it would change what is protected",

@@ -92,8 +92,6 @@ fn what_would_be_unsafe_to_ignore_stops_the_start_by_name() {
         "tls-port 6380",
         "cluster-enabled yes",
         "loadmodule /x.so",
-        "user alice on",
-        "aclfile /x",
         "min-replicas-to-write 1",
         "db 1 appendfsync no",
     ] {
