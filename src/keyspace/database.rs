@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::access::{AccessClock, AccessPolicy};
 use super::entry::{Content, Entry, TABLE_SHARE};
-use super::expire::{ExpiryIndex, MARK_SHARE};
+use super::expire::{ExpiryIndex, MARK_SHARE, Mark};
 use super::garbage::Garbage;
 use super::snapshot::DatabaseView;
 use crate::ds::{HashSeed, table::Table};
@@ -280,9 +280,7 @@ impl Database {
 
     /// Up to `count` keys that are expired at `now`, the earliest first.
     pub fn due(&self, now: UnixMillis, count: usize) -> Vec<Vec<u8>> {
-        let marks = self.expiry.due(now).flat_map(|(deadline, hash)| {
-            self.keys.get_hashed(hash).filter(move |entry| entry.expiry() == Some(deadline))
-        });
+        let marks = self.expiry.due(now).flat_map(|mark| self.marked(mark));
         marks.take(count).map(|entry| entry.key().to_vec()).collect()
     }
 
@@ -311,8 +309,15 @@ impl Database {
 
     /// The key with the deadline at this place in their order.
     pub(super) fn nth_volatile(&self, place: usize) -> Option<&Entry> {
-        let (deadline, hash) = self.expiry.nth(place).or_else(|| self.expiry.nth(0))?;
-        self.keys.get_hashed(hash).find(|entry| entry.expiry() == Some(deadline))
+        let mark = self.expiry.nth(place).or_else(|| self.expiry.nth(0))?;
+        self.marked(mark).next()
+    }
+
+    /// The keys that a mark stands for: one, but for collisions.
+    fn marked(&self, mark: Mark) -> impl Iterator<Item = &Entry> {
+        let all = self.keys.bucket_of_hash(mark.hash).iter();
+        let due = all.filter(move |entry| entry.expiry() == Some(mark.deadline()));
+        due.filter(move |entry| self.keys.hash_of(entry.key()) as u32 == mark.hash)
     }
 
     /// The key that expires first.

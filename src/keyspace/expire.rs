@@ -1,19 +1,37 @@
 //! Which keys expire when: an exact index, ordered by deadline.
 //!
 //! Invariants
-//! - Holds one mark (deadline, key hash) per key with a deadline, never a key or an address: a mark costs the same
-//!   whatever the key, and no mark can dangle.
+//! - Holds one mark (deadline, some bits of the key's hash) per key with a deadline, never a key or an address: a mark
+//!   costs the same whatever the key, and no mark can dangle.
 //! - Not part of a snapshot; who loads one rebuilds it key by key.
+
+use std::collections::BTreeMap;
 
 use crate::ds::{Tree, tree};
 use crate::env::UnixMillis;
 
-/// Measured share of a mark in the tree.
-pub(super) const MARK_SHARE: usize = 20;
+/// Measured share of a mark in the tree, in bytes.
+pub(super) const MARK_SHARE: usize = 17;
 
-/// A deadline and the hash of the key that has it.
+/// A deadline, and the low bits of the hash of the key that has it: enough to find the key's bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Mark(i64, u64);
+#[repr(C, packed(4))]
+pub(super) struct Mark {
+    deadline: i64,
+    pub(super) hash: u32,
+}
+
+const _: () = assert!(size_of::<Mark>() == 12);
+
+impl Mark {
+    fn new(deadline: UnixMillis, hash: u64) -> Self {
+        Self { deadline: deadline.0, hash: hash as u32 }
+    }
+
+    pub(super) fn deadline(self) -> UnixMillis {
+        UnixMillis(self.deadline)
+    }
+}
 
 impl tree::Item for Mark {
     type Key = Self;
@@ -33,29 +51,35 @@ impl tree::Item for Mark {
 pub(super) struct ExpiryIndex {
     /// Counted, so that a mark can be drawn at random.
     marks: Tree<Mark>,
-    /// Further keys with a mark that is already there: equal in deadline and in all bits of the hash.
-    twins: Vec<Mark>,
+    /// How many further keys have a mark that is already there.
+    twins: BTreeMap<Mark, usize>,
+    twin_count: usize,
     sum: i128,
 }
 
 impl ExpiryIndex {
     pub(super) fn len(&self) -> usize {
-        self.marks.len() + self.twins.len()
+        self.marks.len() + self.twin_count
     }
 
     pub(super) fn insert(&mut self, deadline: UnixMillis, hash: u64) {
-        let mark = Mark(deadline.0, hash);
+        let mark = Mark::new(deadline, hash);
         if self.marks.insert_by(|other| other.cmp(&mark), mark).is_some() {
-            self.twins.push(mark);
+            *self.twins.entry(mark).or_default() += 1;
+            self.twin_count += 1;
         }
         self.sum += i128::from(deadline.0);
     }
 
     pub(super) fn remove(&mut self, deadline: UnixMillis, hash: u64) {
-        let mark = Mark(deadline.0, hash);
-        let removed = match self.twins.iter().position(|twin| *twin == mark) {
-            Some(twin) => {
-                self.twins.swap_remove(twin);
+        let mark = Mark::new(deadline, hash);
+        let removed = match self.twins.get_mut(&mark) {
+            Some(further) => {
+                *further -= 1;
+                if *further == 0 {
+                    self.twins.remove(&mark);
+                }
+                self.twin_count -= 1;
                 true
             }
             None => self.marks.remove_by(|other| other.cmp(&mark)).is_some(),
@@ -66,17 +90,17 @@ impl ExpiryIndex {
 
     /// The earliest deadline.
     pub(super) fn first(&self) -> Option<UnixMillis> {
-        self.marks.first().map(|mark| UnixMillis(mark.0))
+        self.marks.first().map(|mark| mark.deadline())
     }
 
     /// Marks whose keys are expired at `now`, the earliest first.
-    pub(super) fn due(&self, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, u64)> {
-        self.marks.iter().take_while(move |mark| mark.0 < now.0).map(|mark| (UnixMillis(mark.0), mark.1))
+    pub(super) fn due(&self, now: UnixMillis) -> impl Iterator<Item = Mark> {
+        self.marks.iter().copied().take_while(move |mark| mark.deadline() < now)
     }
 
     /// The mark at a place in the order of deadlines; twins count once.
-    pub(super) fn nth(&self, place: usize) -> Option<(UnixMillis, u64)> {
-        self.marks.get(place).map(|(mark, _)| (UnixMillis(mark.0), mark.1))
+    pub(super) fn nth(&self, place: usize) -> Option<Mark> {
+        self.marks.get(place).map(|(mark, _)| *mark)
     }
 
     /// Mean of all deadlines.
@@ -115,7 +139,7 @@ mod tests {
         index.insert(UnixMillis(12), 0);
         assert_eq!(index.due(UnixMillis(10)).count(), 0);
         assert_eq!(index.due(UnixMillis(11)).count(), 1);
-        assert_eq!(index.due(UnixMillis(12)).map(|(at, _)| at.0).collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(index.due(UnixMillis(12)).map(|mark| mark.deadline().0).collect::<Vec<_>>(), [10, 11]);
         assert_eq!(index.due(UnixMillis(i64::MIN)).count(), 0);
     }
 }

@@ -47,15 +47,15 @@ pub(super) fn all_different<'a>(items: impl Iterator<Item = Item<'a>>) -> bool {
 /// Elements whose sizes stand for all.
 const SAMPLES: usize = 32;
 
-/// Bytes of a table of `len` entries whose own allocations have the sizes given (the first few are looked at).
-pub(super) fn table_bytes(len: usize, sizes: impl Iterator<Item = usize>) -> usize {
-    // A pointer and a fingerprint per entry, and its share of bucket headers and directory.
-    const PER_ENTRY: usize = 12;
+/// Bytes of a table of `len` entries `E` whose own allocations have the sizes given (the first few are looked at).
+pub(super) fn table_bytes<E>(len: usize, sizes: impl Iterator<Item = usize>) -> usize {
+    // The entry in a bucket with some room left, its fingerprint, its share of bucket headers and directory.
+    let per_entry = size_of::<E>() * 13 / 12 + 3;
     let (mut sampled, mut bytes) = (0, 0);
     for size in sizes.take(SAMPLES) {
         sampled += 1;
         bytes += size.next_multiple_of(16) as u128;
     }
     let entries = (bytes * len as u128).checked_div(sampled).unwrap_or(0);
-    entries as usize + len * PER_ENTRY
+    entries as usize + len * per_entry
 }

@@ -138,6 +138,14 @@ impl<E: Entry, S: Stamp> Table<E, S> {
         })
     }
 
+    /// The entries that share a bucket with the hashes that have these low bits.
+    pub fn bucket_of_hash(&self, hash: u32) -> &[E] {
+        if self.directory.len() == 0 {
+            return &[];
+        }
+        self.directory.leaf(self.bucket_of(u64::from(hash))).entries()
+    }
+
     /// The entry for change in place, its bucket stamped; a miss stamps nothing.
     pub fn get_mut_stamped(&mut self, key: &[u8], stamp: S) -> Option<&mut E> {
         self.get_mut_if(key, stamp, |_| true)

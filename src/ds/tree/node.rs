@@ -16,6 +16,9 @@ const SPARSE: usize = FANOUT / 4;
 /// Two neighbours join when they are no fuller than this together, so that the next insert does not divide them again.
 const JOINED_MAX: usize = FANOUT * 3 / 4;
 
+/// Three leaves become two when those are no fuller than seven eighths.
+const EVENED_MAX: usize = 2 * FANOUT * 7 / 8;
+
 pub(super) type Leaf<T> = ArrayVec<T, FANOUT>;
 
 pub(super) struct Inner<T: Item> {
@@ -197,6 +200,28 @@ impl<T: Item> Inner<T> {
         first_changed && index == 0
     }
 
+    /// A leaf has been divided: where the one before it has room, the three become two, so that leaves are better than
+    /// half full.
+    fn even_out(&mut self, index: usize) {
+        let Some(first) = index.checked_sub(1) else { return };
+        let Some([Node::Leaf(a), Node::Leaf(b), Node::Leaf(c)]) = self.nodes.get_mut(first..first + 3) else { return };
+        let total = a.len() + b.len() + c.len();
+        if total > EVENED_MAX {
+            return;
+        }
+        let mut all: ArrayVec<T, EVENED_MAX> = ArrayVec::new();
+        for leaf in [&mut *a, b, c] {
+            all.extend(Arc::make_mut(leaf).drain(..));
+        }
+        Arc::make_mut(a).extend(all.drain(..total / 2));
+        Arc::make_mut(b).extend(all);
+        self.remove(first + 2);
+        for leaf in [first, first + 1] {
+            self.weights[leaf] = self.nodes[leaf].weight();
+        }
+        self.separators[first + 1] = self.nodes[first + 1].first_separator();
+    }
+
     /// Joins the child with a neighbour when both are sparse.
     fn join_sparse(&mut self, index: usize) {
         if self.nodes[index].len() >= SPARSE {
@@ -280,6 +305,9 @@ impl<T: Item> Node<T> {
                 if let Some(sibling) = done.sibling.take() {
                     inner.weights[index] -= sibling.weight();
                     done.sibling = insert_child(inner, index + 1, sibling, edges);
+                    if done.sibling.is_none() {
+                        inner.even_out(index);
+                    }
                 }
                 done
             }
@@ -412,6 +440,9 @@ fn cut(index: usize, len: usize, edges: Edges) -> usize {
     if edges.last && index == len {
         len
     } else if edges.first && index <= 1 {
+        index
+    } else if edges.last && index >= len * 3 / 4 {
+        // Keys that mostly grow leave full nodes behind.
         index
     } else {
         len / 2

@@ -7,14 +7,16 @@
 //! - Conversions go from intset to listpack or table, from listpack to table, and only back where a whole result is
 //!   known to be integers ([`Set::prefer_intset`]).
 
+mod member;
 #[cfg(test)]
 mod tests;
 
-use triomphe::{Arc, ThinArc};
+use triomphe::Arc;
 
 use super::{Limits, sample};
 use crate::ds::{Entry, Intset, Item, Listpack, Table, TableIter, parse_canonical_i64};
 use crate::env::Entropy;
+use member::Member;
 
 /// A set. Clone is O(1).
 #[derive(Clone, Debug)]
@@ -27,21 +29,6 @@ enum Form {
     Intset(Intset),
     Listpack(Listpack),
     Table(Arc<Table<Member>>),
-}
-
-#[derive(Clone, Debug)]
-struct Member(ThinArc<(), u8>);
-
-impl Member {
-    fn new(member: &[u8]) -> Self {
-        Self(ThinArc::from_header_and_slice((), member))
-    }
-}
-
-impl Entry for Member {
-    fn key(&self) -> &[u8] {
-        &self.0.slice
-    }
 }
 
 impl Set {
@@ -278,10 +265,7 @@ impl Set {
         match &self.form {
             Form::Intset(intset) => intset.heap_bytes(),
             Form::Listpack(listpack) => listpack.heap_bytes(),
-            Form::Table(table) => {
-                let members = table.iter().map(|member| member.key().len() + 2 * size_of::<usize>());
-                sample::table_bytes(table.len(), members)
-            }
+            Form::Table(table) => sample::table_bytes::<Member>(table.len(), table.iter().map(Member::heap_bytes)),
         }
     }
 

@@ -308,7 +308,7 @@ impl Zset {
             Form::Indexed(indexed) => {
                 let members = indexed.table.iter().map(|scored| scored.member().len() + 2 * size_of::<usize>());
                 // Each member stands in the table and, in nodes about three quarters full, in the tree.
-                sample::table_bytes(self.len(), members) + self.len() * size_of::<Scored>() * 7 / 3
+                sample::table_bytes::<Scored>(self.len(), members) + self.len() * size_of::<Scored>() * 4 / 3
             }
         }
     }

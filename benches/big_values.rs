@@ -1,0 +1,248 @@
+//! What a value of a million elements costs where a small one costs nothing: freezing it, writing to it beside a
+//! snapshot, finding a place in it, growing it, and letting go of it.
+//!
+//! `cargo bench --bench big_values`. Times are the worst or the mean of many; bytes are what the allocator was asked
+//! for. A figure beyond its bound ends the run with an error.
+#![expect(unsafe_code, reason = "an allocator that counts has to be one")]
+#![expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graven::ds::HashSeed;
+use graven::engine::{ConnectionInfo, Engine, NoWake, Outbox, families};
+use graven::env::{ManualClock, SeededEntropy, UnixMillis};
+use graven::keyspace::{Keyspace, Ttl};
+use graven::resp::Request;
+use graven::value::{End, Hash, Limits, List, Set, Value, Zset};
+
+const BIG: usize = 1_000_000;
+const SMALL: usize = 1000;
+/// Writes that each meet a fresh snapshot.
+const FROZEN_WRITES: usize = 2000;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.with(|bytes| bytes.set(bytes.get() + layout.size()));
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes allocated and time taken.
+fn cost<R>(work: impl FnOnce() -> R) -> (usize, Duration, R) {
+    let (before, begun) = (ALLOCATED.with(Cell::get), Instant::now());
+    let result = work();
+    (ALLOCATED.with(Cell::get) - before, begun.elapsed(), result)
+}
+
+fn limits() -> Limits {
+    Limits { hash_seed: HashSeed(1, 2), ..Limits::default() }
+}
+
+fn name(n: usize) -> Vec<u8> {
+    format!("member:{n:09}").into_bytes()
+}
+
+/// One type: how an element is put into it, and what is looked up in it.
+struct Kind {
+    name: &'static str,
+    empty: fn() -> Value,
+    put: fn(&mut Value, usize),
+    find: fn(&Value, usize) -> bool,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "hash",
+        empty: || Hash::new().into(),
+        put: |value, n| {
+            let Value::Hash(hash) = value else { unreachable!() };
+            hash.set(&name(n), b"sixteen bytes ..", &limits());
+        },
+        find: |value, n| matches!(value, Value::Hash(hash) if hash.get(&name(n)).is_some()),
+    },
+    Kind {
+        name: "set",
+        empty: || Set::new().into(),
+        put: |value, n| {
+            let Value::Set(set) = value else { unreachable!() };
+            set.add(&name(n), &limits());
+        },
+        find: |value, n| matches!(value, Value::Set(set) if set.contains(&name(n))),
+    },
+    Kind {
+        name: "zset",
+        empty: || Zset::new().into(),
+        put: |value, n| {
+            let Value::Zset(zset) = value else { unreachable!() };
+            zset.set(&name(n), (n * 7919 % BIG) as f64, &limits());
+        },
+        // ZRANK.
+        find: |value, n| matches!(value, Value::Zset(zset) if zset.rank(&name(n)).is_some()),
+    },
+    Kind {
+        name: "list",
+        empty: || List::new().into(),
+        put: |value, n| {
+            let Value::List(list) = value else { unreachable!() };
+            if n < list.len() {
+                list.set(n, &name(n + 1), &limits());
+            } else {
+                list.push(End::Back, &name(n), &limits());
+            }
+        },
+        // LINDEX.
+        find: |value, n| matches!(value, Value::List(list) if list.get(n).is_some()),
+    },
+];
+
+fn filled(kind: &Kind, count: usize) -> Value {
+    let mut value = (kind.empty)();
+    (0..count).for_each(|n| (kind.put)(&mut value, n));
+    value
+}
+
+#[derive(Default)]
+struct Verdict {
+    failures: Vec<String>,
+}
+
+impl Verdict {
+    fn row(&mut self, what: &str, figure: f64, unit: &str, at_most: f64) {
+        println!("{what:48} {figure:12.2} {unit:5} (at most {at_most})");
+        if figure > at_most {
+            self.failures.push(what.to_owned());
+        }
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// The mean of many calls, in microseconds.
+fn mean(calls: usize, mut call: impl FnMut(usize)) -> f64 {
+    let begun = Instant::now();
+    (0..calls).for_each(&mut call);
+    micros(begun.elapsed()) / calls as f64
+}
+
+fn structures(verdict: &mut Verdict) {
+    for kind in &KINDS {
+        let mut worst = Duration::ZERO;
+        let mut big = (kind.empty)();
+        for n in 0..BIG {
+            worst = worst.max(cost(|| (kind.put)(&mut big, n)).1);
+        }
+        let small = filled(kind, SMALL);
+        // Other processes stop this one for a while now and then: a bound on the worst is a loose one.
+        verdict.row(&format!("{}: worst insert while growing to 1M", kind.name), micros(worst) / 1e3, "ms", 50.0);
+        let (bytes, _, frozen) = cost(|| big.clone());
+        verdict.row(&format!("{}: bytes allocated by freezing 1M", kind.name), bytes as f64, "B", 0.0);
+        drop(frozen);
+        let freeze = |value: &Value| mean(100_000, |_| drop(std::hint::black_box(value.clone())));
+        let (of_big, of_small) = (freeze(&big), freeze(&small));
+        verdict.row(&format!("{}: freezing 1M / freezing 1k", kind.name), of_big / of_small, "x", 5.0);
+        let mut most = 0;
+        for write in 0..FROZEN_WRITES {
+            let frozen = big.clone();
+            most = most.max(cost(|| (kind.put)(&mut big, write * 104_729 % BIG)).0);
+            drop(frozen);
+        }
+        verdict.row(
+            &format!("{}: most bytes copied by a write beside a snapshot", kind.name),
+            most as f64,
+            "B",
+            16_384.0,
+        );
+        let find = |value: &Value, len: usize| {
+            mean(200_000, |n| assert!(std::hint::black_box((kind.find)(value, n * 104_729 % len))))
+        };
+        let (in_big, in_small) = (find(&big, BIG), find(&small, SMALL));
+        // Ten times the depth in cache misses, not a thousand times the elements.
+        verdict.row(&format!("{}: finding a place in 1M / in 1k", kind.name), in_big / in_small, "x", 15.0);
+    }
+}
+
+/// Runs a command; how long it kept the engine.
+fn held(engine: &mut Engine, client: graven::command::ClientId, line: &str) -> Duration {
+    let words: Vec<&str> = line.split(' ').collect();
+    let request = Request::from_args(&words);
+    engine.look_at_clock();
+    cost(|| engine.execute(client, &request)).1
+}
+
+fn letting_go(verdict: &mut Verdict) {
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let store = Keyspace::new(2, limits());
+    let mut engine = Engine::new(store, &families(), clock.clone(), Box::new(SeededEntropy::new(1)), Box::new(()));
+    let client = engine.connect(ConnectionInfo::default(), Arc::new(Outbox::new(Box::new(NoWake))));
+    for kind in &KINDS {
+        for line in [
+            "del big",
+            "unlink big",
+            "set big x",
+            "flushdb",
+            "flushall",
+            "flushall async",
+            "rename small big",
+            "copy small big replace",
+            "sunionstore big members",
+            "sdiffstore big none",
+            "zunionstore big 1 small",
+            "pexpireat big 1",
+            "tick",
+        ] {
+            engine.store.db_mut(0).set(b"big", filled(kind, BIG), Ttl::Clear, 1);
+            let mut ranked = Zset::new();
+            ranked.set(b"m", 1.0, &limits());
+            engine.store.db_mut(0).set(b"small", Value::Zset(ranked), Ttl::Clear, 1);
+            let mut members = Set::new();
+            members.add(b"m", &limits());
+            engine.store.db_mut(0).set(b"members", Value::Set(members), Ttl::Clear, 1);
+            let time = if line == "tick" {
+                held(&mut engine, client, "pexpire big 10");
+                clock.advance(Duration::from_secs(1));
+                cost(|| engine.tick()).1
+            } else {
+                held(&mut engine, client, line)
+            };
+            assert!(
+                engine.store.db(0).get(b"big", UnixMillis(i64::MIN)).is_none_or(|entry| entry.value().len() < BIG),
+                "{line} has replaced or removed the value"
+            );
+            let garbage = engine.store.take_garbage();
+            assert_eq!(garbage.len().min(1), 1, "{line} leaves it to be freed elsewhere");
+            drop(garbage);
+            verdict.row(&format!("{}: engine held by {line}", kind.name), micros(time) / 1e3, "ms", 5.0);
+        }
+    }
+}
+
+fn main() {
+    let mut verdict = Verdict::default();
+    structures(&mut verdict);
+    letting_go(&mut verdict);
+    if !verdict.failures.is_empty() {
+        eprintln!("beyond the bound: {}", verdict.failures.join("; "));
+        std::process::exit(1);
+    }
+}
