@@ -122,9 +122,39 @@ fn freezing(c: &mut Criterion) {
     black_box(frozen.len());
 }
 
+/// A string of 100 MB: what one changed byte costs, alone and beside a snapshot, and what freezing it costs.
+fn long_string(c: &mut Criterion) {
+    const LEN: u64 = 100 << 20;
+    let mut random = SeededEntropy::new(7);
+    let mut store = Keyspace::new(1, Limits::default());
+    let content = vec![b'x'; LEN as usize];
+    c.bench_function("long_string/set", |b| {
+        b.iter(|| store.db_mut(0).set(b"long", StrRef::encode(&content), Ttl::Clear, 1));
+    });
+    let write = |store: &mut Keyspace, at: u64| {
+        let change = |text: &mut graven::value::Str| text.set_range(at as usize, b"y");
+        black_box(store.db_mut(0).edit_string(b"long", UnixMillis(0), 1, change));
+    };
+    c.bench_function("long_string/setrange", |b| {
+        b.iter_batched(|| random.below(LEN), |at| write(&mut store, at), BatchSize::SmallInput);
+    });
+    c.bench_function("long_string/freeze", |b| b.iter(|| black_box(store.db(0).snapshot())));
+    c.bench_function("long_string/setrange_frozen", |b| {
+        b.iter_batched(
+            || random.below(LEN),
+            |at| {
+                let frozen = store.db(0).snapshot();
+                write(&mut store, at);
+                frozen
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = point_operations::<Graven>, point_operations::<Std>, freezing
+    targets = point_operations::<Graven>, point_operations::<Std>, freezing, long_string
 }
 criterion_main!(benches);

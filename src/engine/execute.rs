@@ -11,6 +11,9 @@ use super::{Engine, Flow, NOBODY};
 use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved, TimeoutReply};
 use crate::resp::{Protocol, Reply, Request};
 
+/// Replies from this length on, in bytes, are worth a buffer of their own.
+const LONG_REPLY: usize = 256 << 10;
+
 impl Engine {
     /// Runs one request of a client, at the time last looked at; its reply goes into the client's outbox, tagged.
     pub fn execute(&mut self, id: ClientId, request: &Request) -> Flow {
@@ -238,6 +241,7 @@ impl Engine {
         };
         if !silent {
             match delivery {
+                Delivery::Own if self.reply.len() >= LONG_REPLY => client.outbox.long_reply(tag, self.reply.take()),
                 Delivery::Own => client.outbox.reply(tag, self.reply.as_bytes()),
                 Delivery::Late => client.outbox.late_reply(tag, self.reply.as_bytes()),
             }

@@ -52,6 +52,12 @@ impl Outbox {
         self.queue.lock().add(tag, bytes, 1);
     }
 
+    /// Adds a reply as [`Outbox::reply`] does, taking over its buffer where nothing is queued in front of it: a reply of
+    /// a hundred megabytes is not copied while the engine is held.
+    pub fn long_reply(&self, tag: u64, bytes: Vec<u8>) {
+        self.queue.lock().add_owned(tag, bytes, 1);
+    }
+
     /// Adds the reply of a command that was finished elsewhere, and wakes the connection.
     pub fn late_reply(&self, tag: u64, bytes: &[u8]) {
         self.queue.lock().add(tag, bytes, 1);
@@ -148,6 +154,19 @@ impl Queue {
             return;
         }
         self.bytes.extend_from_slice(bytes);
+        self.mark_end(tag, replies);
+    }
+
+    fn add_owned(&mut self, tag: u64, bytes: Vec<u8>, replies: u32) {
+        if !self.bytes.is_empty() || bytes.is_empty() {
+            return self.add(tag, &bytes, replies);
+        }
+        self.bytes = bytes;
+        self.mark_end(tag, replies);
+    }
+
+    /// What was appended to the bytes becomes a stretch.
+    fn mark_end(&mut self, tag: u64, replies: u32) {
         let end = self.dropped + self.bytes.len() as u64;
         // Bytes that wait for different positions stay apart: when the log fails, only those that depend on it do.
         let tag = if tag <= self.released { 0 } else { tag };
@@ -269,6 +288,22 @@ mod tests {
         assert_eq!(taken(&outbox, &gate), (vec![], Taken::Waiting(20)));
         outbox.fail_waiting(&gate, b"-E\r\n");
         assert_eq!(taken(&outbox, &gate), (b"-E\r\n$1\r\na\r\n$1\r\nb\r\n".to_vec(), Taken::All));
+    }
+
+    #[test]
+    fn a_long_reply_keeps_its_buffer_and_its_place() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
+        let long = vec![7; 1 << 20];
+        let place = long.as_ptr();
+        outbox.long_reply(5, long.clone());
+        outbox.reply(20, b"x");
+        outbox.long_reply(20, long.clone());
+        let (first, state) = taken(&outbox, &gate);
+        assert_eq!((first, state), (long.clone(), Taken::Waiting(20)));
+        gate.release(20);
+        assert_eq!(taken(&outbox, &gate), ([&b"x"[..], &long].concat(), Taken::All));
+        outbox.long_reply(20, long);
+        assert_eq!(taken(&outbox, &gate).0.as_ptr(), place, "moved from the reply to the connection");
     }
 
     #[test]

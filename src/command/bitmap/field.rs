@@ -285,7 +285,7 @@ mod tests {
             let wrapped = (sum - min).rem_euclid(max - min + 1) + min;
             encoding.add(value, added, Overflow::Wrap) == (wrapped as i64, !fits)
                 && encoding.add(value, added, Overflow::Saturate) == (sum.clamp(min, max) as i64, !fits)
-                && encoding.add(value, added, Overflow::Fail).1 == !fits
+                && encoding.add(value, added, Overflow::Fail).1 != fits
         }
     }
 

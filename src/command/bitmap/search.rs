@@ -54,7 +54,7 @@ impl Asked {
 
     /// The same with a start that is counted from the front: BITPOS, unlike BITCOUNT, takes ends that are both before
     /// the first byte for that byte, though they be crossed.
-    fn from_the_front(self, len: usize) -> Self {
+    fn counted_from_front(self, len: usize) -> Self {
         let units = (if self.in_bits { len * 8 } else { len }) as i64;
         let start = if self.start < 0 { units.saturating_add(self.start).max(0) } else { self.start };
         Self { start, ..self }
@@ -117,7 +117,7 @@ fn bitpos(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let position = match found {
         // No string is an endless row of zeros; so is what is behind a string whose end was not named.
         None => (!bit).then_some(0),
-        Some(text) => asked.from_the_front(text.len()).bits(text.len()).and_then(|range| {
+        Some(text) => asked.counted_from_front(text.len()).bits(text.len()).and_then(|range| {
             let behind = (!bit && end.is_none()).then_some(range.end);
             first(text, range, bit).or(behind)
         }),
