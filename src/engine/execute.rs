@@ -60,7 +60,7 @@ impl Engine {
         self.begin_turn(id);
         let runs_script = resolved.command.flags.has(Flags::SCRIPT);
         if runs_script {
-            self.turn.doubt = self.log.doubt();
+            self.turn.doubt = self.log.doubt().or_else(|| self.parts.settings.writes_refused.map(str::to_owned));
         }
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
         shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
@@ -141,6 +141,11 @@ impl Engine {
         let may_log = flags.has(Flags::READONLY.and(Flags::MAY_REPLICATE));
         if (writes || runs_script || may_log || name == "exec") && !self.log.has_room() {
             return Admission::Wait;
+        }
+        if let Some(reason) = self.parts.settings.writes_refused
+            && (writes || name == "ping")
+        {
+            return Admission::Refuse(CommandError::fixed(reason));
         }
         if client.protocol == Protocol::Resp2 && client.is_subscriber() && !allowed_while_subscribed(resolved) {
             return Admission::Refuse(CommandError::new(format!(

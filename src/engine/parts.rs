@@ -26,6 +26,8 @@ pub struct Settings {
     pub notify: EventFlags,
     pub string_bytes_max: usize,
     pub payload: PayloadRules,
+    /// Why no write is let in, if none is.
+    pub writes_refused: Option<&'static str>,
     /// Due keys are deleted by themselves (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
@@ -50,6 +52,7 @@ impl Default for Settings {
             notify: EventFlags::NONE,
             string_bytes_max: 512 << 20,
             payload: PayloadRules::default(),
+            writes_refused: None,
             active_expire: true,
             busy_reply_threshold: 5000,
             notice: Notice::NEVER,

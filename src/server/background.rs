@@ -6,6 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::memory::Gauge;
+use super::saving;
 use super::shared::Shared;
 use super::state::Server;
 use crate::command::ClientId;
@@ -39,6 +40,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             let mut engine = shared.engine.lock_patiently();
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
+            saving::tick(&mut engine, shared);
             let elapsed = now.saturating_sub(sampled);
             if elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
                 sampled = now;

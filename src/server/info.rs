@@ -250,8 +250,8 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
 fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let dirty = Parts::of(cx).stats.dirty;
     let server = Server::of(cx)?;
-    let started = server.started_at.0 / 1000;
     let shared = server.shared()?;
+    let saves = server.saving.figures(shared.clock.monotonic());
     let settings = shared.settings();
     let in_trouble = shared.log().is_some_and(|log| log.progress.trouble().is_some());
     lines(
@@ -263,18 +263,18 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("current_cow_size", &0),
             ("current_cow_size_age", &0),
             ("current_fork_perc", &"0.00"),
-            ("current_save_keys_processed", &0),
-            ("current_save_keys_total", &0),
+            ("current_save_keys_processed", &saves.keys),
+            ("current_save_keys_total", &saves.keys_total),
             ("rdb_changes_since_last_save", &dirty),
-            ("rdb_bgsave_in_progress", &0),
-            ("rdb_last_save_time", &started),
-            ("rdb_last_bgsave_status", &"ok"),
-            ("rdb_last_bgsave_time_sec", &-1),
-            ("rdb_current_bgsave_time_sec", &-1),
-            ("rdb_saves", &0),
+            ("rdb_bgsave_in_progress", &u8::from(saves.in_progress)),
+            ("rdb_last_save_time", &(saves.last_saved.0 / 1000)),
+            ("rdb_last_bgsave_status", &if saves.last_ok { "ok" } else { "err" }),
+            ("rdb_last_bgsave_time_sec", &saves.last_seconds),
+            ("rdb_current_bgsave_time_sec", &saves.current_seconds),
+            ("rdb_saves", &saves.saves),
             ("rdb_last_cow_size", &0),
             ("rdb_last_load_keys_expired", &0),
-            ("rdb_last_load_keys_loaded", &0),
+            ("rdb_last_load_keys_loaded", &saves.loaded_keys),
             ("aof_enabled", &u8::from(settings.appendonly)),
             ("aof_rewrite_in_progress", &0),
             ("aof_rewrite_scheduled", &0),

@@ -12,6 +12,7 @@ use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
 use super::memory::Gauge;
+use super::saving::SaveThread;
 use crate::command::CommandTable;
 use crate::engine::{Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
@@ -46,6 +47,8 @@ pub struct Shared {
     loops: OnceLock<Vec<Arc<IoLoop>>>,
     /// Held while files that a command asked for are read or written.
     pub errand: Mutex<()>,
+    /// The thread of the last save, which may have ended.
+    save_thread: Mutex<Option<SaveThread>>,
     shutdown: Mutex<Option<ShutdownFlags>>,
     shutdown_asked: Condvar,
     stopping: AtomicBool,
@@ -109,6 +112,7 @@ impl Shared {
             settings_generation: AtomicU64::new(0),
             loops: OnceLock::new(),
             errand: Mutex::new(()),
+            save_thread: Mutex::new(None),
             shutdown: Mutex::new(None),
             shutdown_asked: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -231,6 +235,14 @@ impl Shared {
     /// Withdraws a request that is not being carried out yet. False when there is none.
     pub fn abort_shutdown(&self) -> bool {
         self.shutdown.lock().take().is_some()
+    }
+
+    pub fn keep_save_thread(&self, thread: SaveThread) {
+        *self.save_thread.lock() = Some(thread);
+    }
+
+    pub fn take_save_thread(&self) -> Option<SaveThread> {
+        self.save_thread.lock().take()
     }
 
     /// Waits until somebody asks the server to end.

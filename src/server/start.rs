@@ -14,9 +14,10 @@ use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, Gauge, ServerMeter};
+use super::saving::Saving;
 use super::shared::Shared;
 use super::state::{Rates, Server, apply_settings};
-use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, signals};
+use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, saving, signals};
 use crate::command::{Command, CommandTable};
 use crate::engine::{Engine, Gate, Terms, Users};
 use crate::env::disk::{OsDisk, read_file};
@@ -151,7 +152,14 @@ fn serve(
     tracing::info!("Ready to accept connections tcp");
     shared.loading.finish();
     drop(engine);
-    let flags = shared.wait_for_shutdown();
+    let flags = loop {
+        let flags = shared.wait_for_shutdown();
+        tracing::warn!("User requested shutdown...");
+        match saving::before_the_end(&shared, flags) {
+            Ok(()) => break flags,
+            Err(()) => tracing::warn!("Errors trying to shut down the server, check the logs for more information"),
+        }
+    };
     end(&shared, threads, log_threads, flags)
 }
 
@@ -182,6 +190,9 @@ fn load(
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
     let opened = engine.open(world, &options).map_err(|error| Failed::Because(error.to_string()))?;
     report(&opened.report, shared, settings);
+    if let Ok(server) = Server::in_parts(&mut engine.parts) {
+        server.saving.loaded(opened.report.keys, clock.unix_millis());
+    }
     let threads =
         log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
     Ok(threads)
@@ -226,7 +237,8 @@ fn report(report: &LoadReport, shared: &Shared, settings: &Settings) {
         tracing::warn!("Another server has written here since: {commands} commands of it were loaded by stock's rules");
     }
     if !settings.appendonly {
-        tracing::warn!("The append-only file is off (appendonly no): nothing that is written from now on is kept");
+        let kept = if settings.save_points.is_empty() { "by SAVE and BGSAVE only" } else { "at save points only" };
+        tracing::warn!("The append-only file is off (appendonly no): what is written from now on is kept {kept}");
     }
 }
 
@@ -335,6 +347,7 @@ fn build(
         startup_memory: startup,
         awaiting_sync: BTreeMap::new(),
         errands: BTreeMap::new(),
+        saving: Saving::new(clock.unix_millis()),
     };
     shared.engine.lock_patiently().parts.server = Box::new(server);
     let control = Arc::downgrade(&shared);
@@ -455,7 +468,6 @@ fn end(
     if flags.nosave {
         shared.script.abandon();
     }
-    tracing::warn!("User requested shutdown...");
     shared.drain();
     let settings = shared.settings();
     // Whoever holds the engine finishes first; nobody begins anything behind it. A script that takes too long is given

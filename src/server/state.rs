@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{Config, Settings};
 use super::errand::Outcome;
 use super::memory::AllocatorProbe;
+use super::saving::{Saving, judge_writes};
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{EventFlags, Notice, Parts};
@@ -32,6 +33,7 @@ pub struct Server {
     pub awaiting_sync: BTreeMap<ClientId, u64>,
     /// Files read or written for clients that wait for that; see `errand.rs`.
     pub errands: BTreeMap<ClientId, Outcome>,
+    pub saving: Saving,
 }
 
 impl Server {
@@ -63,6 +65,7 @@ impl Server {
 /// Hands settings to the parts of the engine that obey them.
 pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
+    judge_writes(parts, settings);
     parts.settings.payload.compression = settings.rdb_compression;
     // A script that wants more than half of the machine is in error.
     parts.settings.script_bytes_max = super::memory::system_bytes() / 2;

@@ -1,7 +1,7 @@
 //! The constants of the format.
 
 /// What a file begins with; four decimal digits of version follow.
-const MAGIC: &[u8] = b"REDIS";
+pub(super) const MAGIC: &[u8] = b"REDIS";
 
 /// What a file of Valkey 9 and later begins with; three digits follow.
 const MAGIC_VALKEY: &[u8] = b"VALKEY";

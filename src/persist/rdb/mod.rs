@@ -8,7 +8,9 @@ mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use format::{VERSION_MAX, is_rdb};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
 pub use source::{FileSource, RdbSource};
+pub use writer::{RdbOptions, RdbWriter, SaveError, SaveStep, SavedAccess};

@@ -4,6 +4,7 @@ use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, 
 use crate::engine::Parts;
 use crate::server::Server;
 use crate::server::info;
+use crate::server::saving;
 use crate::server::shutdown::{self, Request};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS);
@@ -42,38 +43,10 @@ pub static COMMANDS: &[Command] = &[
         ..SERVER
     },
     Command {
-        name: "lastsave",
-        arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::DANGEROUS),
-        run: lastsave,
-        also_in: &["@admin"],
-        summary: "Returns the Unix timestamp of the last successful save to disk.",
-        tips: &["nondeterministic_output"],
-        ..SERVER
-    },
-    Command {
-        name: "save",
-        arity: 1,
-        flags: ADMIN.and(Flags::NO_ASYNC_LOADING).and(Flags::NO_MULTI),
-        run: no_snapshots,
-        complexity: "O(N) where N is the total number of keys in all databases",
-        summary: "Synchronously saves the database(s) to disk.",
-        ..SERVER
-    },
-    Command {
-        name: "bgsave",
-        arity: -1,
-        flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-        run: no_snapshots,
-        summary: "Asynchronously saves the database(s) to disk.",
-        syntax: "[SCHEDULE {3.2.2}]",
-        ..SERVER
-    },
-    Command {
         name: "bgrewriteaof",
         arity: 1,
         flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-        run: no_snapshots,
+        run: no_rewrite,
         summary: "Asynchronously rewrites the append-only file to disk.",
         ..SERVER
     },
@@ -220,9 +193,14 @@ fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandE
             Ok(())
         }
         Request::Abort => Err(CommandError::fixed("ERR No shutdown in progress.")),
-        Request::End(flags) if flags.save => {
-            tracing::warn!("Error trying to save the DB, can't exit: this version writes no snapshots.");
-            Err(CommandError::fixed("ERR Errors trying to SHUTDOWN. Check logs."))
+        Request::End(flags) if saving::wanted_at_the_end(flags, &shared.settings()) => {
+            let id = cx.client;
+            if !Server::of(cx)?.saving.note_ending(id) {
+                return Err(CommandError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
+            }
+            shared.request_shutdown(flags);
+            cx.block(&[], crate::value::Type::String, 0, TimeoutReply::Again);
+            Ok(())
         }
         Request::End(flags) => {
             let id = cx.client;
@@ -233,15 +211,8 @@ fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandE
     }
 }
 
-fn lastsave(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    let started = Server::of(cx)?.started_at;
-    cx.reply.int(started.0 / 1000);
-    Ok(())
-}
-
-fn no_snapshots(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    let _ = cx;
-    Err(CommandError::fixed("ERR this version writes no snapshots; the append-only file holds everything"))
+fn no_rewrite(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::fixed("ERR this version does not rewrite the append-only file"))
 }
 
 fn role(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {

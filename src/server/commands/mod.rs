@@ -13,6 +13,7 @@ mod introspection;
 mod latency;
 mod latency_report;
 mod monitor;
+mod saving;
 mod session;
 mod slowlog;
 
@@ -30,6 +31,7 @@ pub fn families() -> Vec<&'static [Command]> {
         configuration::COMMANDS,
         admin::COMMANDS,
         debug::COMMANDS,
+        saving::COMMANDS,
         slowlog::COMMANDS,
         latency::COMMANDS,
         monitor::COMMANDS,

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::store::Config;
-use super::value::{BufferLimit, Value};
+use super::value::{BufferLimit, SavePoint, Value};
 use crate::engine::MemoryLimit;
 use crate::keyspace::{AccessPolicy, EvictionOrder, EvictionPolicy};
+use crate::persist::rdb::SavedAccess;
 use crate::value::Limits;
 
 /// One `bind` word.
@@ -83,6 +84,14 @@ pub struct Settings {
     pub append_dirname: String,
     pub dump_filename: String,
     pub rdb_compression: bool,
+    pub rdb_checksum: bool,
+    /// Syncs a dump under work in portions.
+    pub rdb_sync: bool,
+    /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
+    pub saved_access: SavedAccess,
+    pub save_points: Vec<SavePoint>,
+    /// `stop-writes-on-bgsave-error`.
+    pub stop_writes: bool,
     pub aof_load_truncated: bool,
     pub segment_bytes_max: u64,
     pub unsynced_bytes_max: u64,
@@ -151,6 +160,18 @@ impl Settings {
             append_dirname: lossy(config, "appenddirname"),
             dump_filename: lossy(config, "dbfilename"),
             rdb_compression: flag(config, "rdbcompression"),
+            rdb_checksum: flag(config, "rdbchecksum"),
+            rdb_sync: flag(config, "rdb-save-incremental-fsync"),
+            saved_access: match choice(config, "maxmemory-policy") {
+                policy if policy.ends_with("-lru") => SavedAccess::Idle,
+                policy if policy.ends_with("-lfu") => SavedAccess::Frequency,
+                _ => SavedAccess::Nothing,
+            },
+            save_points: match config.value("save") {
+                Value::Save(points) => points.clone(),
+                _ => Vec::new(),
+            },
+            stop_writes: flag(config, "stop-writes-on-bgsave-error"),
             aof_load_truncated: flag(config, "aof-load-truncated"),
             segment_bytes_max: bytes(config, "aof-segment-size"),
             unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),

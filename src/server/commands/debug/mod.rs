@@ -2,6 +2,7 @@
 
 mod digest;
 mod keys;
+mod reload;
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
@@ -92,6 +93,7 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             cx.reply.ok();
             Ok(())
         }
+        b"reload" => reload::reload(cx, args),
         // What a crash does to the data is what is asked for.
         b"segfault" | b"panic" | b"assert" if args.is_empty() => std::process::abort(),
         b"error" if args.remaining() == 1 => {
@@ -217,6 +219,8 @@ fn help(cx: &mut Cx<'_>) {
             "    Reply with a test value of the specified type.",
             "QUICKLIST-PACKED-THRESHOLD <size>",
             "    List elements from this size on stand alone in their node; 0: those larger than a node may be.",
+            "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+            "    Save the data to disk and load it from there.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    Setting it to 0 disables expiring keys in background.",
             "SET-SKIP-CHECKSUM-VALIDATION <0|1>",

@@ -1,0 +1,433 @@
+//! Saving the data set to `dbfilename`: by SAVE and BGSAVE, at save points, before the end.
+//!
+//! A save works on a snapshot, on a thread of its own, while the engine serves as ever; SAVE's client waits for it.
+//!
+//! Invariants
+//! - One save at a time.
+//! - A save that fails leaves the file as it was and is tried again later; with an append-only file nobody is refused
+//!   anything because of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::config::{Settings, ShutdownFlags};
+
+use super::shared::Shared;
+use super::state::Server;
+use crate::command::{ClientId, CommandError, Cx};
+use crate::engine::{Engine, Parts};
+use crate::env::UnixMillis;
+use crate::env::disk::OsDisk;
+use crate::keyspace::{AccessClock, Snapshot};
+use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
+use crate::value::payload;
+
+/// After a failed save the next one by itself waits this long, and twice as long after each further one.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Bytes after which a file under work is synced, as in stock.
+const SYNC_EVERY: u64 = 4 << 20;
+
+const REFUSED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                       Commands that may modify the data set are disabled, because this instance is configured to \
+                       report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). \
+                       Please check the Redis logs for details about the RDB error.";
+
+/// What the server knows of its saves.
+pub struct Saving {
+    running: Option<Running>,
+    /// BGSAVE inside a transaction: begun when that is over.
+    scheduled: bool,
+    last_saved: UnixMillis,
+    last: Option<Ended>,
+    saves: u64,
+    failures: u32,
+    begun: u64,
+    /// Clients in SAVE, each with the number of its save.
+    waiting: BTreeMap<ClientId, u64>,
+    /// Clients in SHUTDOWN, who are told when it fails.
+    ending: BTreeSet<ClientId>,
+    loaded_keys: u64,
+}
+
+struct Running {
+    number: u64,
+    started: Duration,
+    /// Changes that the snapshot holds.
+    changes: u64,
+    progress: Arc<SaveProgress>,
+}
+
+struct Ended {
+    number: u64,
+    ok: bool,
+    at: Duration,
+    took: Duration,
+}
+
+/// How far a save has come; shared with its thread.
+#[derive(Debug)]
+struct SaveProgress {
+    keys: AtomicU64,
+    keys_total: u64,
+    cancelled: AtomicBool,
+}
+
+/// The thread of a save.
+pub type SaveThread = JoinHandle<()>;
+
+/// The fields of INFO.
+pub struct SaveFigures {
+    pub in_progress: bool,
+    pub keys: u64,
+    pub keys_total: u64,
+    pub last_saved: UnixMillis,
+    pub last_ok: bool,
+    /// Seconds; -1 before the first, and while none runs.
+    pub last_seconds: i64,
+    pub current_seconds: i64,
+    pub saves: u64,
+    pub loaded_keys: u64,
+}
+
+/// What SAVE finds when it looks.
+pub enum Waited {
+    NotYet,
+    Done,
+    Failed,
+}
+
+impl Saving {
+    pub fn new(now: UnixMillis) -> Self {
+        Self {
+            running: None,
+            scheduled: false,
+            last_saved: now,
+            last: None,
+            saves: 0,
+            failures: 0,
+            begun: 0,
+            waiting: BTreeMap::new(),
+            ending: BTreeSet::new(),
+            loaded_keys: 0,
+        }
+    }
+
+    /// The data is loaded: what is in memory is what was saved.
+    pub fn loaded(&mut self, keys: u64, now: UnixMillis) {
+        (self.loaded_keys, self.last_saved) = (keys, now);
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub fn last_saved(&self) -> UnixMillis {
+        self.last_saved
+    }
+
+    /// Begins a save as soon as the transaction that asks is over.
+    pub fn schedule(&mut self) {
+        self.scheduled = true;
+    }
+
+    pub fn figures(&self, now: Duration) -> SaveFigures {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let progress = self.running.as_ref().map(|running| &running.progress);
+        SaveFigures {
+            in_progress: self.running.is_some(),
+            keys: progress.map_or(0, |progress| progress.keys.load(Ordering::Relaxed)),
+            keys_total: progress.map_or(0, |progress| progress.keys_total),
+            last_saved: self.last_saved,
+            last_ok: self.is_well(),
+            last_seconds: self.last.as_ref().map_or(-1, |last| seconds(last.took)),
+            current_seconds: self.running.as_ref().map_or(-1, |running| seconds(now.saturating_sub(running.started))),
+            saves: self.saves,
+            loaded_keys: self.loaded_keys,
+        }
+    }
+
+    /// How the save stands that a client waits for; `None` when it waits for none.
+    pub fn waited(&mut self, id: ClientId) -> Option<Waited> {
+        let number = *self.waiting.get(&id)?;
+        if self.running.as_ref().is_some_and(|running| running.number == number) {
+            return Some(Waited::NotYet);
+        }
+        self.waiting.remove(&id);
+        let ok = self.last.as_ref().is_some_and(|last| last.number == number && last.ok);
+        Some(if ok { Waited::Done } else { Waited::Failed })
+    }
+
+    pub fn wait_for(&mut self, id: ClientId, number: u64) {
+        self.waiting.insert(id, number);
+    }
+
+    /// Notes a client in SHUTDOWN; false when it is noted already, so that the shutdown has failed.
+    pub fn note_ending(&mut self, id: ClientId) -> bool {
+        self.ending.insert(id) || !self.ending.remove(&id)
+    }
+
+    fn is_well(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| last.ok)
+    }
+
+    fn may_try_again(&self, now: Duration) -> bool {
+        let Some(last) = self.last.as_ref().filter(|last| !last.ok) else { return true };
+        let pause = RETRY_FIRST.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(RETRY_MAX);
+        now.saturating_sub(last.at) >= pause
+    }
+
+    fn end(&mut self, ok: bool, now: Duration, unix: UnixMillis) -> u64 {
+        let Some(running) = self.running.take() else { return 0 };
+        let took = now.saturating_sub(running.started);
+        self.last = Some(Ended { number: running.number, ok, at: now, took });
+        self.failures = if ok { 0 } else { self.failures + 1 };
+        if !ok {
+            return 0;
+        }
+        self.saves += 1;
+        self.last_saved = unix;
+        running.changes
+    }
+}
+
+/// Whether the end of the server begins with a save.
+pub fn wanted_at_the_end(flags: ShutdownFlags, settings: &Settings) -> bool {
+    flags.save || (!flags.nosave && !settings.save_points.is_empty())
+}
+
+/// Begins a save of what there is now; its number.
+///
+/// # Errors
+/// One is running already, or the system has no thread to give.
+pub fn start(cx: &mut Cx<'_>) -> Result<u64, CommandError> {
+    let (snapshot, clock) = (cx.store.snapshot(), cx.store.db(0).access_clock());
+    begin(Parts::of(cx), snapshot, clock)
+}
+
+/// What the threads share, unless a save is under way.
+fn idle(parts: &mut Parts) -> Result<Arc<Shared>, CommandError> {
+    let server = Server::in_parts(parts)?;
+    if server.saving.is_running() {
+        return Err(CommandError::fixed("ERR Background save already in progress"));
+    }
+    server.shared()
+}
+
+fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<u64, CommandError> {
+    let (changes, clock) = (parts.stats.dirty, Arc::clone(&parts.clock));
+    let shared = idle(parts)?;
+    let options = options(parts, &shared.settings(), access)?;
+    let server = Server::in_parts(parts)?;
+    let keys_total = snapshot.len() as u64;
+    let progress = Arc::new(SaveProgress { keys: AtomicU64::new(0), keys_total, cancelled: AtomicBool::new(false) });
+    let writer = RdbWriter::new(Arc::new(OsDisk), snapshot, options);
+    let (seen, for_thread) = (Arc::clone(&progress), Arc::clone(&shared));
+    let thread = Builder::new().name("rdb-save".into()).spawn(move || {
+        let outcome = write(writer, &seen);
+        finish(&for_thread, &outcome);
+    });
+    let thread = thread.map_err(|error| CommandError::new(format!("ERR Background saving cannot begin: {error}")))?;
+    shared.keep_save_thread(thread);
+    tracing::info!("Background saving started by pid {}", std::process::id());
+    server.saving.begun += 1;
+    server.saving.scheduled = false;
+    let number = server.saving.begun;
+    server.saving.running = Some(Running { number, started: clock.monotonic(), changes, progress });
+    Ok(number)
+}
+
+fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result<RdbOptions, CommandError> {
+    let libraries = parts.scripts.library_texts().map(<[u8]>::to_vec).collect();
+    let now = parts.clock.unix_millis();
+    let server = Server::in_parts(parts)?;
+    let used = server.allocator.figures_or_pages().allocated;
+    Ok(RdbOptions {
+        path: settings.dir.join(&settings.dump_filename),
+        version: payload::VERSION,
+        compression: settings.rdb_compression,
+        checksum: settings.rdb_checksum,
+        sync_every: settings.rdb_sync.then_some(SYNC_EVERY),
+        access: settings.saved_access,
+        clock,
+        fields: vec![
+            ("redis-ver", super::REDIS_VERSION.to_owned()),
+            ("redis-bits", usize::BITS.to_string()),
+            ("ctime", (now.0 / 1000).to_string()),
+            ("used-mem", used.to_string()),
+            ("aof-base", "0".to_owned()),
+        ],
+        libraries,
+    })
+}
+
+/// The file's size, or why there is no new one; nothing where the save was given up.
+type Outcome = Result<u64, Option<SaveError>>;
+
+/// Steps a writer to its end; the snapshot is freed here, away from the engine.
+fn write(mut writer: RdbWriter, progress: &SaveProgress) -> Outcome {
+    loop {
+        if progress.cancelled.load(Ordering::Acquire) {
+            writer.abandon();
+            return Err(None);
+        }
+        match writer.step() {
+            Ok(SaveStep::Worked) => progress.keys.store(writer.keys(), Ordering::Relaxed),
+            Ok(SaveStep::Done) => return Ok(writer.size()),
+            Err(error) => return Err(Some(error)),
+        }
+    }
+}
+
+/// Notes how a save has ended, and tells those who wait for it.
+fn finish(shared: &Shared, outcome: &Outcome) {
+    match outcome {
+        Ok(bytes) => {
+            tracing::info!("DB saved on disk");
+            tracing::info!("Background saving terminated with success ({bytes} bytes)");
+        }
+        Err(None) => tracing::warn!("Background saving was given up"),
+        Err(Some(error)) => {
+            tracing::warn!("Write error saving DB on disk: {error}. The file in place is as it was");
+            tracing::warn!("Background saving error");
+        }
+    }
+    let mut engine = shared.engine.lock_patiently();
+    let settings = shared.settings();
+    let (now, unix) = (shared.clock.monotonic(), shared.clock.unix_millis());
+    let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    let saved_changes = server.saving.end(outcome.is_ok(), now, unix);
+    let waiting: Vec<ClientId> = server.saving.waiting.keys().copied().collect();
+    engine.parts.stats.dirty = engine.parts.stats.dirty.saturating_sub(saved_changes);
+    judge_writes(&mut engine.parts, &settings);
+    for id in waiting {
+        engine.look_again(id);
+    }
+    if let Ok(server) = Server::in_parts(&mut engine.parts) {
+        // Whoever is still noted has hung up.
+        server.saving.waiting.clear();
+    }
+}
+
+/// Begins a save that is scheduled, or that a save point asks for.
+pub fn tick(engine: &mut Engine, shared: &Shared) {
+    let (now, unix, dirty) = (shared.clock.monotonic(), shared.clock.unix_millis(), engine.parts.stats.dirty);
+    let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    let saving = &server.saving;
+    if saving.is_running() || shared.is_draining() {
+        return;
+    }
+    let since = unix.0.saturating_sub(saving.last_saved.0) / 1000;
+    let settings = shared.settings();
+    let due = settings.save_points.iter().find(|point| {
+        dirty >= point.changes
+            && u64::try_from(since).is_ok_and(|since| since > point.seconds)
+            && saving.may_try_again(now)
+    });
+    if let Some(point) = due {
+        tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+    } else if !saving.scheduled {
+        return;
+    }
+    let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
+    if let Err(error) = begin(&mut engine.parts, snapshot, clock) {
+        tracing::warn!("{}", error.text());
+        if let Ok(server) = Server::in_parts(&mut engine.parts) {
+            server.saving.scheduled = false;
+            server.saving.failures += 1;
+            server.saving.last = Some(Ended { number: 0, ok: false, at: now, took: Duration::ZERO });
+        }
+    }
+}
+
+/// Writes are refused while saves are all that keeps them and the last one failed (`stop-writes-on-bgsave-error`).
+pub fn judge_writes(parts: &mut Parts, settings: &Settings) {
+    let failing = Server::in_parts(parts).is_ok_and(|server| !server.saving.is_well());
+    let refused = failing && !settings.appendonly && settings.stop_writes && !settings.save_points.is_empty();
+    parts.settings.writes_refused = refused.then_some(REFUSED);
+}
+
+/// Saves at once, with the engine held.
+///
+/// # Errors
+/// What failed, or that a save is under way.
+pub fn save_now(cx: &mut Cx<'_>) -> Result<(), CommandError> {
+    let (snapshot, access) = (cx.store.snapshot(), cx.store.db(0).access_clock());
+    let parts = Parts::of(cx);
+    let shared = idle(parts)?;
+    let options = options(parts, &shared.settings(), access)?;
+    match to_the_end(RdbWriter::new(Arc::new(OsDisk), snapshot, options)) {
+        Ok(_) => {
+            Server::in_parts(parts)?.saving.last_saved = shared.clock.unix_millis();
+            parts.stats.dirty = 0;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!("Write error saving DB on disk: {error}");
+            Err(CommandError::fixed("ERR"))
+        }
+    }
+}
+
+/// Steps a writer that nobody can stop.
+fn to_the_end(mut writer: RdbWriter) -> Result<u64, SaveError> {
+    while writer.step()? == SaveStep::Worked {}
+    Ok(writer.size())
+}
+
+/// The save with which the server ends, if one is wanted. Nobody is served any more when it has succeeded.
+///
+/// # Errors
+/// It failed, and the server is to go on.
+pub fn before_the_end(shared: &Shared, flags: ShutdownFlags) -> Result<(), ()> {
+    cancel(shared);
+    let settings = shared.settings();
+    if !wanted_at_the_end(flags, &settings) {
+        return Ok(());
+    }
+    let mut engine = shared.engine.lock_within(settings.shutdown_timeout).unwrap_or_else(|| {
+        shared.script.abandon();
+        shared.engine.lock_patiently()
+    });
+    tracing::warn!("Saving the final RDB snapshot before exiting.");
+    let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
+    let Ok(options) = options(&mut engine.parts, &settings, clock) else { return Ok(()) };
+    match to_the_end(RdbWriter::new(Arc::new(OsDisk), snapshot, options)) {
+        Ok(_) => {
+            tracing::warn!("DB saved on disk");
+            shared.drain();
+            Ok(())
+        }
+        Err(error) => {
+            if flags.force {
+                tracing::warn!("Error trying to save the DB, exiting all the same: {error}.");
+                return Ok(());
+            }
+            tracing::warn!("Error trying to save the DB, can't exit: {error}.");
+            shared.abort_shutdown();
+            let ending = Server::in_parts(&mut engine.parts).map(|server| server.saving.ending.clone());
+            for id in ending.unwrap_or_default() {
+                engine.look_again(id);
+            }
+            Err(())
+        }
+    }
+}
+
+/// Ends a save that is under way; the file in place stays as it was.
+fn cancel(shared: &Shared) {
+    let Some(thread) = shared.take_save_thread() else { return };
+    {
+        let mut engine = shared.engine.lock_patiently();
+        if let Ok(server) = Server::in_parts(&mut engine.parts)
+            && let Some(running) = &server.saving.running
+        {
+            running.progress.cancelled.store(true, Ordering::Release);
+        }
+    }
+    // A thread that panicked has ended the process already.
+    let _ = thread.join();
+}

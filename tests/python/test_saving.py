@@ -1,0 +1,250 @@
+"""SAVE, BGSAVE, save points, the save at the end: what is on disk, what stock makes of it, what INFO tells, what a failure does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from support.dump import differences, dump_all
+from support.resp import Closed, ServerError
+from support.server import wait_until
+from test_stock_interchange import fill
+
+CHECK = shutil.which("redis-check-rdb")
+
+
+def persistence(server) -> dict:
+    with server.connect() as connection:
+        text = connection.call("INFO", "persistence").decode()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def saved(server) -> None:
+    wait_until(lambda: persistence(server)["rdb_bgsave_in_progress"] == "0", 30, "the save has ended")
+
+
+@pytest.fixture
+def ours(make_server):
+    return make_server(directives={"appendonly": "no"}).start()
+
+
+@pytest.mark.parametrize("directives", [{}, {"rdbcompression": "no"}, {"rdbchecksum": "no"}, {"maxmemory-policy": "allkeys-lru"}, {"maxmemory-policy": "allkeys-lfu"}], ids=str)
+def test_stock_loads_what_is_saved(make_server, make_stock, tmp_path, directives):
+    ours = make_server(directives={"appendonly": "no", **directives}).start()
+    fill(ours, f"saving {directives}", steps=1500)
+    library = b"#!lua name=lib\nredis.register_function('answer', function() return 42 end)"
+    with ours.connect(timeout=30) as connection:
+        connection.call("FUNCTION", "LOAD", library)
+        assert connection.call("SAVE") == b"OK"
+        digest = connection.call("DEBUG", "DIGEST")
+    held = dump_all(ours.port)
+    assert len(held) > 50
+    if CHECK:
+        checked = subprocess.run([CHECK, ours.directory / "dump.rdb"], capture_output=True, text=True, timeout=60)
+        assert checked.returncode == 0 and "RDB looks OK" in checked.stdout, checked.stdout
+    (tmp_path / "stock").mkdir()
+    shutil.copy(ours.directory / "dump.rdb", tmp_path / "stock")
+    stock = make_stock(directory=tmp_path / "stock", directives={"appendonly": "no"}).start()
+    assert not differences(held, dump_all(stock.port))
+    with stock.connect(timeout=30) as connection:
+        assert connection.call("DEBUG", "DIGEST") == digest
+        assert connection.call("FCALL", "answer", 0) == 42
+    ours.kill9()
+    ours.start()
+    with ours.connect() as connection:
+        assert connection.call("FCALL", "answer", 0) == 42
+    assert not differences(held, dump_all(ours.port))
+    assert persistence(ours)["rdb_last_load_keys_loaded"] == str(len(held))
+
+
+def test_a_dump_goes_to_and_fro(make_server, make_stock):
+    """One directory, each server in turn: each saves at its end and loads what the other left."""
+    ours = make_server(directives={"appendonly": "no", "save": "900 1"}).start()
+    stock = make_stock(directory=ours.directory, directives={"appendonly": "no", "save": "900 1"})
+    for visit in range(2):
+        fill(ours, f"to {visit}", steps=400)
+        held = dump_all(ours.port)
+        assert ours.stop() == 0
+        stock.start()
+        assert not differences(held, dump_all(stock.port))
+        fill(stock, f"fro {visit}", steps=400)
+        held = dump_all(stock.port)
+        stock.stop()
+        ours.start()
+        assert not differences(held, dump_all(ours.port))
+
+
+def test_a_background_save_is_a_moment(ours):
+    """What is written after BGSAVE began is not in the file; INFO counts the changes from there."""
+    with ours.connect(timeout=30) as connection:
+        connection.call("DEBUG", "POPULATE", 50000)
+        before = connection.call("LASTSAVE")
+        assert int(persistence(ours)["rdb_changes_since_last_save"]) == 50000
+        replies = connection.pipeline([("BGSAVE",), ("SET", "later", 1), ("BGSAVE",), ("BGSAVE", "SCHEDULE"), ("BGSAVE", "WHAT"), ("MULTI",), ("SAVE",), ("DISCARD",)])
+        assert replies[0] == b"Background saving started"
+        assert replies[2].text == replies[3].text == "ERR Background save already in progress"
+        assert replies[4].text == "ERR syntax error"
+        assert replies[6].text.startswith("ERR Command not allowed inside a transaction")
+        saved(ours)
+        info = persistence(ours)
+        assert (info["rdb_last_bgsave_status"], info["rdb_changes_since_last_save"], info["rdb_saves"]) == ("ok", "1", "1")
+        assert int(info["rdb_last_bgsave_time_sec"]) >= 0 and info["rdb_current_bgsave_time_sec"] == "-1"
+        assert connection.call("LASTSAVE") >= before
+        assert connection.pipeline([("MULTI",), ("BGSAVE",), ("EXEC",)])[2] == [b"Background saving scheduled"]
+        wait_until(lambda: persistence(ours)["rdb_saves"] == "2", 10, "the scheduled save")
+        connection.call("FLUSHALL")
+    ours.kill9()
+    ours.start()
+    with ours.connect() as connection:
+        assert connection.call("DBSIZE") == 50001
+    log = ours.log_text()
+    for line in ("Background saving started", "DB saved on disk", "Background saving terminated with success"):
+        assert line in log
+
+
+def test_others_are_served_while_one_saves(ours):
+    """SAVE's client waits; everybody else goes on."""
+    with ours.connect(timeout=60) as connection, ours.connect() as other:
+        connection.call("DEBUG", "POPULATE", 300000)
+        connection.send("SAVE")
+        served = 0
+        while persistence(ours)["rdb_bgsave_in_progress"] == "1":
+            other.call("INCR", "served")
+            served += 1
+        assert connection.read() == b"OK"
+        assert served > 3
+        with pytest.raises(ServerError, match="Unknown|unknown|wrong number"):
+            connection.call("SAVE", "x")
+
+
+def test_reload(ours):
+    """DEBUG RELOAD: what comes back from the dump is what was there."""
+    fill(ours, "reload", steps=600)
+    held = dump_all(ours.port)
+    with ours.connect(timeout=60) as connection:
+        digest = connection.call("DEBUG", "DIGEST")
+        assert connection.call("DEBUG", "RELOAD") == b"OK"
+        assert connection.call("DEBUG", "DIGEST") == digest
+        assert not differences(held, dump_all(ours.port))
+        connection.call("FLUSHALL")
+        connection.call("SET", "other", "1")
+        assert connection.call("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH") == b"OK"
+        assert connection.call("GET", "other") == b"1"
+        replies = connection.pipeline([("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH"), ("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH", "MERGE"), ("DEBUG", "RELOAD", "WHAT")])
+        assert replies[0].text.startswith("ERR Error trying to load the RDB dump") and replies[1] == b"OK"
+        assert replies[2].text.startswith("ERR DEBUG RELOAD only supports")
+        connection.call("DEL", "other")
+        assert connection.call("DEBUG", "DIGEST") == digest
+
+
+def test_save_points(make_server):
+    ours = make_server(directives={"appendonly": "no", "save": "1 3"}).start()
+    with ours.connect() as connection:
+        connection.pipeline([("SET", "a", 1), ("SET", "b", 2)])
+        connection.call("CONFIG", "SET", "save", "1 2")
+        wait_until(lambda: persistence(ours)["rdb_saves"] == "1", 10, "the save point")
+        assert "2 changes in 1 seconds. Saving..." in ours.log_text()
+        connection.call("CONFIG", "SET", "save", "")
+        assert connection.call("CONFIG", "GET", "save") == [b"save", b""]
+    ours.kill9()
+    ours.start(save="")
+    with ours.connect() as connection:
+        assert connection.call("DBSIZE") == 2
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOSAVE", "SIGTERM without points"])
+def test_the_end_saves(make_server, how):
+    points = "" if how in ("SHUTDOWN SAVE", "SIGTERM without points") else "900 1"
+    ours = make_server(directives={"appendonly": "no", "save": points}).start()
+    with ours.connect() as connection:
+        connection.call("SET", "k", "v")
+        if how.startswith("SIGTERM"):
+            assert ours.stop() == 0
+        else:
+            with pytest.raises((Closed, ConnectionError)):
+                connection.call(*how.split())
+            ours.process.wait(10)
+    kept = how in ("SIGTERM", "SHUTDOWN", "SHUTDOWN SAVE")
+    assert ("Saving the final RDB snapshot before exiting." in ours.log_text()) == kept
+    ours.start()
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == (b"v" if kept else None)
+
+
+def block_dump(server) -> None:
+    """A directory in the place of the draft: no save can succeed, whoever runs it."""
+    (server.directory / "dump.rdb.tmp").mkdir()
+
+
+def unblock_dump(server) -> None:
+    (server.directory / "dump.rdb.tmp").rmdir()
+
+
+def test_a_failed_save_is_told_and_stops_writes(make_server):
+    ours = make_server(directives={"appendonly": "no", "save": "900 1"}).start()
+    with ours.connect() as connection:
+        connection.call("SET", "k", "v")
+        assert connection.call("SAVE") == b"OK"
+        connection.call("SET", "k", "w")
+        block_dump(ours)
+        with pytest.raises(ServerError):
+            connection.call("SAVE")
+        info = persistence(ours)
+        assert (info["rdb_last_bgsave_status"], info["rdb_bgsave_in_progress"], info["rdb_saves"]) == ("err", "0", "1")
+        assert "dump.rdb" in ours.log_tail() and "Write error saving DB on disk" in ours.log_text()
+        with pytest.raises(ServerError, match="MISCONF Redis is configured to save RDB snapshots"):
+            connection.call("SET", "k", "x")
+        assert connection.call("GET", "k") == b"w"
+        connection.call("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+        connection.call("SET", "k", "y")
+        connection.call("CONFIG", "SET", "stop-writes-on-bgsave-error", "yes")
+        # It cannot save, so it does not end.
+        with pytest.raises(ServerError, match="Errors trying to SHUTDOWN"):
+            connection.call("SHUTDOWN")
+        assert connection.call("GET", "k") == b"y"
+        assert "can't exit" in ours.log_text()
+        unblock_dump(ours)
+        assert connection.call("SAVE") == b"OK"
+        connection.call("SET", "k", "z")
+        assert persistence(ours)["rdb_last_bgsave_status"] == "ok"
+    assert ours.stop() == 0
+    ours.start()
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"z"
+
+
+def test_with_a_healthy_log_a_failed_save_stops_nobody(make_server):
+    ours = make_server(directives={"save": "1 1"}).start()
+    block_dump(ours)
+    with ours.connect() as connection:
+        connection.call("SET", "k", "v")
+        wait_until(lambda: persistence(ours)["rdb_last_bgsave_status"] == "err", 10, "the save fails")
+        connection.call("SET", "k", "w")
+        unblock_dump(ours)
+        wait_until(lambda: persistence(ours)["rdb_last_bgsave_status"] == "ok", 15, "it is tried again")
+
+
+def test_kill_while_saving(make_server):
+    """kill -9 at any moment of a save: the dump that is found is the old one or the new one."""
+    ours = make_server(directives={"appendonly": "no"}).start()
+    with ours.connect(timeout=30) as connection:
+        connection.call("DEBUG", "POPULATE", 20000, "old")
+        assert connection.call("SAVE") == b"OK"
+        connection.call("DEBUG", "POPULATE", 20000, "new")
+    for delay in (0.0, 0.005, 0.02, 0.05):
+        with ours.connect(timeout=30) as connection:
+            connection.call("BGSAVE")
+        timer = threading.Event()
+        timer.wait(delay)
+        ours.kill9()
+        ours.start()
+        with ours.connect(timeout=30) as connection:
+            size = connection.call("DBSIZE")
+            assert size in (20000, 40000)
+            if size == 20000:
+                connection.call("DEBUG", "POPULATE", 20000, "new")
+    assert os.path.exists(ours.directory / "dump.rdb")
