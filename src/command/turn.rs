@@ -257,6 +257,9 @@ pub trait Host: Any + Send {
     /// Keys of a database that clients are blocked on.
     fn awaited_keys(&self, db: u32) -> Vec<Vec<u8>>;
 
+    /// Whether the user a client acts as may make this call whatever the keys that it reads are called.
+    fn may_read_every_key(&mut self, client: ClientId, argv: &[&[u8]]) -> bool;
+
     /// A database was emptied at once.
     fn flushed(&mut self);
 

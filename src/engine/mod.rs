@@ -9,6 +9,7 @@ mod access;
 mod acl;
 mod blocking;
 mod client;
+mod evict_clients;
 mod execute;
 mod gate;
 mod histogram;

@@ -164,6 +164,11 @@ impl Host for Parts {
         }
     }
 
+    fn may_read_every_key(&mut self, client: ClientId, argv: &[&[u8]]) -> bool {
+        let user = self.clients.get(client).map(|client| &client.user);
+        user.zip(self.table.named(argv)).is_none_or(|(user, resolved)| user.may_read_every_key(resolved, argv))
+    }
+
     fn flushed(&mut self) {
         self.invalidate_all();
     }

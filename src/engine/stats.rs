@@ -19,6 +19,8 @@ pub struct Stats {
     /// Scripts of EVAL that left the cache for others.
     pub evicted_scripts: u64,
     pub access_denied: AccessDenied,
+    /// Connections ended because all together took too much memory.
+    pub evicted_clients: u64,
     pub total_errors: u64,
     pub unexpected_errors: u64,
     /// Changes since the last save, as `rdb_changes_since_last_save` counts them.

@@ -1,6 +1,7 @@
 //! The engine without sockets or disk: a log that becomes durable when the test says so.
 
 mod access;
+mod evict_clients;
 mod eviction;
 mod tracking;
 

@@ -30,7 +30,7 @@ pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
     ])
 }
 
-/// Expires keys, ends waits, goes on evicting, samples rates, collects garbage, sets the gauge right.
+/// Expires keys, ends waits, goes on evicting, ends connections that hold too much, samples rates, collects garbage, sets the gauge right.
 fn tick(shared: &Shared, discard: &Sender<Garbage>) {
     let mut sampled = shared.clock.monotonic();
     let mut calibrated = sampled;
@@ -41,6 +41,10 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
             saving::tick(&mut engine, shared);
+            let client_bytes_max = shared.settings().client_bytes_max;
+            if client_bytes_max > 0 {
+                engine.parts.evict_clients(client_bytes_max as usize, shared.clock.unix_millis());
+            }
             let elapsed = now.saturating_sub(sampled);
             if elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
                 sampled = now;

@@ -18,6 +18,7 @@ use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use crate::command::{ClientId, CommandError, Flags, Resolved};
 use crate::engine::{ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
+use crate::env::UnixMillis;
 use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader};
 
 /// Requests executed in one hold of the engine, at most.
@@ -117,6 +118,8 @@ pub struct Connection {
     /// Who it has shown to be while the engine could not be told.
     signed_in: Option<Arc<User>>,
     subscriber: bool,
+    /// Bytes that it held when it last called for a look at all that connections hold.
+    rung_at: u64,
     active_at: Duration,
     soft_limit_since: Option<Duration>,
 }
@@ -158,6 +161,7 @@ impl Connection {
             user: None,
             signed_in: None,
             subscriber: false,
+            rung_at: 0,
             active_at: now,
             soft_limit_since: None,
         }
@@ -195,7 +199,7 @@ impl Connection {
                 shared.counters.reads.fetch_add(1, Ordering::Relaxed);
                 self.reader.feed(&scratch[..len]);
                 self.parse(shared, settings);
-                self.report();
+                self.report(shared, settings);
                 if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
                     shared.counters.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!("Closing client that reached max query buffer length: addr={}", self.info.address);
@@ -208,7 +212,7 @@ impl Connection {
     }
 
     /// Tells the engine what the connection holds in memory.
-    fn report(&self) {
+    fn report(&mut self, shared: &Shared, settings: &Settings) {
         let query = self.reader.pending_bytes();
         self.outbox.meter.report(Held {
             query,
@@ -217,6 +221,13 @@ impl Connection {
             unsent: self.output.len() - self.sent,
             send_buffer: self.output.capacity(),
         });
+        // Otherwise the ticker looks at all connections soon enough.
+        let held = (self.outbox.meter.read().total() + self.outbox.capacity()) as u64;
+        if settings.client_bytes_max > 0 && held > self.rung_at + settings.client_bytes_max / 8 {
+            shared.ticker.ring(UnixMillis(i64::MIN));
+            self.rung_at = held;
+        }
+        self.rung_at = self.rung_at.min(held);
     }
 
     /// The peer sends nothing more. Replies that are on their way still reach it.
@@ -468,7 +479,7 @@ impl Connection {
         };
         let unsent = self.output.len() - self.sent;
         self.interest.write = unsent > 0;
-        self.report();
+        self.report(shared, settings);
         if self.outbox.wants_close() || (self.state == State::Ending && unsent == 0 && taken == Taken::All) {
             self.state = State::Dead;
             return Sent::Closed;

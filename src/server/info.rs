@@ -370,7 +370,7 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("expired_time_cap_reached_count", &0),
             ("expire_cycle_cpu_milliseconds", &0),
             ("evicted_keys", &stats.evicted_keys),
-            ("evicted_clients", &0),
+            ("evicted_clients", &stats.evicted_clients),
             ("evicted_scripts", &stats.evicted_scripts),
             ("total_eviction_exceeded_time", &exceeded.as_millis()),
             ("current_eviction_exceeded_time", &exceeding.as_millis()),

@@ -91,7 +91,12 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn read(args: &mut Args<'a>, may_store: bool) -> Result<Self, CommandError> {
+    /// `every_key`: the caller may read keys that the call does not name.
+    fn read(args: &mut Args<'a>, may_store: bool, every_key: bool) -> Result<Self, CommandError> {
+        const BY_DENIED: CommandError =
+            CommandError::fixed("ERR BY option of SORT denied due to insufficient ACL permissions.");
+        const GET_DENIED: CommandError =
+            CommandError::fixed("ERR GET option of SORT denied due to insufficient ACL permissions.");
         let mut query = Query {
             descending: false,
             alphabetic: false,
@@ -117,9 +122,15 @@ impl<'a> Query<'a> {
                 query.store = Some(args.bytes());
             } else if following >= 1 && args.word("by") {
                 let by = Pattern::new(args.bytes());
+                if !by.is_constant() && !every_key {
+                    return Err(BY_DENIED);
+                }
                 query.unordered |= by.is_constant();
                 query.by = Some(by);
             } else if following >= 1 && args.word("get") {
+                if !every_key {
+                    return Err(GET_DENIED);
+                }
                 query.get.push(Pattern::new(args.bytes()));
             } else {
                 return Err(CommandError::SYNTAX);
@@ -165,7 +176,8 @@ fn order_of(a: Item<'_>, b: Item<'_>) -> Ordering {
 
 fn run(cx: &mut Cx<'_>, args: &mut Args<'_>, may_store: bool) -> Result<(), CommandError> {
     let key = args.bytes();
-    let mut query = Query::read(args, may_store)?;
+    let every_key = cx.host.may_read_every_key(cx.client, args.argv());
+    let mut query = Query::read(args, may_store, every_key)?;
     let value = cx.value(key).unwrap_or_else(|| Value::List(List::new()));
     if matches!(value, Value::Set(_)) && query.unordered && (query.store.is_some() || cx.turn.in_script) {
         // Without an order of their own, members are put in one that is the same everywhere.

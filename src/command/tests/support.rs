@@ -112,6 +112,10 @@ impl Host for TestHost {
 
     fn flushed(&mut self) {}
 
+    fn may_read_every_key(&mut self, _: ClientId, _: &[&[u8]]) -> bool {
+        true
+    }
+
     fn watched_keys(&self, db: u32) -> Vec<Vec<u8>> {
         self.watched.iter().filter(|(at, _)| *at == db).map(|(_, key)| key.clone()).collect()
     }

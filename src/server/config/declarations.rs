@@ -234,7 +234,7 @@ pub static DIRECTIVES: &[Directive] = &[
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
     ),
     memory("client-query-buffer-limit", MIB, LONG_MAX, "1gb"),
-    Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0").later(),
+    Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0"),
     memory("proto-max-bulk-len", MIB, LONG_MAX, "512mb"),
     int("hz", 0, INT_MAX, "10").moot(),
     yes_no("dynamic-hz", "yes").moot(),

@@ -72,6 +72,8 @@ pub struct Settings {
     /// The ACL file as it was configured; empty: none. See `acl_path`.
     pub acl_filename: String,
     pub acl_all_channels: bool,
+    /// What all connections may hold together (`maxmemory-clients`), in bytes; 0: no limit.
+    pub client_bytes_max: u64,
     pub acl_log_len_max: usize,
     /// 0: any number.
     pub tracking_keys_max: usize,
@@ -151,6 +153,11 @@ impl Settings {
             databases: int(config, "databases") as u32,
             password: text(config, "requirepass"),
             acl_filename: lossy(config, "aclfile"),
+            client_bytes_max: match config.value("maxmemory-clients") {
+                Value::Percent(percent) => bytes(config, "maxmemory") / 100 * percent,
+                Value::Bytes(bytes) => *bytes,
+                _ => 0,
+            },
             acl_all_channels: choice(config, "acl-pubsub-default") == "allchannels",
             acl_log_len_max: size(int(config, "acllog-max-len")),
             tracking_keys_max: size(int(config, "tracking-table-max-keys")),
