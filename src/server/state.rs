@@ -14,6 +14,9 @@ use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{EventFlags, Notice, Parts};
 use crate::env::UnixMillis;
 
+/// What an interpreter of scripts may take: twice the largest string there is, and never more than half of the machine.
+const SCRIPT_BYTES_MAX: usize = 1 << 30;
+
 /// See the module's header.
 pub struct Server {
     pub shared: Weak<Shared>,
@@ -67,9 +70,8 @@ pub fn apply_settings(parts: &mut Parts, settings: &Settings) {
     parts.settings.string_bytes_max = settings.bulk_bytes_max;
     judge_writes(parts, settings);
     parts.settings.payload.compression = settings.rdb_compression;
-    // A script that wants more than half of the machine is in error.
-    parts.settings.script_bytes_max = super::memory::system_bytes() / 2;
     parts.settings.memory = settings.memory;
+    parts.settings.script_bytes_max = SCRIPT_BYTES_MAX.min(super::memory::system_bytes() / 2);
     parts.settings.busy_reply_threshold = settings.busy_reply_threshold.as_millis() as u64;
     parts.settings.notice = Notice::new(settings.slow_from, settings.slow_calls_max, settings.spike_from);
     parts.settings.latency_tracking = settings.latency_tracking;

@@ -51,6 +51,13 @@ impl<'l> Arguments<'l> {
         Self { lua, values }
     }
 
+    /// The same with one nil behind them.
+    pub fn then_nil(&self) -> Self {
+        let mut values = self.values.clone();
+        values.push_back(Value::Nil);
+        Self { lua: self.lua, values }
+    }
+
     pub fn len(&self) -> usize {
         self.values.len()
     }

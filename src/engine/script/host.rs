@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 pub struct Shared {
     /// The function that performs commands for the script that runs.
     pub performer: Arc<Mutex<Option<Function>>>,
+    /// What it is to perform: its words do not fit the interpreter's stack twice.
+    pub asked: Arc<Mutex<Asked>>,
     /// The protocol version that the running script asked replies in (`redis.setresp`).
     pub protocol: Arc<AtomicU8>,
     /// False after `redis.set_repl` without the log: what the running script does then is not logged.
@@ -36,18 +38,15 @@ pub struct Registered {
     pub description: Option<Vec<u8>>,
 }
 
+/// A question and its words, or why they are no command.
+pub type Asked = Option<(Ask, Result<Vec<Vec<u8>>, &'static str>)>;
+
 /// What a script asks of the function that performs commands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     Call,
     /// May the user call this (`redis.acl_check_cmd`)?
     MayCall,
-}
-
-impl Ask {
-    pub fn of_number(number: u8) -> Self {
-        if number == Self::MayCall as u8 { Self::MayCall } else { Self::Call }
-    }
 }
 
 const LOG_LEVELS: [&str; 4] = ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"];
@@ -173,38 +172,33 @@ fn version_number(version: &str) -> u32 {
 
 /// `call`, `pcall` and `acl_check_cmd`.
 fn add_calls(lua: &Lua, redis: &Table, shared: &Shared) -> mlua::Result<()> {
-    let performer = Arc::clone(&shared.performer);
-    redis.raw_set(
-        "call",
-        lua.create_function(move |_, words: MultiValue| {
-            let (reply, failed): (Value, bool) = perform(&performer, Ask::Call, words)?;
-            match reply {
-                Value::Table(error) if failed => Err(raised(&error)),
-                reply => Ok(reply),
-            }
-        })?,
-    )?;
-    let performer = Arc::clone(&shared.performer);
-    redis.raw_set(
-        "pcall",
-        lua.create_function(move |_, words| perform(&performer, Ask::Call, words).map(|(reply, _)| reply))?,
-    )?;
-    let performer = Arc::clone(&shared.performer);
-    redis.raw_set(
-        "acl_check_cmd",
-        lua.create_function(move |_, words| match perform(&performer, Ask::MayCall, words)? {
-            (Value::Table(error), true) => Err(raised(&error)),
-            (answer, _) => Ok(matches!(answer, Value::Integer(1)) || matches!(answer, Value::Number(1.0))),
-        })?,
-    )
+    let add = |name: &str, ask: Ask, raises: bool| {
+        let shared = shared.clone();
+        let function = lua.create_function(move |_, words: MultiValue| match perform(&shared, ask, &words)? {
+            (Value::Table(error), true) if raises => Err(raised(&error)),
+            (reply, _) if ask == Ask::MayCall => Ok(Value::Boolean(numeric(&reply) == Some(1.0))),
+            (reply, _) => Ok(reply),
+        })?;
+        redis.raw_set(name, function)
+    };
+    add("call", Ask::Call, true)?;
+    add("pcall", Ask::Call, false)?;
+    add("acl_check_cmd", Ask::MayCall, true)
 }
 
-fn perform(performer: &Mutex<Option<Function>>, ask: Ask, words: MultiValue) -> mlua::Result<(Value, bool)> {
-    let function = performer.lock().clone();
-    match function {
-        Some(function) => function.call((ask as u8, words)),
-        None => Err(Thrown::table("redis.call/pcall can only be called inside a script invocation")),
-    }
+/// The reply, and whether it is an error.
+fn perform(shared: &Shared, ask: Ask, words: &MultiValue) -> mlua::Result<(Value, bool)> {
+    let Some(function) = shared.performer.lock().clone() else {
+        return Err(Thrown::table("redis.call/pcall can only be called inside a script invocation"));
+    };
+    let argv: Option<Vec<Vec<u8>>> = words.iter().map(convert::argument).collect();
+    let argv = match argv {
+        Some(argv) if argv.is_empty() => Err("ERR Please specify at least one argument for this redis lib call"),
+        Some(argv) => Ok(argv),
+        None => Err("ERR Lua redis lib command arguments must be strings or integers"),
+    };
+    *shared.asked.lock() = Some((ask, argv));
+    function.call(())
 }
 
 /// An error table, thrown.

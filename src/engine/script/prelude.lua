@@ -5,7 +5,7 @@ local for_functions = chunk_name == "@user_function"
 
 local debug_info, error, find, getmetatable, gsub, match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall =
     debug.getinfo, error, string.find, getmetatable, string.gsub, string.match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall
-local loadstring, sub = loadstring, string.sub
+local loadstring, sub, unpack = loadstring, string.sub, unpack
 
 -- Views: empty tables whose reads go to the table behind them and whose writes fail.
 local behind = setmetatable({}, { __mode = "k" })
@@ -37,9 +37,24 @@ local function pick(from, names)
 end
 
 for _, name in ipairs({
-    "assert", "collectgarbage", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "_VERSION",
+    "assert", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "_VERSION",
 }) do
     globals[name] = _G[name]
+end
+
+-- What a script tells the collector ends with it.
+local collect, collector_is_changed = collectgarbage, false
+globals.collectgarbage = function(...)
+    collector_is_changed = true
+    return collect(...)
+end
+local function restore_collector()
+    if collector_is_changed then
+        collector_is_changed = false
+        collect("setpause", 200)
+        collect("setstepmul", 200)
+        collect("restart")
+    end
 end
 
 globals.next = function(...)
@@ -255,14 +270,41 @@ local function meaning_here(err)
     return err
 end
 
-local function caught(fine, ...)
-    if fine then
-        return fine, ...
+-- The C functions behind xpcall put one value in front of the results without asking for room, which only a few of them
+-- leave: more are handed past it in a table.
+local RESULTS_MAX = 12
+local many = nil
+local function few(...)
+    local count = select("#", ...)
+    if count <= RESULTS_MAX then
+        return ...
     end
-    return fine, meaning((...))
+    many = { count = count, ... }
+    return many
 end
 
--- pcall alone gives the text of an error that carries one, as it did before errors were tables.
+local function invoke(f, ...)
+    return few(f(...))
+end
+
+local function settled(fine, ...)
+    local results = many
+    if fine and results and (...) == results then
+        many = nil
+        return fine, unpack(results, 1, results.count)
+    end
+    return fine, ...
+end
+
+-- xpcall with arguments for the function, which the host's takes behind the handler.
+local function protected(handler, f, ...)
+    if type(f) == "function" then
+        return settled(xpcall(invoke, handler, f, ...))
+    end
+    return xpcall(f, handler, ...)
+end
+
+-- Of an error whose stack is gone, and which may carry a text: pcall alone gives that, as it did before errors were tables.
 local function caught_text(fine, ...)
     if fine then
         return fine, ...
@@ -274,26 +316,31 @@ local function caught_text(fine, ...)
     return fine, err
 end
 
--- The host's xpcall takes arguments for the function behind the handler.
 globals.pcall = function(...)
     if select("#", ...) == 0 then
         return caught_text(pcall(...))
     end
-    return caught_text(xpcall((...), meaning_here, select(2, ...)))
+    return caught_text(protected(meaning_here, ...))
 end
 globals.xpcall = function(...)
     local f, handler = ...
     if select("#", ...) < 2 then
         error("bad argument #2 to 'xpcall' (value expected)", 2)
     end
-    return xpcall(f, function(err)
+    return protected(function(err)
         err = meaning_from(err, RAISER)
         return handler(err)
-    end)
+    end, f)
 end
 
 local coroutines = pick(coroutine, { "create", "running", "status", "yield" })
 local create, resume = coroutine.create, coroutine.resume
+local function caught(fine, ...)
+    if fine then
+        return fine, ...
+    end
+    return fine, meaning((...))
+end
 coroutines.resume = function(...)
     return caught(resume(...))
 end
@@ -333,6 +380,12 @@ local function locate(err)
     return err
 end
 
+-- Of the results of a script only the first counts.
+local function first(f, ...)
+    local result = f(...)
+    return result
+end
+
 local redis = {}
 for name, value in next, host.redis do
     redis[name] = value
@@ -350,9 +403,10 @@ if not for_functions then
         end,
         run = function(script, keys, args, one_line)
             single_line = one_line
+            restore_collector()
             rawset(globals, "KEYS", keys)
             rawset(globals, "ARGV", args)
-            return xpcall(script, locate)
+            return xpcall(first, locate, script)
         end,
     }
 end
@@ -386,8 +440,7 @@ return {
     run = function(callback, keys, args)
         -- A load that was stopped by force has not come to this.
         environment_metatable.__index = globals
-        return xpcall(function()
-            return callback(keys, args)
-        end, locate)
+        restore_collector()
+        return xpcall(first, locate, callback, keys, args)
     end,
 }

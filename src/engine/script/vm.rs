@@ -7,11 +7,10 @@
 //! - It takes no more memory than it may: what would need more fails, in the script.
 
 use super::control::Control;
-use super::convert;
 use super::host::{self, Ask, Registered, Shared};
 use super::thrown::Thrown;
 use crate::env::Clock;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -170,18 +169,11 @@ impl Vm {
         self.shared.logged.store(true, Ordering::Relaxed);
         let (keys, args) = (self.strings(keys)?, self.strings(args)?);
         let outcome = self.lua.scope(|scope| {
-            let memory_max = self.around.memory_max;
-            let performer = scope.create_function_mut(move |lua, (ask, words): (u8, MultiValue)| {
-                let argv: Option<Vec<Vec<u8>>> = words.iter().map(convert::argument).collect();
-                let argv = match argv {
-                    Some(argv) if argv.is_empty() => {
-                        Err("ERR Please specify at least one argument for this redis lib call")
-                    }
-                    Some(argv) => Ok(argv),
-                    None => Err("ERR Lua redis lib command arguments must be strings or integers"),
-                };
+            let (memory_max, asked) = (self.around.memory_max, Arc::clone(&self.shared.asked));
+            let performer = scope.create_function_mut(move |lua, ()| {
+                let Some((ask, argv)) = asked.lock().take() else { return Ok((Value::Nil, false)) };
                 lua.set_memory_limit(0)?;
-                let answer = perform(lua, Ask::of_number(ask), argv);
+                let answer = perform(lua, ask, argv);
                 lua.set_memory_limit(memory_max)?;
                 answer
             })?;
@@ -192,6 +184,10 @@ impl Vm {
             outcome
         });
         self.lua.remove_hook();
+        if self.lua.used_memory() > self.around.memory_max / 2 {
+            // The interpreter collects by how much it had before, and knows nothing of the limit.
+            self.lua.gc_collect()?;
+        }
         Ok(match outcome {
             Ok((true, value)) => Ended::Value(value),
             Ok((false, failure)) => Ended::Failed(failed(&failure)),

@@ -156,7 +156,8 @@ fn unpack(lua: &Lua, data: &[u8], part: Option<(i32, i32)>) -> mlua::Result<Mult
     if offset < 0 || limit < 0 {
         return Err(Thrown::at_caller(
             lua,
-            format!("Invalid request to unpack with offset of {offset} and limit of {limit}."),
+            // The length in the place of the limit, as stock has it.
+            format!("Invalid request to unpack with offset of {offset} and limit of {}.", data.len()),
         ));
     }
     if offset as usize > data.len() {
@@ -207,11 +208,11 @@ impl Decoder<'_> {
             0xcc => number(f64::from(self.array::<1>()?[0])),
             0xcd => number(f64::from(u16::from_be_bytes(self.array()?))),
             0xce => number(f64::from(u32::from_be_bytes(self.array()?))),
-            0xcf => number(u64::from_be_bytes(self.array()?) as f64),
             0xd0 => number(f64::from(self.array::<1>()?[0] as i8)),
             0xd1 => number(f64::from(i16::from_be_bytes(self.array()?))),
             0xd2 => number(f64::from(i32::from_be_bytes(self.array()?))),
-            0xd3 => number(i64::from_be_bytes(self.array()?) as f64),
+            // Stock takes unsigned ones of eight bytes for signed.
+            0xcf | 0xd3 => number(i64::from_be_bytes(self.array()?) as f64),
             0xd9 => {
                 let len = usize::from(self.array::<1>()?[0]);
                 self.text(len)?

@@ -109,6 +109,8 @@ impl<'l> Format<'l> {
 
 fn pack(lua: &Lua, args: &Arguments<'_>) -> mlua::Result<Value> {
     let mut format = Format::new(lua, args)?;
+    // Stock's own mark behind the arguments is what it meets when one is missing.
+    let args = &args.then_nil();
     let mut out = Vec::new();
     let mut number = 2;
     while let Some((option, size)) = format.next()? {
