@@ -32,6 +32,9 @@ use crate::engine::{Engine, Wake};
 use crate::env::UnixMillis;
 use crate::persist::SyncPolicy;
 
+/// Stack of a thread that runs scripts: room for the interpreter's own bounds of nesting, with the host's code between.
+pub const SCRIPT_STACK_BYTES: usize = 64 << 20;
+
 /// Longest hold of the engine.
 const HOLD_MAX: Duration = Duration::from_micros(100);
 /// What a pass logs goes to the writer as one batch at the pass's end, or in parts when it takes longer than this.
@@ -279,7 +282,8 @@ impl IoLoop {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), Arc::clone(shared));
         let worker = Arc::clone(&io);
-        let thread = std::thread::Builder::new().name("stand-in".into()).spawn(move || {
+        let builder = std::thread::Builder::new().name("stand-in".into()).stack_size(SCRIPT_STACK_BYTES);
+        let thread = builder.spawn(move || {
             let mut pass = Pass::new(&shared);
             // What was read before the script began is answered too, and first.
             pass.again = worker.connections.lock().all();

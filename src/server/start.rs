@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use super::acceptor::Acceptor;
 use super::commands::describe_client;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
-use super::io_thread::IoLoop;
+use super::io_thread::{IoLoop, SCRIPT_STACK_BYTES};
 use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
 use super::log_line::{LogLines, Role};
@@ -25,9 +25,6 @@ use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
 use crate::persist::{LoadReport, OpenOptions, SyncPolicy, World};
 use crate::value::Limits;
-
-/// Stack of a thread that runs scripts: room for the interpreter's own bounds of nesting, with the host's code between.
-const SCRIPT_STACK_BYTES: usize = 64 << 20;
 
 const HELP: &str = "\
 Usage: graven [server] [/path/to/redis.conf] [--directive value ...] [-]

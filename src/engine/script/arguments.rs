@@ -34,11 +34,8 @@ pub fn numeric(value: &Value) -> Option<f64> {
 
 /// A double as C's conversion to `long` gives it on x86-64: what does not fit becomes the least.
 pub fn to_i64(number: f64) -> i64 {
-    if number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0 {
-        number as i64
-    } else {
-        i64::MIN
-    }
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if (-LIMIT..LIMIT).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// A double as C's conversion to `int` gives it on x86-64.

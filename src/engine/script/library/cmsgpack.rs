@@ -90,14 +90,14 @@ fn head<const N: usize>(len: usize, forms: [(usize, u8); N], longest: u8, out: &
 fn encode_integer(number: i64, out: &mut Vec<u8>) {
     let bytes = number.to_be_bytes();
     let (form, kept) = match number {
-        0..=127 | -32..=-1 => return out.push(number as u8),
-        0..=0xff => (0xcc, 1),
-        0..=0xffff => (0xcd, 2),
-        0..=0xffff_ffff => (0xce, 4),
-        0.. => (0xcf, 8),
-        -0x80.. => (0xd0, 1),
-        -0x8000.. => (0xd1, 2),
-        -0x8000_0000.. => (0xd2, 4),
+        -32..=0x7f => return out.push(number as u8),
+        0x80..=0xff => (0xcc, 1),
+        0x100..=0xffff => (0xcd, 2),
+        0x1_0000..=0xffff_ffff => (0xce, 4),
+        0x1_0000_0000.. => (0xcf, 8),
+        -0x80..-32 => (0xd0, 1),
+        -0x8000..-0x80 => (0xd1, 2),
+        -0x8000_0000..-0x8000 => (0xd2, 4),
         _ => (0xd3, 8),
     };
     out.push(form);
