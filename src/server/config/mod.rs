@@ -6,6 +6,7 @@ mod argv;
 mod declarations;
 mod directive;
 mod file;
+mod rewrite;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use argv::{Invocation, parse_argv};
 pub use declarations::DIRECTIVES;
 pub use directive::{Change, Directive, Effect, Kind, is_secret};
 pub use file::{ConfigError, Line, Sources};
+pub use rewrite::rewritten;
 pub use settings::{BindAddress, Locality, LogLevel, Settings, ShutdownFlags};
 pub use store::{Config, Profile, Rename, failed};
 pub use value::{BufferLimit, SavePoint, Value, memory as parse_memory};

@@ -56,6 +56,14 @@ fn find(name: &[u8]) -> Option<usize> {
     BY_NAME.get(str::from_utf8(&name).ok()?).copied()
 }
 
+/// The present name of a directive, in lower case; other words as they are.
+pub(super) fn canonical_name(word: &[u8]) -> String {
+    match find(word) {
+        Some(at) => DIRECTIVES[at].name.to_owned(),
+        None => String::from_utf8_lossy(word).to_lowercase(),
+    }
+}
+
 impl Config {
     /// The defaults of a profile.
     ///
@@ -176,6 +184,15 @@ impl Config {
             Some(at) => &self.values[*at],
             None => panic!("no directive is called {name}"),
         }
+    }
+
+    /// The value that a directive has where nobody sets it.
+    pub(super) fn default_of(&self, directive: &Directive) -> Value {
+        default_value(directive, self.profile)
+    }
+
+    pub(super) fn is_default(&self, directive: &Directive) -> bool {
+        *self.value(directive.name) == self.default_of(directive)
     }
 
     /// CONFIG GET: names and values, each name once. Names without wildcards are echoed as they were asked for.

@@ -40,7 +40,7 @@ pub struct BufferLimit {
 }
 
 /// Classes of connections, in the order of `Value::BufferLimits`.
-const CLIENT_CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
+pub(super) const CLIENT_CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
 
 /// Parses the words behind a directive's name. `current` is the value so far: buffer limits change by class.
 ///
