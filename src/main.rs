@@ -11,7 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let argv: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
-    graven::server::run(&argv, AllocatorProbe { figures, by_thread })
+    graven::server::run(&argv, AllocatorProbe { figures, by_thread, report, purge })
 }
 
 /// What jemalloc counts, as of this moment.
@@ -33,4 +33,33 @@ thread_local! {
 
 fn by_thread() -> Option<i64> {
     COUNTERS.with(|counters| counters.as_ref().map(|(plus, minus)| plus.get().wrapping_sub(minus.get()) as i64))
+}
+
+/// jemalloc's statistics in its own words.
+fn report() -> String {
+    let mut text = Vec::new();
+    match tikv_jemalloc_ctl::stats_print::stats_print(&mut text, Default::default()) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) => format!("jemalloc does not tell: {error}\n"),
+    }
+}
+
+/// Lets free pages decay at once, then at the pace of before. Arenas that were never used have none.
+fn purge() -> bool {
+    use tikv_jemalloc_ctl::{Access, AsName, arenas};
+    let Ok(count) = arenas::narenas::read() else { return false };
+    for arena in 0..count {
+        for kind in ["dirty", "muzzy"] {
+            let key = format!("arena.{arena}.{kind}_decay_ms\0");
+            let name = key.as_bytes().name();
+            let before: Result<isize, _> = name.read();
+            if let Ok(before) = before {
+                let decayed = name.write(0isize).and_then(|()| name.write(before));
+                if decayed.is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }

@@ -30,11 +30,15 @@ pub struct AllocatorProbe {
     pub figures: fn() -> Option<Allocator>,
     /// What the calling thread has allocated and not freed, less what it freed of others; quick.
     pub by_thread: fn() -> Option<i64>,
+    /// Its statistics in its own words; empty where it has none.
+    pub report: fn() -> String,
+    /// Gives free pages back to the system; false when it cannot.
+    pub purge: fn() -> bool,
 }
 
 impl AllocatorProbe {
     /// For programs whose allocator tells nothing.
-    pub const NONE: Self = Self { figures: || None, by_thread: || None };
+    pub const NONE: Self = Self { figures: || None, by_thread: || None, report: String::new, purge: || true };
 
     /// The figures; where the allocator has none, the pages of the process stand for all of them.
     pub fn figures_or_pages(&self) -> Allocator {

@@ -163,6 +163,15 @@ pub static COMMANDS: &[Command] = &[
                 syntax: "name",
                 ..SERVER
             },
+            Command {
+                name: "help",
+                arity: 2,
+                flags: READY,
+                run: module_help,
+                since: "5.0.0",
+                summary: "Returns helpful text about the different subcommands.",
+                ..SERVER
+            },
         ],
         ..SERVER
     },
@@ -223,15 +232,19 @@ fn role(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A lone primary: no replica will ever confirm, so that waiting for one would only waste the time-out.
+/// A lone primary: no replica will ever confirm, and who waits for one does so until the time is over.
 fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    args.int();
+    let replicas = args.int();
     let timeout = args.int_or(CommandError::fixed("ERR timeout is not an integer or out of range"));
     args.finish()?;
     if timeout < 0 {
         return Err(CommandError::TIMEOUT_NEGATIVE);
     }
-    cx.reply.int(0);
+    if replicas > 0 && cx.turn.may_block {
+        cx.block(&[], crate::value::Type::String, timeout, TimeoutReply::Again);
+    } else {
+        cx.reply.int(0);
+    }
     Ok(())
 }
 
@@ -299,6 +312,23 @@ fn no_cluster(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn module_list(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     cx.reply.array(0);
+    Ok(())
+}
+
+fn module_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    cx.help(
+        "MODULE",
+        &[
+            "LIST",
+            "    Return a list of loaded modules.",
+            "LOAD <path> [<arg> ...]",
+            "    Load a module library from <path>, passing to it any optional arguments.",
+            "LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
+            "    Load a module library from <path>, while passing it module configurations and optional arguments.",
+            "UNLOAD <name>",
+            "    Unload a module.",
+        ],
+    );
     Ok(())
 }
 

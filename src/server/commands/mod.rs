@@ -12,6 +12,8 @@ mod debug;
 mod introspection;
 mod latency;
 mod latency_report;
+mod lolwut;
+mod memory;
 mod monitor;
 mod saving;
 mod session;
@@ -35,5 +37,7 @@ pub fn families() -> Vec<&'static [Command]> {
         slowlog::COMMANDS,
         latency::COMMANDS,
         monitor::COMMANDS,
+        memory::COMMANDS,
+        lolwut::COMMANDS,
     ]
 }
