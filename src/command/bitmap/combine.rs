@@ -17,7 +17,7 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     since: "2.6.0",
     complexity: "O(N)",
     summary: "Combines strings bit by bit and stores the result at a key; shorter ones count as followed by zeros.",
-    syntax: "operation destkey:key key [key ...]",
+    syntax: "operation:<AND | OR | XOR | NOT> destkey:key key [key ...]",
     ..DECLARATION
 }];
 

@@ -15,9 +15,10 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "3.2.0",
         complexity: "O(1) for each subcommand specified",
         summary: "Reads, sets and increments integers of any width at any bit of the string at a key.",
-        syntax: "key [operation:<GET encoding_offset:(encoding offset:integer) | write:([OVERFLOW wrap_sat_fail:<WRAP \
-                 | SAT | FAIL>] write_operation:<SET encoding_offset_value:(encoding offset:integer value:integer) | \
-                 INCRBY encoding_offset_increment:(encoding offset:integer increment:integer)>)> [operation ...]]",
+        syntax: "key [operation:<GET encoding_offset:(encoding offset:integer) | write:([OVERFLOW \
+                 wrap_sat_fail:<WRAP | SAT | FAIL>] write_operation:<SET encoding_offset_value:(encoding \
+                 offset:integer value:integer) | INCRBY encoding_offset_increment:(encoding offset:integer \
+                 increment:integer)>)> [operation ...]]",
         ..DECLARATION
     },
     Command {

@@ -31,7 +31,10 @@ pub(super) const COMMANDS: &[Command] = &[
         syntax: "key longitude:double latitude:double radius:double unit:<M | KM | FT | MI> [WITHCOORD] [WITHDIST] \
                  [WITHHASH] [count:(COUNT count:integer [ANY {6.2.0}])] [order:<ASC | DESC>] [STORE key] [STOREDIST \
                  key]",
-        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument" }),
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
+        }),
         ..DECLARATION
     },
     Command {
@@ -59,7 +62,10 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "Places of a sorted set within a distance from one of them; also stores them.",
         syntax: "key member radius:double unit:<M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count:(COUNT \
                  count:integer [ANY])] [order:<ASC | DESC>] [STORE key] [STOREDIST key]",
-        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments" }),
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         ..DECLARATION
     },
     Command {
@@ -73,7 +79,10 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "Places of a sorted set within a distance from one of them.",
         syntax: "key member radius:double unit:<M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count:(COUNT \
                  count:integer [ANY])] [order:<ASC | DESC>]",
-        deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments" }),
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         ..DECLARATION
     },
     Command {

@@ -47,7 +47,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.8.9",
         complexity: "O(N) for N keys, with a large constant time.",
         summary: "Adds to the HyperLogLog at a key what was added to others.",
-        syntax: "destkey:key sourcekey:key [sourcekey ...]",
+        syntax: "destkey:key [sourcekey:key [sourcekey ...]]",
         ..DECLARATION
     },
     Command {

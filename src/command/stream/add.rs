@@ -15,11 +15,10 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)) for adding, and O(M) for trimming, M being the number of entries evicted",
         summary: "Adds an entry at the end of a stream, creating the stream if needed, and may trim it.",
+        syntax: "key [NOMKSTREAM {6.2.0}] [trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] \
+                 threshold [LIMIT count:integer {6.2.0}])] id_or_auto:<auto_id:* | id> field_value:(field value) \
+                 [field_value:(field value) ...]",
         tips: NONDETERMINISTIC,
-        syntax: "key [NOMKSTREAM {6.2.0}] [trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | \
-                 approximately:~>] threshold [LIMIT count:integer {6.2.0}])] id_or_auto:<auto_id:* | id> \
-                 field_value:(field value) [field_value ...]",
-        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {
@@ -43,10 +42,9 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(M), M being the number of entries evicted; a hundred of them go in one step",
         summary: "Removes the oldest entries of a stream and returns how many that were.",
+        syntax: "key trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] threshold \
+                 [LIMIT count:integer {6.2.0}])",
         tips: NONDETERMINISTIC,
-        syntax: "key trim:(strategy:<MAXLEN | MINID {6.2.0}> [operator:<equal:= | approximately:~>] threshold [LIMIT \
-                 count:integer {6.2.0}])",
-        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {

@@ -16,10 +16,9 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(M*log(N)), M being the number of IDs and N the number of entries pending in the group",
         summary: "Gives pending entries of a consumer group to another consumer.",
+        syntax: "key group consumer min-idle-time id [id ...] [IDLE ms:integer] \
+                 [TIME unix-time-milliseconds:unix-time] [RETRYCOUNT count:integer] [FORCE] [JUSTID] [LASTID id]",
         tips: NONDETERMINISTIC,
-        syntax: "key group consumer min-idle-time id [id ...] [IDLE ms:integer] [TIME \
-                 unix-time-milliseconds:unix-time] [RETRYCOUNT count:integer] [FORCE] [JUSTID] [LASTID id]",
-        tips: &["nondeterministic_output"],
         ..DECLARATION
     },
     Command {
@@ -31,9 +30,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "6.2.0",
         complexity: "O(M*log(N)), M being the count and N the number of entries pending in the group",
         summary: "Gives entries of a consumer group that have been pending for long to another consumer.",
-        tips: NONDETERMINISTIC,
         syntax: "key group consumer min-idle-time start [COUNT count:integer] [JUSTID]",
-        tips: &["nondeterministic_output"],
+        tips: NONDETERMINISTIC,
         ..DECLARATION
     },
 ];

@@ -23,9 +23,8 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             since: "5.0.0",
             complexity: "O(N), N being the number of consumers",
             summary: "Returns the consumers of a consumer group.",
-            tips: NONDETERMINISTIC,
             syntax: "key groupname",
-            tips: &["nondeterministic_output"],
+            tips: NONDETERMINISTIC,
             ..DECLARATION
         },
         Command {

@@ -27,9 +27,8 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "5.0.0",
         complexity: "O(log(N)+M), M being the number of entries looked at, or of consumers",
         summary: "Returns what is pending in a consumer group, in sum or entry by entry.",
-        tips: NONDETERMINISTIC,
         syntax: "key group [filters:([IDLE min-idle-time:integer {6.2.0}] start end count:integer [consumer])]",
-        tips: &["nondeterministic_output"],
+        tips: NONDETERMINISTIC,
         ..DECLARATION
     },
 ];

@@ -2,9 +2,11 @@
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
-use crate::server::Server;
-use crate::server::config::{Settings, failed, is_secret};
+use crate::env::disk::{OsDisk, read_file, replace_file};
+use crate::server::config::{Settings, failed, is_secret, rewritten};
+use crate::server::listener::os_text;
 use crate::server::state::apply_settings;
+use crate::server::{Server, errand};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
 
@@ -139,12 +141,37 @@ fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Says in the configuration file what is in force. The file is replaced whole, by a thread of its own.
 fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    match Server::of(cx)?.config_file {
-        None => Err(CommandError::fixed("ERR The server is running without a config file")),
-        Some(_) => Err(CommandError::fixed(
-            "ERR Rewriting config file: not supported by this version; change the file by hand",
-        )),
+    let server = Server::of(cx)?;
+    let Some(path) = server.config_file.clone() else {
+        return Err(CommandError::fixed("ERR The server is running without a config file"));
+    };
+    let config = server.config.clone();
+    let elsewhere = !server.shared()?.settings().acl_filename.is_empty();
+    // Users that have a file of their own are not said here.
+    let users: Vec<Vec<u8>> = match elsewhere {
+        true => Vec::new(),
+        false => Parts::of(cx).access.users.all().iter().map(|user| user.line()).collect(),
+    };
+    let work = move || {
+        let old = match read_file(&OsDisk, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            old => old?,
+        };
+        replace_file(&OsDisk, &path, &rewritten(&old, &config, Some(&users))).map(|()| Vec::new())
+    };
+    match errand::run(cx, work)? {
+        None => Ok(()),
+        Some(Ok(_)) => {
+            tracing::info!("CONFIG REWRITE executed with success.");
+            cx.reply.ok();
+            Ok(())
+        }
+        Some(Err(error)) => {
+            tracing::warn!("CONFIG REWRITE failed: {error}");
+            Err(CommandError::new(format!("ERR Rewriting config file: {}", os_text(&error))))
+        }
     }
 }
 
