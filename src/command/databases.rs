@@ -126,10 +126,15 @@ fn flush_mode(args: &mut Args<'_>) -> Result<(), CommandError> {
     args.finish()
 }
 
+/// Keys of a database that somebody watches or waits for.
+fn those_concerned(cx: &Cx<'_>, db: u32) -> Vec<Vec<u8>> {
+    [cx.host.watched_keys(db), cx.host.awaited_keys(db)].concat()
+}
+
 /// Tells those who watch a key of this database, or wait for one, that it is about to go.
 fn announce(cx: &mut Cx<'_>, db: u32) {
     let now = cx.turn.expiry_now();
-    for key in [cx.host.watched_keys(db), cx.host.awaited_keys(db)].concat() {
+    for key in those_concerned(cx, db) {
         if cx.store.db(db).contains(&key, now) {
             cx.host.key_modified(db, &key);
         }
@@ -172,7 +177,7 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if a != b {
         let (now, stamp) = (cx.turn.expiry_now(), cx.turn.stamp);
         for (db, other) in [(a, b), (b, a)] {
-            for key in cx.host.watched_keys(db) {
+            for key in those_concerned(cx, db) {
                 if cx.store.db(db).contains(&key, now) || cx.store.db(other).contains(&key, now) {
                     cx.host.key_modified(db, &key);
                 }
@@ -181,7 +186,6 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.store.swap(a, b, stamp);
         for db in [a, b] {
             for key in cx.host.awaited_keys(db) {
-                cx.host.key_modified(db, &key);
                 if let Some(kind) = cx.store.db(db).get(&key, now).map(|entry| entry.value().kind()) {
                     cx.host.key_ready(db, &key, kind);
                 }

@@ -35,8 +35,7 @@ impl Gate {
         self.released.fetch_max(position, Ordering::AcqRel) < position
     }
 
-    /// A log begins: from here on positions count. Outboxes remember how far the gate was open, so this comes before
-    /// there are any.
+    /// A log begins (AOF switched on): from here on positions count.
     pub fn reset(&self, position: u64) {
         self.released.store(position, Ordering::Release);
     }

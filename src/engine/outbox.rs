@@ -182,7 +182,7 @@ impl Queue {
     fn take(&mut self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
         let mut end = self.dropped + self.taken as u64;
         let mut outcome = Taken::All;
-        self.released = gate.released();
+        self.note(gate);
         while let Some(first) = self.stretches.front() {
             if !gate.reached(first.tag) {
                 outcome = Taken::Waiting(first.tag);
@@ -202,6 +202,12 @@ impl Queue {
         outcome
     }
 
+    /// Remembers how far the gate is open. An open one counts for nothing: a log may begin at any time.
+    fn note(&mut self, gate: &Gate) {
+        let released = gate.released();
+        self.released = if released == u64::MAX { 0 } else { released };
+    }
+
     fn compact(&mut self) {
         if self.stretches.is_empty() {
             self.dropped = 0;
@@ -216,7 +222,7 @@ impl Queue {
     }
 
     fn fail_waiting(&mut self, gate: &Gate, error: &[u8]) {
-        self.released = gate.released();
+        self.note(gate);
         let Some(first) = self.stretches.iter().position(|stretch| !gate.reached(stretch.tag)) else { return };
         let behind: Vec<Stretch> = self.stretches.drain(first..).collect();
         let keep_to = self.stretches.back().map_or(self.taken, |last| (last.end - self.dropped) as usize);

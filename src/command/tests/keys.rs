@@ -247,11 +247,11 @@ fn those_who_watch_or_wait_hear_of_whole_databases() {
     engine.host.awaited = vec![(1, b"b".to_vec()), (1, b"none".to_vec())];
     engine.host.modified.clear();
     engine.line("SWAPDB 0 1");
-    assert_eq!(engine.host.modified, [(0, b"a".to_vec()), (1, b"a".to_vec())]);
+    assert_eq!(engine.host.modified, [(0, b"a".to_vec()), (1, b"a".to_vec()), (1, b"b".to_vec())]);
     assert_eq!(engine.host.ready.iter().collect::<Vec<_>>(), [&(1, b"b".to_vec())]);
     engine.host.modified.clear();
     engine.line("FLUSHALL");
-    assert_eq!(engine.host.modified, [(1, b"a".to_vec())]);
+    assert_eq!(engine.host.modified, [(1, b"a".to_vec()), (1, b"b".to_vec())]);
 }
 
 #[test]
