@@ -184,11 +184,6 @@ impl Parts {
             }
         }
     }
-
-    /// Whether a client may not run commands before it has authenticated.
-    pub fn must_authenticate(&self, id: ClientId) -> bool {
-        self.clients.get(id).is_some_and(|client| !client.authenticated) && self.access.users.must_authenticate()
-    }
 }
 
 /// Why a command of a script may not run for the script's caller.

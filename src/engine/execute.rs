@@ -33,9 +33,6 @@ impl Engine {
         if argv.is_empty() {
             return Flow::Continue;
         }
-        if self.after(id) == Flow::Close {
-            return Flow::Close;
-        }
         let resolved = self.parts.table.resolve(argv);
         match self.admit(id, argv, &resolved) {
             Admission::Run => {}
@@ -44,6 +41,7 @@ impl Engine {
                 self.queue(id, request, grows);
                 return self.after(id);
             }
+            Admission::Over => return Flow::Close,
             Admission::Wait => return Flow::LogFull,
             Admission::Pause => return Flow::Paused,
             Admission::Refuse(error) => {
@@ -91,10 +89,13 @@ impl Engine {
     /// Everything that is checked before a command runs, in stock's order.
     fn admit(&mut self, id: ClientId, argv: &[&[u8]], resolved: &Result<Resolved, CommandError>) -> Admission {
         let now = self.now;
-        let must_authenticate = self.parts.must_authenticate(id);
         let Some(client) = self.parts.clients.get_mut(id) else {
             return Admission::Refuse(CommandError::fixed("ERR client is gone"));
         };
+        // Who was sent away has sent this before it knew.
+        if client.closing {
+            return Admission::Over;
+        }
         client.active_at = now;
         client.commands += 1;
         let resolved = match resolved {
@@ -103,7 +104,8 @@ impl Engine {
         };
         client.last_command = Some(resolved.index);
         let flags = resolved.command.flags;
-        if must_authenticate && !flags.has(Flags::NO_AUTH) {
+        let is_stranger = !client.authenticated && self.parts.access.users.must_authenticate();
+        if is_stranger && !flags.has(Flags::NO_AUTH) {
             return Admission::Refuse(CommandError::NO_AUTH);
         }
         let queueing = client.transaction.is_some() && !flags.has(Flags::TRANSACTION);
@@ -380,6 +382,8 @@ pub(super) enum Delivery {
 enum Admission {
     Run,
     Queue,
+    /// The connection is ending.
+    Over,
     /// The log has no room: the connection waits, the command has not begun.
     Wait,
     /// Clients are paused: the same.

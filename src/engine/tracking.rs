@@ -184,8 +184,10 @@ impl Parts {
         self.tracking.items -= readers.len();
         for id in readers {
             let tracked = self.clients.get(id).and_then(|client| client.tracking.as_ref());
-            let told = tracked
-                .is_some_and(|tracked| !tracked.options.broadcast && !(tracked.options.no_loop && id == self.acting));
+            let told = tracked.is_some_and(|tracked| {
+                let its_own = id == self.acting && tracked.options.no_loop;
+                !(tracked.options.broadcast || its_own)
+            });
             if told {
                 self.tell(id, Content::Keys(&[key]));
             }
