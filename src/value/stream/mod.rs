@@ -103,7 +103,7 @@ impl Stream {
 
     /// The ID of the last entry.
     pub fn last_entry_id(&self) -> Option<StreamId> {
-        self.range_back(StreamId::MIN, StreamId::MAX).next().map(|entry| entry.id)
+        self.inner.nodes.last()?.entries().last().map(|entry| entry.id)
     }
 
     /// Adds an entry of names and values in turn behind the last ID; the caller has made sure that its ID lies there.

@@ -124,6 +124,11 @@ impl Node {
         self.live as usize
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.run
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.run.heap_bytes()
     }

@@ -315,3 +315,34 @@ fn groups_as_maps(ops: Vec<GroupOp>) -> bool {
 fn groups_behave_as_maps() {
     QuickCheck::new().tests(500).quickcheck(groups_as_maps as fn(Vec<GroupOp>) -> bool);
 }
+
+/// What a write to a stream beside its snapshot copies: a path of the tree, and the bytes of one node.
+#[test]
+fn a_write_beside_a_snapshot_copies_one_node() {
+    let (mut stream, limits) = (Stream::new(), Limits::default());
+    let id = |n: u64| StreamId::new(n / 10 + 1, n % 10);
+    (0..200_000).for_each(|n| stream.add(id(n), &[b"field", b"thirty-two bytes of some reading"], &limits));
+    assert!(stream.add_group(Group::new(b"g", StreamId::MIN, None)));
+    stream.edit_group(b"g", |group| {
+        group.add_consumer(b"c", 1);
+        group.assign(b"c", (0..200_000).map(|n| (id(n), 1, 1)));
+    });
+    let frozen = stream.clone();
+    assert!(stream.delete(id(100_000)));
+    stream.add(id(200_000), &[b"field", b"value"], &limits);
+    stream.edit_group(b"g", |group| assert!(group.acknowledge(id(50_000))));
+    let (before, after): (Vec<_>, Vec<_>) = (frozen.nodes().collect(), stream.nodes().collect());
+    assert_eq!(before.len(), after.len());
+    let pairs = || before.iter().zip(&after);
+    let bytes = pairs().filter(|(a, b)| a.bytes().as_ptr() != b.bytes().as_ptr()).count();
+    let headers = pairs().filter(|(a, b)| !std::ptr::eq(**a, **b)).count();
+    assert_eq!(bytes, 2, "the node of the deleted entry, and the last one");
+    assert!(headers <= 2 * 62, "{headers} node headers, of two leaves of the tree");
+    let pending = |stream: &Stream| -> Vec<*const Pending> {
+        stream.group(b"g").expect("it is there").pending_from(id(60_000)).map(std::ptr::from_ref).collect()
+    };
+    let same = pending(&frozen).iter().zip(pending(&stream)).filter(|(a, b)| **a == *b).count();
+    assert!(same > 140_000 - 62 * 62, "{same} pending entries are shared");
+    assert_eq!((frozen.len(), stream.len()), (200_000, 200_000));
+    assert_eq!(frozen.group(b"g").map(Group::pending_len), Some(200_000));
+}
