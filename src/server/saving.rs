@@ -23,7 +23,6 @@ use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
 use crate::keyspace::{AccessClock, Snapshot};
 use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
-use crate::value::payload;
 
 /// After a failed save the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -247,7 +246,7 @@ fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result
     let used = server.allocator.figures_or_pages().allocated;
     Ok(RdbOptions {
         path: settings.dir.join(&settings.dump_filename),
-        version: payload::VERSION,
+        version: settings.rdb_version,
         compression: settings.rdb_compression,
         checksum: settings.rdb_checksum,
         sync_every: settings.rdb_sync.then_some(SYNC_EVERY),
@@ -388,10 +387,18 @@ pub fn before_the_end(shared: &Shared, flags: ShutdownFlags) -> Result<(), ()> {
     if !wanted_at_the_end(flags, &settings) {
         return Ok(());
     }
-    let mut engine = shared.engine.lock_within(settings.shutdown_timeout).unwrap_or_else(|| {
-        shared.script.abandon();
-        shared.engine.lock_patiently()
-    });
+    // Until the engine is held a client may begin another save, which would write the same draft.
+    let mut engine = loop {
+        let mut engine = shared.engine.lock_within(settings.shutdown_timeout).unwrap_or_else(|| {
+            shared.script.abandon();
+            shared.engine.lock_patiently()
+        });
+        if !Server::in_parts(&mut engine.parts).is_ok_and(|server| server.saving.is_running()) {
+            break engine;
+        }
+        drop(engine);
+        cancel(shared);
+    };
     tracing::warn!("Saving the final RDB snapshot before exiting.");
     let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
     let Ok(options) = options(&mut engine.parts, &settings, clock) else { return Ok(()) };

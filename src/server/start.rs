@@ -236,6 +236,15 @@ fn report(report: &LoadReport, shared: &Shared, settings: &Settings) {
     if !settings.appendonly {
         let kept = if settings.save_points.is_empty() { "by SAVE and BGSAVE only" } else { "at save points only" };
         tracing::warn!("The append-only file is off (appendonly no): what is written from now on is kept {kept}");
+        let manifest =
+            settings.dir.join(&settings.append_dirname).join(format!("{}.manifest", settings.append_filename));
+        if OsDisk.exists(&manifest).unwrap_or(false) {
+            tracing::warn!(
+                "The log in {} is not loaded, because the append-only file is off, and may hold more than the dump that \
+                 is: switched on again, a start loads the log and not what is written from now on",
+                settings.dir.join(&settings.append_dirname).display()
+            );
+        }
     }
 }
 

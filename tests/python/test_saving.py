@@ -156,6 +156,31 @@ def test_save_points(make_server):
         assert connection.call("DBSIZE") == 2
 
 
+def test_a_log_that_is_not_loaded_is_named(make_server):
+    """AOF switched off over a directory that has both: the dump is loaded, as in stock, and the log beside it is named."""
+    ours = make_server().start()
+    with ours.connect() as connection:
+        connection.pipeline([("SET", "k", "in the dump"), ("SAVE",), ("SET", "k", "in the log")])
+    ours.kill9()
+    ours.start(appendonly="no")
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"in the dump"
+    assert "is not loaded, because the append-only file is off" in ours.log_since_start()
+
+
+def test_a_newer_version_of_the_format(make_server):
+    """`rdb-version 11`: sets keep their listpacks; read back the same."""
+    ours = make_server(directives={"appendonly": "no", "rdb-version": 11}).start()
+    fill(ours, "version 11", steps=400)
+    held = dump_all(ours.port)
+    with ours.connect(timeout=30) as connection:
+        assert connection.call("SAVE") == b"OK"
+    assert (ours.directory / "dump.rdb").read_bytes()[:9] == b"REDIS0011"
+    ours.kill9()
+    ours.start()
+    assert not differences(held, dump_all(ours.port))
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOSAVE", "SIGTERM without points"])
 def test_the_end_saves(make_server, how):
     points = "" if how in ("SHUTDOWN SAVE", "SIGTERM without points") else "900 1"

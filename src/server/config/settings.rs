@@ -87,6 +87,7 @@ pub struct Settings {
     pub dump_filename: String,
     pub rdb_compression: bool,
     pub rdb_checksum: bool,
+    pub rdb_version: u16,
     /// Syncs a dump under work in portions.
     pub rdb_sync: bool,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
@@ -168,6 +169,7 @@ impl Settings {
             dump_filename: lossy(config, "dbfilename"),
             rdb_compression: flag(config, "rdbcompression"),
             rdb_checksum: flag(config, "rdbchecksum"),
+            rdb_version: int(config, "rdb-version") as u16,
             rdb_sync: flag(config, "rdb-save-incremental-fsync"),
             saved_access: match choice(config, "maxmemory-policy") {
                 policy if policy.ends_with("-lru") => SavedAccess::Idle,
