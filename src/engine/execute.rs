@@ -61,7 +61,10 @@ impl Engine {
             self.turn.doubt = self.log.doubt().or_else(|| self.parts.settings.writes_refused.map(str::to_owned));
         }
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
+        let began = Parts::of(&mut cx).looked;
         shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
+        let parts = Parts::of(&mut cx);
+        parts.stats.command_time += parts.looked.saturating_sub(began);
         // A script says itself when it has seen more than keys.
         let pure = resolved.command.flags.has(Flags::KEY_READ) || runs_script;
         if let Some(mut block) = self.turn.block.take() {

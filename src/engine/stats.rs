@@ -10,6 +10,8 @@ use super::histogram::Histogram;
 #[derive(Default)]
 pub struct Stats {
     pub commands: u64,
+    /// Time spent in them, those of transactions and scripts as parts of these.
+    pub command_time: Duration,
     pub connections: u64,
     pub rejected_connections: u64,
     pub keyspace_hits: u64,

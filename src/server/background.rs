@@ -50,14 +50,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
                 sampled = now;
                 let commands = engine.parts.stats.commands;
                 if let Ok(server) = Server::in_parts(&mut engine.parts) {
-                    let bytes =
-                        |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
-                    server.rates.sample(
-                        commands,
-                        bytes(&shared.counters.bytes_in),
-                        bytes(&shared.counters.bytes_out),
-                        elapsed,
-                    );
+                    server.rates.sample(commands, &shared.counters, elapsed);
                 }
             }
             let garbage = engine.store.take_garbage();

@@ -337,6 +337,7 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let server = Server::of(cx)?;
     let shared = server.shared()?;
     let rates = &server.rates;
+    let (turns, micros_per_turn) = (rates.turns_per_second(), rates.micros_per_turn());
     let (ops, input, output) = (
         rates.commands_per_second(),
         format!("{:.2}", rates.input_kib_per_second()),
@@ -404,10 +405,10 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("reply_buffer_shrinks", &0),
             ("reply_buffer_expands", &0),
             ("eventloop_cycles", &count(&counters.turns)),
-            ("eventloop_duration_sum", &0),
-            ("eventloop_duration_cmd_sum", &0),
-            ("instantaneous_eventloop_cycles_per_sec", &0),
-            ("instantaneous_eventloop_duration_usec", &0),
+            ("eventloop_duration_sum", &count(&counters.busy_micros)),
+            ("eventloop_duration_cmd_sum", &(stats.command_time.as_micros() as u64)),
+            ("instantaneous_eventloop_cycles_per_sec", &turns),
+            ("instantaneous_eventloop_duration_usec", &micros_per_turn),
             ("acl_access_denied_auth", &stats.access_denied.auth),
             ("acl_access_denied_cmd", &stats.access_denied.command),
             ("acl_access_denied_key", &stats.access_denied.key),
@@ -445,7 +446,8 @@ fn replication(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
 }
 
 fn cpu(_: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
-    let [system, user, children_system, children_user] = cpu_seconds().map(|seconds| format!("{seconds:.6}"));
+    let [system, user, children_system, children_user, thread_system, thread_user] =
+        cpu_seconds().map(|seconds| format!("{seconds:.6}"));
     lines(
         out,
         &[
@@ -453,6 +455,8 @@ fn cpu(_: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("used_cpu_user", &user),
             ("used_cpu_sys_children", &children_system),
             ("used_cpu_user_children", &children_user),
+            ("used_cpu_sys_main_thread", &thread_system),
+            ("used_cpu_user_main_thread", &thread_user),
         ],
     );
     Ok(())

@@ -326,6 +326,8 @@ impl IoLoop {
             self.tend(shared, pass, now);
         }
         self.forget_departed(shared);
+        let busy = shared.clock.monotonic().saturating_sub(now).as_micros() as u64;
+        shared.counters.busy_micros.fetch_add(busy, Ordering::Relaxed);
         pass.ready.clear();
     }
 

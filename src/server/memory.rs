@@ -202,10 +202,11 @@ fn page_bytes() -> usize {
     usize::try_from(bytes).unwrap_or(4096)
 }
 
-/// Processor seconds in the kernel and in user space: of the process, and of children that have ended.
-pub fn cpu_seconds() -> [f64; 4] {
-    let mut seconds = [0.0; 4];
-    for (who, at) in [(UsageWho::RUSAGE_SELF, 0), (UsageWho::RUSAGE_CHILDREN, 2)] {
+/// Processor seconds in the kernel and in user space: of the process, of children that have ended, and of the thread
+/// that asks.
+pub fn cpu_seconds() -> [f64; 6] {
+    let mut seconds = [0.0; 6];
+    for (who, at) in [(UsageWho::RUSAGE_SELF, 0), (UsageWho::RUSAGE_CHILDREN, 2), (UsageWho::RUSAGE_THREAD, 4)] {
         if let Ok(usage) = getrusage(who) {
             seconds[at] = usage.system_time().num_microseconds() as f64 / 1e6;
             seconds[at + 1] = usage.user_time().num_microseconds() as f64 / 1e6;

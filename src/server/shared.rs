@@ -66,6 +66,8 @@ pub struct Counters {
     pub writes: AtomicU64,
     /// Passes of the io loops.
     pub turns: AtomicU64,
+    /// Time that they were at work, microseconds.
+    pub busy_micros: AtomicU64,
     pub output_limit_disconnections: AtomicU64,
     pub query_limit_disconnections: AtomicU64,
 }
@@ -80,6 +82,7 @@ impl Counters {
             &self.reads,
             &self.writes,
             &self.turns,
+            &self.busy_micros,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
         ] {

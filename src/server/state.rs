@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::config::{Config, Settings};
 use super::errand::Outcome;
 use super::memory::AllocatorProbe;
 use super::saving::{Saving, judge_writes};
-use super::shared::Shared;
+use super::shared::{Counters, Shared};
 use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{EventFlags, Notice, Parts};
 use crate::env::UnixMillis;
@@ -87,6 +88,8 @@ pub struct Rates {
     commands: Rate,
     bytes_in: Rate,
     bytes_out: Rate,
+    turns: Rate,
+    busy_micros: Rate,
 }
 
 #[derive(Debug, Default)]
@@ -111,10 +114,24 @@ impl Rate {
 
 impl Rates {
     /// Takes one sample; `elapsed`: since the one before.
-    pub fn sample(&mut self, commands: u64, bytes_in: u64, bytes_out: u64, elapsed: Duration) {
+    pub fn sample(&mut self, commands: u64, counters: &Counters, elapsed: Duration) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (bytes_in, bytes_out) = (count(&counters.bytes_in), count(&counters.bytes_out));
+        self.turns.sample(count(&counters.turns), elapsed);
+        self.busy_micros.sample(count(&counters.busy_micros), elapsed);
         self.commands.sample(commands, elapsed);
         self.bytes_in.sample(bytes_in, elapsed);
         self.bytes_out.sample(bytes_out, elapsed);
+    }
+
+    /// Passes of the io loops.
+    pub fn turns_per_second(&self) -> u64 {
+        self.turns.average()
+    }
+
+    /// How long one of them takes, on average.
+    pub fn micros_per_turn(&self) -> u64 {
+        self.busy_micros.average() / self.turns.average().max(1)
     }
 
     pub fn commands_per_second(&self) -> u64 {

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support.resp import ServerError
-from support.server import Server, stock_binary, wait_until
+from support.server import Server, stock_binary, stock_under_test, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +207,50 @@ def test_a_wait_counts_once_and_is_not_slow(pair):
         calls, usec = re.search(r"cmdstat_blpop:calls=(\d+),usec=(\d+),", stats).groups()
         assert calls == "1" and int(usec) < 20000
         assert [entry[3][0] for entry in other.call("SLOWLOG", "GET")] == [b"DEBUG"]
+
+
+# Fields of INFO in Redis 7.2 that 7.0 does not have.
+NEWER = """
+server_name watching_clients pubsub_clients total_watched_keys total_blocking_keys evicted_scripts acl_access_denied_auth acl_access_denied_cmd acl_access_denied_key
+acl_access_denied_channel client_query_buffer_limit_disconnections client_output_buffer_limit_disconnections eventloop_cycles eventloop_duration_sum
+eventloop_duration_cmd_sum instantaneous_eventloop_cycles_per_sec instantaneous_eventloop_duration_usec
+""".split()
+
+
+def test_info_has_every_field_of_stock(tmp_path):
+    """By section, with a log and a key, as names; and those of 7.2 beside them."""
+    found = []
+    for name, binary in (("graven", None), ("stock", stock_binary())):
+        server = Server(tmp_path / name, name=name, binary=binary).start()
+        with server.connect() as connection:
+            connection.pipeline([("SET", "k", "v", "EX", 100), ("NOSUCH",), ("GET", "k")])
+            text = connection.call("INFO", "everything").decode()
+            fields, section = {}, None
+            for line in text.split("\r\n"):
+                if line.startswith("# "):
+                    section = line[2:]
+                    fields[section] = set()
+                elif line:
+                    fields[section].add(line.split(":")[0])
+            found.append(fields)
+        server.end()
+    ours, stock = found
+    assert list(ours) == list(stock)
+    missing = {section: sorted(stock[section] - ours[section] - {"cmdstat_hello"}) for section in stock if section not in ("Commandstats", "Latencystats")}
+    assert not any(missing.values()), missing
+    everywhere = set().union(*ours.values())
+    assert stock_under_test() or not [name for name in NEWER if name not in everywhere]
+
+
+@pytest.mark.graven_only
+def test_the_loop_counts_its_work(pair):
+    with pair[0].connect() as connection:
+        def figures():
+            return {line.split(":")[0]: line.split(":")[1] for line in connection.call("INFO", "stats", "cpu").decode().split("\r\n") if ":" in line}
+
+        before = figures()
+        connection.call("DEBUG", "SLEEP", "0.05")
+        after = wait_until(lambda: (now := figures()) and int(now["instantaneous_eventloop_cycles_per_sec"]) > 0 and now, 5, "a sample")
+        grown = {name: float(after[name]) - float(before[name]) for name in ("eventloop_cycles", "eventloop_duration_sum", "eventloop_duration_cmd_sum", "used_cpu_user_main_thread")}
+        assert grown["eventloop_duration_cmd_sum"] >= 50000 and grown["eventloop_duration_sum"] >= 50000 and grown["eventloop_cycles"] >= 1
+        assert float(after["used_cpu_user_main_thread"]) <= float(after["used_cpu_user"])
