@@ -63,6 +63,12 @@ impl Replaying<'_> {
         self.engine.reply.clear();
         let mut cx = self.engine.nobody(self.db);
         call(&mut cx, resolved, Call { argv, raw: None });
+        // What a library has lost is not to be seen from its calls alone, which fail one by one and later.
+        if resolved.parent.is_some_and(|parent| parent.name == "function")
+            && let Some(error) = self.engine.reply.as_bytes().strip_prefix(b"-")
+        {
+            tracing::warn!("FUNCTION in the log: {}", String::from_utf8_lossy(error).trim_end());
+        }
         self.engine.parts.outgoing.clear();
         self.commands += 1;
         Ok(())

@@ -3,6 +3,7 @@
 mod access;
 mod evict_clients;
 mod eviction;
+mod functions;
 mod tracking;
 
 use super::*;

@@ -149,8 +149,11 @@ pub fn run(cx: &mut Cx<'_>, call: Run<'_>) -> Result<(), CommandError> {
                 Ok(())
             }
         },
-        Ended::Failed(Failure { text, place, counted }) => {
+        Ended::Failed(Failure { text, place, counted, bare }) => {
             let mut text = convert::one_line(&text);
+            if bare {
+                text.splice(..0, format!("ERR Error running script {}, ", call.name).into_bytes());
+            }
             if let Some((source, line)) = place {
                 text.extend_from_slice(format!(" script: {}, on ", call.name).as_bytes());
                 text.extend_from_slice(&source);

@@ -11,6 +11,7 @@ use super::host::{self, Ask, Registered, Shared};
 use super::thrown::Thrown;
 use crate::env::Clock;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +62,11 @@ pub struct Vm {
     run: Function,
     shared: Shared,
     around: Surroundings,
+    stopped_at: StoppedAt,
 }
+
+/// Source and line of the last step of a script that was ended by force.
+type StoppedAt = Arc<Mutex<Option<(Vec<u8>, i64)>>>;
 
 /// How a script ended.
 pub enum Ended {
@@ -77,6 +82,8 @@ pub struct Failure {
     pub place: Option<(Vec<u8>, i64)>,
     /// The statistics have it already.
     pub counted: bool,
+    /// The interpreter's own words, where no handler could run.
+    pub bare: bool,
 }
 
 /// What runs: a compiled script or a function of a library, and how many lines its text has is known to be one.
@@ -93,15 +100,17 @@ impl Vm {
         let host = host::functions(&lua, &shared, Arc::clone(&around.clock), around.seed)?;
         let made: Table = lua.load(PRELUDE).set_name("=prelude").call((host, purpose.chunk_name()))?;
         let enter = made.raw_get(if purpose == Purpose::Scripts { "compile" } else { "load" })?;
-        Ok(Self { enter, run: made.raw_get("run")?, lua, shared, around })
+        Ok(Self { enter, run: made.raw_get("run")?, lua, shared, around, stopped_at: StoppedAt::default() })
     }
 
     /// Has the script that is about to run looked after. Removing the hook of one run removes it for all later ones.
     fn watch(&self) -> mlua::Result<()> {
         let (control, clock) = (Arc::clone(&self.around.control), Arc::clone(&self.around.clock));
+        let stopped_at = Arc::clone(&self.stopped_at);
+        *stopped_at.lock() = None;
         self.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
             if control.should_stop(clock.monotonic()) {
-                return end_by_force(lua, "Script killed by user with SCRIPT KILL...");
+                return end_by_force(lua, "Script killed by user with SCRIPT KILL...", &stopped_at);
             }
             Ok(VmState::Continue)
         })
@@ -109,11 +118,11 @@ impl Vm {
 
     /// As [`Vm::watch`], for the loading of a library. `timed`: it may not take long.
     fn watch_loading(&self, timed: bool) -> mlua::Result<()> {
-        let clock = Arc::clone(&self.around.clock);
+        let (clock, stopped_at) = (Arc::clone(&self.around.clock), Arc::clone(&self.stopped_at));
         let began = clock.monotonic();
         self.lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |lua, _| {
             if timed && clock.monotonic().saturating_sub(began) > LOAD_TIME_MAX {
-                return end_by_force(lua, "FUNCTION LOAD timeout");
+                return end_by_force(lua, "FUNCTION LOAD timeout", &stopped_at);
             }
             Ok(VmState::Continue)
         })
@@ -193,7 +202,7 @@ impl Vm {
             Ok((false, failure)) => Ended::Failed(failed(&failure)),
             Err(error) => {
                 let text = Thrown::of(&error).coded();
-                Ended::Failed(Failure { text, place: None, counted: false })
+                Ended::Failed(Failure { text, place: self.stopped_at.lock().take(), counted: false, bare: false })
             }
         })
     }
@@ -224,9 +233,17 @@ fn new_interpreter(libraries: StdLib) -> mlua::Result<Lua> {
     Ok(unsafe { Lua::unsafe_new_with(libraries, options) })
 }
 
-/// From now on at every step, so that a pcall around the failing call does not save the script.
-fn end_by_force(lua: &Lua, text: &'static str) -> mlua::Result<VmState> {
-    lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |_, _| Err(Thrown::table(text)))?;
+/// From now on at every step, so that a pcall around the failing call does not save the script. `at`: where it was last.
+fn end_by_force(lua: &Lua, text: &'static str, at: &StoppedAt) -> mlua::Result<VmState> {
+    let at = Arc::clone(at);
+    lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |_, debug| {
+        if let (Some(source), Some(line)) = (debug.source().source, debug.current_line())
+            && source.starts_with("@user_")
+        {
+            *at.lock() = Some((source.as_bytes().to_vec(), line as i64));
+        }
+        Err(Thrown::table(text))
+    })?;
     Err(Thrown::table(text))
 }
 
@@ -237,7 +254,7 @@ fn failed(failure: &Value) -> Failure {
             Value::String(text) => text.as_bytes().to_vec(),
             _ => b"execution failure".to_vec(),
         };
-        return Failure { text: [b"ERR Error running script, ", &*text].concat(), place: None, counted: false };
+        return Failure { text, place: None, counted: false, bare: true };
     };
     let text = match failure.raw_get::<Value>("err") {
         Ok(Value::String(text)) => text.as_bytes().to_vec(),
@@ -247,7 +264,7 @@ fn failed(failure: &Value) -> Failure {
     let source = failure.raw_get::<mlua::LuaString>("source").map(|source| source.as_bytes().to_vec());
     let place = source.ok().zip(failure.raw_get::<i64>("line").ok());
     let counted = failure.raw_get::<bool>(super::thrown::COUNTED).unwrap_or(false);
-    Failure { text, place, counted }
+    Failure { text, place, counted, bare: false }
 }
 
 /// Lower-case hexadecimal digits.
