@@ -61,16 +61,8 @@ pub(super) const COMMANDS: &[Command] = &[
 
 fn geoadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
-    let (mut rule, mut count_updated) = (AddRule::default(), false);
-    loop {
-        let flag = match () {
-            () if args.word("nx") => &mut rule.new_only,
-            () if args.word("xx") => &mut rule.existing_only,
-            () if args.word("ch") => &mut count_updated,
-            () => break,
-        };
-        *flag = true;
-    }
+    let mut rule = AddRule::default();
+    while rule.read_option(args) {}
     if args.is_empty() || !args.remaining().is_multiple_of(3) || (rule.new_only && rule.existing_only) {
         return Err(CommandError::SYNTAX);
     }
@@ -79,7 +71,7 @@ fn geoadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         members.push((point(args)?.score(), args.bytes()));
     }
     let sum = add(cx, key, rule, &members)?;
-    cx.reply.count(sum.added + if count_updated { sum.updated } else { 0 });
+    cx.reply.count(rule.count(&sum));
     Ok(())
 }
 

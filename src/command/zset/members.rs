@@ -119,6 +119,8 @@ pub(in crate::command) struct AddRule {
     less: bool,
     /// The score is added to the one before.
     increment: bool,
+    /// Members that have changed are counted too.
+    count_updated: bool,
 }
 
 enum Outcome {
@@ -130,6 +132,34 @@ enum Outcome {
 }
 
 impl AddRule {
+    /// Reads an option, if one comes next: of those that GEOADD has too.
+    pub fn read_option(&mut self, args: &mut Args<'_>) -> bool {
+        let flag = match () {
+            () if args.word("nx") => &mut self.new_only,
+            () if args.word("xx") => &mut self.existing_only,
+            () if args.word("ch") => &mut self.count_updated,
+            () => return false,
+        };
+        *flag = true;
+        true
+    }
+
+    fn read_option_on_scores(&mut self, args: &mut Args<'_>) -> bool {
+        let flag = match () {
+            () if args.word("incr") => &mut self.increment,
+            () if args.word("gt") => &mut self.greater,
+            () if args.word("lt") => &mut self.less,
+            () => return false,
+        };
+        *flag = true;
+        true
+    }
+
+    /// How many members the reply counts.
+    pub fn count(self, sum: &Added) -> usize {
+        sum.added + if self.count_updated { sum.updated } else { 0 }
+    }
+
     fn apply(self, zset: &mut Zset, member: &[u8], score: f64, limits: &Limits) -> Result<Outcome, CommandError> {
         let Some(before) = zset.score(member) else {
             if self.existing_only {
@@ -158,8 +188,8 @@ impl AddRule {
 
 #[derive(Default)]
 pub(in crate::command) struct Added {
-    pub added: usize,
-    pub updated: usize,
+    added: usize,
+    updated: usize,
     /// Score of the last member that was not left untouched.
     score: Option<f64>,
 }
@@ -195,19 +225,8 @@ pub(in crate::command) fn add(
 
 fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
-    let (mut rule, mut count_updated) = (AddRule::default(), false);
-    loop {
-        let flag = match () {
-            () if args.word("nx") => &mut rule.new_only,
-            () if args.word("xx") => &mut rule.existing_only,
-            () if args.word("ch") => &mut count_updated,
-            () if args.word("incr") => &mut rule.increment,
-            () if args.word("gt") => &mut rule.greater,
-            () if args.word("lt") => &mut rule.less,
-            () => break,
-        };
-        *flag = true;
-    }
+    let mut rule = AddRule::default();
+    while rule.read_option(args) || rule.read_option_on_scores(args) {}
     if args.is_empty() || !args.remaining().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
@@ -224,7 +243,7 @@ fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     args.finish()?;
     let sum = add(cx, key, rule, &members)?;
     match (rule.increment, sum.score) {
-        (false, _) => cx.reply.count(sum.added + if count_updated { sum.updated } else { 0 }),
+        (false, _) => cx.reply.count(rule.count(&sum)),
         (true, Some(score)) => cx.reply.double(score),
         (true, None) => cx.reply.null(),
     }
