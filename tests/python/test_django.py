@@ -286,3 +286,29 @@ def test_a_small_cache_forgets_the_idle_and_keeps_the_popular(server, tmp_path):
 
 def memory_of(connection) -> dict:
     return {name: int(value) for name, value in connection.info("memory").items() if name in ("used_memory", "maxmemory")}
+
+
+def test_select2_keeps_its_widgets_in_the_cache(cache):
+    """A widget is pickled into the cache when it is rendered; the view that answers its searches takes it from there."""
+    import re
+
+    from django import forms
+    from django.contrib.sessions.models import Session
+    from django.core.management import call_command
+    from django.test import Client
+    from django_select2.forms import ModelSelect2Widget
+
+    call_command("migrate", verbosity=0)
+    for name in ("apple", "apricot", "banana"):
+        Session.objects.create(session_key=name, session_data="", expire_date=datetime.now(timezone.utc))
+
+    sessions = Session.objects.order_by("session_key")
+
+    class Form(forms.Form):
+        session = forms.ModelChoiceField(sessions, widget=ModelSelect2Widget(queryset=sessions, search_fields=["session_key__icontains"]))
+
+    field = re.search(r'data-field_id="([^"]+)"', str(Form()))[1]
+    answer = Client().get("/select2/fields/auto.json", {"field_id": field, "term": "ap"})
+    assert [result["text"] for result in answer.json()["results"]] == ["apple", "apricot"]
+    cache.clear()
+    assert Client().get("/select2/fields/auto.json", {"field_id": field, "term": "ap"}).status_code == 404

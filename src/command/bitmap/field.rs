@@ -11,6 +11,7 @@ pub(super) static COMMANDS: &[Command] = &[
         arity: -2,
         flags: Flags::WRITE.and(Flags::DENYOOM),
         keys: &[KeySpec::first(KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE).and(KeyFlags::VARIABLE_FLAGS))],
+        find_keys: Some(bitfield_keys),
         run: bitfield,
         since: "3.2.0",
         complexity: "O(1) for each subcommand specified",
@@ -92,6 +93,26 @@ fn bitfield(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     })?;
     reply_results(cx, &results);
     Ok(())
+}
+
+/// A call that only gets reads its key; one that is not understood is taken for a write.
+fn bitfield_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+    let mut rest = argv.get(2..)?;
+    let only_reads = loop {
+        let (is, behind) = match rest {
+            [] => break true,
+            [word, behind @ ..] => (|name: &str| word.eq_ignore_ascii_case(name.as_bytes()), behind),
+        };
+        rest = if is("get") && behind.len() >= 2 {
+            &behind[2..]
+        } else if is("overflow") && !behind.is_empty() {
+            &behind[1..]
+        } else {
+            break false;
+        };
+    };
+    let write = KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE);
+    Some(vec![(1, if only_reads { KeyFlags::RO.and(KeyFlags::ACCESS) } else { write })])
 }
 
 fn bitfield_ro(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

@@ -239,8 +239,9 @@ fn lmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn blmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let timeout = Cx::timeout(args.bytes())?;
+    let timeout = args.bytes();
     let pop = MultiPop::parse(args, end_word)?;
+    let timeout = Cx::timeout(timeout)?;
     if !take_from_first(cx, &pop)? {
         cx.block(pop.keys, Type::List, timeout, TimeoutReply::NullArray);
     }

@@ -1,6 +1,8 @@
 //! XCLAIM and XAUTOCLAIM: pending entries change hands. And how what happens in a group is logged: by its effect, in
 //! commands that a stock server replays to the same state.
 
+use std::collections::BTreeMap;
+
 use super::group::ensure_consumer;
 use super::{DECLARATION, NONDETERMINISTIC, edit_group, id, named, no_group, peek, reply_entry, reply_id};
 use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec, parse_i64};
@@ -191,15 +193,18 @@ fn xclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     ensure_consumer(cx, key, group_name, consumer);
     let (stream, group) = look_up(cx, key, group_name)?;
     let mut decisions = Decisions::default();
+    // An id that is named twice is claimed from what its first claim has made of it.
+    let mut claimed = BTreeMap::new();
     for id in ids {
         let pending = group.pending(id);
         if !stream.contains(id) {
             decisions.gone.extend(pending.map(|pending| pending.id));
             continue;
         }
-        let deliveries = match pending {
-            Some(pending) if min_idle > 0 && now.saturating_sub(pending.delivered_at) < min_idle => continue,
-            Some(pending) => pending.deliveries,
+        let before = claimed.get(&id).copied().or(pending.map(|pending| (pending.delivered_at, pending.deliveries)));
+        let deliveries = match before {
+            Some((at, _)) if min_idle > 0 && now.saturating_sub(at) < min_idle => continue,
+            Some((_, deliveries)) => deliveries,
             None if options.force => 1,
             None => continue,
         };
@@ -208,6 +213,7 @@ fn xclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             None if options.just_id => deliveries,
             None => deliveries.wrapping_add(1),
         };
+        claimed.insert(id, (delivered_at, deliveries));
         decisions.claims.push(Claim { id, delivered_at, deliveries });
     }
     let read = group.entries_read;

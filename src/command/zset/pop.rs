@@ -209,8 +209,9 @@ fn zmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn bzmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let timeout = Cx::timeout(args.bytes())?;
+    let timeout = args.bytes();
     let pop = MultiPop::parse(args, Extreme::word)?;
+    let timeout = Cx::timeout(timeout)?;
     if !take_from_first(cx, &pop)? {
         cx.block(pop.keys, Type::Zset, timeout, TimeoutReply::NullArray);
     }

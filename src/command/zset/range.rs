@@ -5,7 +5,7 @@
 
 use std::ops::{Bound, Range};
 
-use crate::command::{Args, CommandError, parse_f64};
+use crate::command::{Args, CommandError, parse_f64_saturating};
 use crate::value::index::span;
 use crate::value::{LexBound, Ranked, Zset};
 
@@ -66,7 +66,7 @@ fn score_bound(arg: &[u8]) -> Option<Bound<f64>> {
         digits => (false, digits),
     };
     let digits = digits.trim_ascii_start();
-    let score = if digits.is_empty() { 0.0 } else { parse_f64(digits)? };
+    let score = if digits.is_empty() { 0.0 } else { parse_f64_saturating(digits)? };
     Some(if excluded { Bound::Excluded(score) } else { Bound::Included(score) })
 }
 

@@ -82,11 +82,19 @@ pub fn lua_to_reply(value: &Value, resp3: bool, reply: &mut Reply) {
     Writer { resp3, slots: 2, begins: reply.len() }.value(value, reply);
 }
 
+/// Stock takes line ends off the end of an error before it makes spaces of those within.
+fn without_line_ends(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
+}
+
 /// The text of an error that a script returns as its result, and whether it is counted already.
 pub fn returned_error(value: &Value) -> Option<(Vec<u8>, bool)> {
     let Value::Table(table) = value else { return None };
     let text = text_of(&table.raw_get("err").ok()?)?;
-    Some((one_line(&text), table.raw_get::<bool>(COUNTED).unwrap_or(false)))
+    Some((one_line(without_line_ends(&text)), table.raw_get::<bool>(COUNTED).unwrap_or(false)))
 }
 
 struct Writer {
@@ -122,7 +130,7 @@ impl Writer {
     fn table(&mut self, table: &Table, reply: &mut Reply) {
         let get = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
         if let Some(text) = text_of(&get("err")) {
-            return reply.error(one_line(&text));
+            return reply.error(one_line(without_line_ends(&text)));
         }
         if let Some(text) = text_of(&get("ok")) {
             return reply.simple(one_line(&text));

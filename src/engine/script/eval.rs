@@ -215,8 +215,14 @@ fn run_text(cx: &mut Cx<'_>, args: &mut Args<'_>, read_only: bool) -> Result<(),
     run_script(cx, &sha, &script, (keys, rest), read_only)
 }
 
+/// Characters of a SHA1 digest in hexadecimal; what is longer or shorter names no script.
+const SHA1_HEX_LEN: usize = 40;
+
 fn run_known(cx: &mut Cx<'_>, args: &mut Args<'_>, read_only: bool) -> Result<(), CommandError> {
     let sha = sha_of(args.bytes());
+    if sha.len() != SHA1_HEX_LEN {
+        return Err(CommandError::NO_SCRIPT);
+    }
     let (keys, rest) = keys_and_args(args)?;
     let script = Parts::of(cx).scripts.cache.get(&sha).ok_or(CommandError::NO_SCRIPT)?;
     run_script(cx, &sha, &script, (keys, rest), read_only)

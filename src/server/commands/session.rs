@@ -1,6 +1,6 @@
 //! What a client says about itself and its connection: PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET.
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64, target_database};
 use crate::engine::{DEFAULT_USER, Parts, ReplyMode};
 use crate::resp::Protocol;
 use crate::server::REDIS_VERSION;
@@ -214,9 +214,9 @@ pub fn client_name(name: &[u8]) -> Result<Vec<u8>, CommandError> {
 }
 
 fn select(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let index = args.int();
+    let index = args.bytes();
     args.finish()?;
-    let db = u32::try_from(index).ok().filter(|db| *db < cx.store.len()).ok_or(CommandError::DB_OUT_OF_RANGE)?;
+    let db = target_database(cx, index)?;
     let id = cx.client;
     cx.db = db;
     Parts::of(cx).client_mut(id).db = db;

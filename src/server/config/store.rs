@@ -269,7 +269,8 @@ impl Config {
 
 /// The error line of a CONFIG SET that failed at one argument.
 pub fn failed(name: &[u8], reason: &str) -> String {
-    format!("ERR CONFIG SET failed (possibly related to argument '{}') - {reason}", String::from_utf8_lossy(name))
+    let name = String::from_utf8_lossy(name).to_lowercase();
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 }
 
 /// Values that stock corrects silently.

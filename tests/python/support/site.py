@@ -37,7 +37,9 @@ def configure(port: int) -> None:
         SESSION_REDIS_DB=SESSION_STORE_DB,
         SESSION_REDIS_PREFIX="session",
         SESSION_REDIS={"host": "127.0.0.1", "port": port, "db": SESSION_STORE_DB, "prefix": "session"},
-        INSTALLED_APPS=["django.contrib.sessions"],
+        INSTALLED_APPS=["django.contrib.sessions", "django_select2"],
+        SELECT2_CACHE_BACKEND="default",
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
     )
     django.setup()
@@ -71,10 +73,10 @@ calls: list = []
 
 
 def urls():
-    from django.urls import path
+    from django.urls import include, path
     from django.views.decorators.cache import cache_page
 
-    return [path("count/", count), path("leave/", leave), path("page/", cache_page(60, cache="views")(slow_page))]
+    return [path("count/", count), path("leave/", leave), path("page/", cache_page(60, cache="views")(slow_page)), path("select2/", include("django_select2.urls"))]
 
 
 class LazyUrls(list):
@@ -82,6 +84,9 @@ class LazyUrls(list):
 
     def __iter__(self):
         return iter(urls())
+
+    def __reversed__(self):
+        return reversed(urls())
 
 
 urlpatterns = LazyUrls()

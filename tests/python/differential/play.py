@@ -1,0 +1,360 @@
+"""Plays a sequence on graven and on stock and finds the first difference: a reply, a keyspace event, or what is left in the keyspace.
+
+One `Table` is a pair of servers with their connections, used for one sequence after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from support.resp import Closed, ProtocolError
+
+from . import compare
+from .grammar import Grammar
+from .sequence import Sequence, Step
+from .wire import SECONDS, Wire, encode, parse_all, show, show_command
+
+MARKER = b"~end of the sequence~"
+END = b"$%d\r\n%s\r\n" % (len(MARKER), MARKER)
+DATABASES = [b"0", b"1", b"2"]
+LIFETIME_APART_MS = 8000
+READERS = {
+    b"string": lambda key: [b"GET", key],
+    b"list": lambda key: [b"LRANGE", key, b"0", b"-1"],
+    b"set": lambda key: [b"SMEMBERS", key],
+    b"hash": lambda key: [b"HGETALL", key],
+    b"zset": lambda key: [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+    b"stream": lambda key: [b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0"],
+}
+VALUE_RULES = {b"set": compare.unordered, b"hash": compare.pairs, b"zset": compare.doubles, b"stream": compare.xinfo}
+
+
+@dataclass
+class Difference:
+    """What differed, in words; `signature` is equal for differences that are probably one defect."""
+
+    signature: str
+    text: str
+
+
+class Lost(Exception):
+    """A server ended, closed the connection or fell silent."""
+
+    def __init__(self, side: str, error: Exception):
+        super().__init__(f"{side}: {type(error).__name__}: {error}")
+        self.side = side
+
+
+class Side:
+    """One server and the connections to it."""
+
+    def __init__(self, name: str, server):
+        self.name = name
+        self.server = server
+        self.actors: list[Wire] = []
+        self.listener: Wire | None = None
+        self.control: Wire | None = None
+        self.ids: list[bytes] = []
+
+    def connect(self, actors: int) -> None:
+        while len(self.actors) < actors:
+            self.actors.append(Wire(self.server.port))
+            self.ids.append(self.actors[-1].call(b"CLIENT", b"ID")[1])
+        if self.control is None:
+            self.control = Wire(self.server.port)
+
+    def disconnect(self) -> None:
+        for wire in [*self.actors, self.listener, self.control]:
+            if wire is not None:
+                wire.close()
+        self.actors, self.ids, self.listener, self.control = [], [], None, None
+
+    def blocked(self) -> int:
+        info = self.control.call(b"INFO", b"clients")[1]
+        return int(info.split(b"blocked_clients:")[1].split(b"\r\n")[0])
+
+    def guard(self, action, *arguments):
+        try:
+            return action(*arguments)
+        except (OSError, Closed, ProtocolError) as error:
+            raise Lost(self.name, error) from error
+
+
+class Table:
+    """Both servers. `play` returns the first difference of a sequence, or None."""
+
+    def __init__(self, graven, stock, grammar: Grammar):
+        self.grammar = grammar
+        self.ours = Side("graven", graven)
+        self.stock = Side("stock", stock)
+        self.sides = (self.ours, self.stock)
+        self.commands = 0
+        self.sorted = False
+
+    def play(self, sequence: Sequence) -> Difference | None:
+        self.commands += sequence.count()
+        self.sorted = any(word.upper().startswith(b"SORT") for step in sequence.steps for command in step.commands for word in command.words)
+        try:
+            for side in self.sides:
+                side.guard(side.connect, sequence.actors)
+            found = self.play_all_at_once(sequence) if sequence.actors == 1 else self.play_in_turns(sequence)
+            return found or self.events(sequence) or self.keyspace()
+        except Lost as lost:
+            self.restart()
+            return Difference(f"lost {lost.side}", str(lost))
+
+    def restart(self) -> None:
+        for side in self.sides:
+            side.disconnect()
+            if side.server.alive():
+                continue
+            side.server.start()
+
+    def reopen(self) -> None:
+        """Kills graven and starts it again on what it has written."""
+        for side in self.sides:
+            side.disconnect()
+        self.ours.server.kill9()
+        self.ours.server.start()
+        for side in self.sides:
+            side.guard(side.connect, 1)
+
+    def prologue(self, sequence: Sequence) -> list[list[bytes]]:
+        listen = [b"CONFIG", b"SET", *(word for pair in sequence.settings.items() for word in pair)]
+        commands = [[b"RESET"], [b"FLUSHALL"], [b"SCRIPT", b"FLUSH"], *([listen] if sequence.settings else [])]
+        return commands
+
+    def hello(self, sequence: Sequence) -> list[list[bytes]]:
+        return [[b"HELLO", b"3"]] if sequence.protocol == 3 else []
+
+    def listen(self, sequence: Sequence) -> None:
+        if sequence.settings.get(b"notify-keyspace-events"):
+            for side in self.sides:
+                if side.listener is None:
+                    side.listener = side.guard(Wire, side.server.port)
+                    side.guard(side.listener.call, b"PSUBSCRIBE", b"__key*__:*")
+
+    def play_all_at_once(self, sequence: Sequence) -> Difference | None:
+        self.listen(sequence)
+        before = self.prologue(sequence)
+        opening = before + self.hello(sequence)
+        commands = [command.words for step in sequence.steps for command in step.commands]
+        data = b"".join(map(encode, [*opening, *commands, [b"RESET"], [b"ECHO", MARKER]]))
+        for side in self.sides:
+            side.guard(side.actors[0].send, data)
+        ours, stock = (side.guard(side.actors[0].until, END) for side in self.sides)
+        if ours == stock:
+            return None
+        ours, stock = self.ours.guard(parse_all, ours), self.stock.guard(parse_all, stock)
+        return Judge(self.grammar, sequence).replies(commands, ours[len(opening) : -1], stock[len(opening) : -1])
+
+    def play_in_turns(self, sequence: Sequence) -> Difference | None:
+        """One step at a time; a connection that is blocked on stock must be blocked on graven, and is left alone until it is served."""
+        self.listen(sequence)
+        for side in self.sides:
+            opening = self.prologue(sequence)
+            side.guard(side.actors[0].send, b"".join(map(encode, [*opening, [b"ECHO", MARKER]])))
+            side.guard(side.actors[0].until, END)
+            for wire in side.actors:
+                side.guard(wire.send, b"".join(map(encode, [[b"RESET"], *self.hello(sequence), [b"ECHO", MARKER]])))
+                side.guard(wire.until, END)
+        judges = [Judge(self.grammar, sequence) for _ in range(sequence.actors)]
+        waiting: dict[int, list[list[bytes]]] = {}
+        found = None
+        for step in sequence.steps:
+            if step.actor in waiting:
+                continue
+            waiting[step.actor] = [command.words for command in step.commands]
+            found = self.turn(sequence, waiting, judges, step)
+            if found:
+                break
+        for number in range(sequence.actors) if not found else ():
+            for _ in range(20):
+                if number not in waiting or found:
+                    break
+                answers = [side.guard(side.control.call, b"CLIENT", b"UNBLOCK", side.ids[number]) for side in self.sides]
+                if answers[0] != answers[1]:
+                    found = Difference("unblock", f"CLIENT UNBLOCK of connection {number}: graven {show(answers[0])}, stock {show(answers[1])}")
+                    break
+                found = self.settle(sequence, waiting, judges)
+        if found:
+            for side in self.sides:
+                side.disconnect()
+            return found
+        for side in self.sides:
+            for wire in side.actors:
+                side.guard(wire.send, b"".join(map(encode, [[b"RESET"], [b"ECHO", MARKER]])))
+                side.guard(wire.until, END)
+        return None
+
+    def turn(self, sequence: Sequence, waiting: dict, judges: list, step: Step) -> Difference | None:
+        data = b"".join(encode(command.words) for command in step.commands)
+        for side in self.sides:
+            side.guard(side.actors[step.actor].send, data)
+        return self.settle(sequence, waiting, judges)
+
+    def settle(self, sequence: Sequence, waiting: dict, judges: list) -> Difference | None:
+        """Waits until every connection is either answered or blocked, on both servers, and compares who is and what came."""
+        answered = []
+        for side in self.sides:
+            got: dict[int, list] = {number: [] for number in waiting}
+            end = time.monotonic() + SECONDS
+            while True:
+                open_ones = [number for number in waiting if len(got[number]) < len(waiting[number])]
+                for number in open_ones:
+                    side.guard(side.actors[number].has, 0.0)
+                    got[number] += side.actors[number].whole()
+                open_ones = [number for number in open_ones if len(got[number]) < len(waiting[number])]
+                if not open_ones or side.guard(side.blocked) == len(open_ones):
+                    break
+                side.guard(side.actors[open_ones[0]].has, 0.001)
+                if time.monotonic() > end:
+                    raise Lost(side.name, TimeoutError(f"connection {open_ones} is neither answered nor blocked after {show_command(waiting[open_ones[0]][-1])}"))
+            answered.append(got)
+        ours, stock = answered
+        for number in sorted(waiting):
+            commands = waiting[number]
+            if len(ours[number]) != len(stock[number]):
+                name = commands[min(len(ours[number]), len(stock[number]))]
+                return Difference(f"blocked {name[0].upper().decode('latin-1')}", f"connection {number}, {show_command(name)}: graven sent {len(ours[number])} replies, stock {len(stock[number])}")
+            done = len(ours[number])
+            found = judges[number].replies(commands[:done], ours[number], stock[number])
+            if found:
+                return found
+            if done == len(commands):
+                del waiting[number]
+            else:
+                waiting[number] = commands[done:]
+        return None
+
+    def events(self, sequence: Sequence) -> Difference | None:
+        if not sequence.settings.get(b"notify-keyspace-events"):
+            return None
+        marker = b"$5\r\n~end~\r\n"
+        seen = []
+        for side in self.sides:
+            side.guard(side.control.call, b"PUBLISH", b"__keyend__:~", b"~end~")
+            events = [(item[1][2][1], item[1][3][1]) for item in side.guard(parse_all, side.guard(side.listener.until, marker) + marker)]
+            # When a key whose deadline has passed is found out is each server's own business.
+            # In 7.2 a consumer is made, and said to be, when it asks; in 7.0 when it is given something.
+            seen.append([event for event in events[:-1] if not any(word in event[0] + event[1] for word in (b"expired", b"xgroup-createconsumer", b"xgroup-delconsumer"))])
+        if any(word.upper() == b"FAIL" for step in sequence.steps for command in step.commands for word in command.words):
+            # Where every operation of a BITFIELD fails the string may have grown: graven writes that down and says so, stock does neither.
+            seen = [[event for event in events if b"setbit" not in event[0] + event[1]] for events in seen]
+        ours, stock = seen
+        for at in range(max(len(ours), len(stock))):
+            left, right = (events[at] if at < len(events) else (b"", b"no more") for events in seen)
+            if left != right:
+                return Difference(f"event {min(left[1], right[1])[:20]!r}", f"event {at}: graven {left}, stock {right}; before it {stock[max(0, at - 3) : at]}")
+        return None
+
+    def keyspace(self) -> Difference | None:
+        """Types, encodings, deadlines and values of all keys of all databases that sequences use."""
+        for database in DATABASES:
+            for side in self.sides:
+                side.guard(side.control.send, encode([b"SELECT", database]) + encode([b"KEYS", b"*"]))
+            listed = []
+            for side in self.sides:
+                side.guard(side.control.reply)
+                listed.append(sorted(item[1] for item in side.guard(side.control.reply)[1]))
+            if listed[0] != listed[1]:
+                return Difference("keys", f"database {database.decode()}: only in graven {set(listed[0]) - set(listed[1])}, only in stock {set(listed[1]) - set(listed[0])}")
+            found = self.values(listed[0], database)
+            if found:
+                return found
+        return None
+
+    def values(self, keys: list[bytes], database: bytes) -> Difference | None:
+        if not keys:
+            return None
+        ask = [[word, key] if word != b"ENCODING" else [b"OBJECT", word, key] for key in keys for word in (b"TYPE", b"ENCODING", b"PTTL")]
+        ours, stock = self.both(ask)
+        types = []
+        for at, key in enumerate(keys):
+            kinds, encodings, lifetimes = ([side[3 * at + n] for side in (ours, stock)] for n in range(3))
+            place = f"key {show_command([key])} of database {database.decode()}"
+            if kinds[0] != kinds[1]:
+                return Difference("type", f"{place}: graven {show(kinds[0])}, stock {show(kinds[1])}")
+            if not compare.encoding(*encodings) and not (self.sorted and encodings[1] == ("$", b"skiplist")):
+                # (Stock's SORT turns the sorted set that it reads into its large form.)
+                return Difference(f"encoding {encodings[1][1]}", f"{place}: graven {show(encodings[0])}, stock {show(encodings[1])}")
+            if not compare.lifetime(*lifetimes):
+                return Difference("lifetime", f"{place}: PTTL graven {show(lifetimes[0])}, stock {show(lifetimes[1])}")
+            types.append(kinds[0][1])
+        if b"xinfo" in self.grammar.missing:
+            READERS[b"stream"] = lambda key: [b"XRANGE", key, b"-", b"+"]
+        ours, stock = self.both([READERS[kind](key) for key, kind in zip(keys, types)])
+        for key, kind, left, right in zip(keys, types, ours, stock):
+            if left != right and not VALUE_RULES.get(kind, compare.exact)(left, right):
+                return Difference(f"value {kind.decode()}", f"key {show_command([key])}, a {kind.decode()}: graven {show(left)}, stock {show(right)}")
+        return None
+
+    def both(self, commands: list[list[bytes]]) -> list[list]:
+        data = b"".join(map(encode, [*commands, [b"ECHO", MARKER]]))
+        for side in self.sides:
+            side.guard(side.control.send, data)
+        return [side.guard(parse_all, side.guard(side.control.until, END)) for side in self.sides]
+
+
+class Judge:
+    """Compares the replies of one connection; remembers its transaction, whose replies come with EXEC."""
+
+    def __init__(self, grammar: Grammar, sequence: Sequence):
+        self.grammar = grammar
+        self.sequence = sequence
+        self.queued: list[list[bytes]] | None = None
+
+    def replies(self, commands, ours: list, stock: list) -> Difference | None:
+        for words, left, right in zip(commands, ours, stock):
+            found = self.reply(words, left, right)
+            if found:
+                return found
+        if len(ours) != len(stock):
+            return Difference("count", f"graven sent {len(ours)} replies, stock {len(stock)}")
+        return None
+
+    def reply(self, words, ours, stock) -> Difference | None:
+        name = words[0].upper()
+        if name == b"EXEC" and self.queued is not None:
+            queued, self.queued = self.queued, None
+            if ours[0] == "*" == stock[0] and ours[1] is not None and stock[1] is not None and len(ours[1]) == len(stock[1]) == len(queued):
+                for inner, left, right in zip(queued, ours[1], stock[1]):
+                    if not self.equal(inner, left, right):
+                        return self.difference(inner, left, right, "in EXEC: ")
+                return None
+        if stock == ("+", b"QUEUED") and self.queued is not None:
+            self.queued.append(words)
+        elif name == b"MULTI" and stock == ("+", b"OK"):
+            self.queued = []
+        elif name == b"DISCARD":
+            self.queued = None
+        return None if self.equal(words, ours, stock) else self.difference(words, ours, stock)
+
+    def equal(self, words, ours, stock) -> bool:
+        if ours == stock:
+            return True
+        inner = unwrapped(words)
+        if compare.RULES[self.grammar.rule(inner)](ours, stock) or compare.allowed(inner, ours, stock):
+            return True
+        if inner[0].upper().startswith(b"SORT") and any(word.upper() == b"BY" for word in inner) and compare.unordered(ours, stock):
+            # By a pattern without a star: the order of a set is nobody's promise.
+            return True
+        return inner is not words and (compare.wrapped(ours) == compare.wrapped(stock) or compare.allowed(words, ours, stock))
+
+    @staticmethod
+    def difference(words, ours, stock, where: str = "") -> Difference:
+        name = unwrapped(words)[0].upper().decode("latin-1")
+        return Difference(f"{name} {brief(ours)} {brief(stock)}", f"{where}{show_command(words)[:2000]}\n    graven: {show(ours)}\n    stock:  {show(stock)}")
+
+
+def unwrapped(words: list[bytes]) -> list[bytes]:
+    """The command inside a script that does nothing but call it."""
+    if len(words) > 3 and words[0] == b"EVAL" and b"(unpack(ARGV))" in words[1]:
+        return words[3:]
+    return words
+
+
+def brief(reply) -> str:
+    kind, value = reply
+    return kind + (" ".join(value.decode("latin-1").split()[:4]) if kind == "-" else "")

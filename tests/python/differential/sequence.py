@@ -1,0 +1,147 @@
+"""Random sequences: the settings they start from and the steps that follow, each of which can be left out without the others failing to make sense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .grammar import Command, Form, Grammar
+from .values import Source, any_key, key_of, text
+
+# Limits of the encodings and what else is set before a sequence: the first of each is stock's default.
+SETTINGS = {
+    b"hash-max-listpack-entries": [b"128", b"128", b"512", b"4", b"0"],
+    b"hash-max-listpack-value": [b"64", b"64", b"5"],
+    b"set-max-intset-entries": [b"512", b"512", b"3", b"0"],
+    b"zset-max-listpack-entries": [b"128", b"128", b"4", b"0"],
+    b"zset-max-listpack-value": [b"64", b"64", b"5"],
+    b"list-max-listpack-size": [b"-2", b"-2", b"128", b"3", b"-1", b"1"],
+    b"hll-sparse-max-bytes": [b"3000", b"3000", b"100", b"0"],
+    b"stream-node-max-entries": [b"100", b"100", b"3"],
+    b"notify-keyspace-events": [b"", b"", b"KEA"],
+}
+WRAPPERS = [b"return redis.call(unpack(ARGV))", b"return redis.pcall(unpack(ARGV))", b"local r = redis.call(unpack(ARGV)) return r"]
+
+
+@dataclass
+class Step:
+    """Commands that stay together, of one connection."""
+
+    commands: list[Command]
+    actor: int = 0
+
+
+@dataclass
+class Sequence:
+    seed: object
+    protocol: int
+    settings: dict[bytes, bytes]
+    steps: list[Step] = field(default_factory=list)
+    # Steps of several connections are sent one after the other, each awaited; those of one connection all at once.
+    actors: int = 1
+
+    def but(self, steps: list[Step]) -> "Sequence":
+        return Sequence(self.seed, self.protocol, self.settings, steps, self.actors)
+
+    def count(self) -> int:
+        return sum(len(step.commands) for step in self.steps)
+
+
+class Maker:
+    """Makes sequences from one grammar."""
+
+    def __init__(self, grammar: Grammar, settings: set[bytes]):
+        self.grammar = grammar
+        self.settings = {name: values for name, values in SETTINGS.items() if name in settings}
+        self.names = sorted(grammar.families)
+
+    def sequence(self, seed, length: int) -> Sequence:
+        source = Source(seed)
+        settings = {name: source.pick(values) for name, values in self.settings.items()}
+        made = Sequence(seed, source.pick([2, 3]), settings)
+        self.choose_forms(source)
+        if source.roll(0.12):
+            self.several(source, made, min(length, 40))
+        else:
+            self.alone(source, made, length)
+        return made
+
+    def choose_forms(self, source: Source) -> None:
+        """A few families per sequence, so that their keys grow; the commands on keys always."""
+        chosen = {"keys", *(source.pick(self.names) for _ in range(source.pick([1, 1, 2, 3, 6])))}
+        forms = [form for name in sorted(chosen) for form in self.grammar.families.get(name, [])]
+        total, self.forms = 0.0, []
+        for form in forms:
+            total += form.weight * (0.25 if form.family == "keys" else 1.0)
+            self.forms.append((total, form))
+        self.total = total
+
+    def form(self, source: Source) -> Form:
+        at = source.random.random() * self.total
+        low, high = 0, len(self.forms) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self.forms[middle][0] < at:
+                low = middle + 1
+            else:
+                high = middle
+        return self.forms[low][1]
+
+    def alone(self, source: Source, made: Sequence, length: int) -> None:
+        count = 0
+        transaction = 0
+        while count < length:
+            if transaction:
+                transaction -= 1
+                if transaction == 0:
+                    made.steps.append(Step([Command([source.pick([b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"DISCARD"])])]))
+                    count += 1
+                    continue
+            elif source.roll(0.006):
+                if source.roll(0.3):
+                    made.steps.append(Step([Command([b"WATCH", any_key(source)])]))
+                made.steps.append(Step([Command([b"MULTI"])]))
+                transaction = 1 + source.below(8)
+                count += 1
+                continue
+            step = self.step(source, bool(transaction))
+            made.steps.append(step)
+            count += len(step.commands)
+        if transaction:
+            made.steps.append(Step([Command([b"EXEC"])]))
+
+    def step(self, source: Source, transaction: bool = False) -> Step:
+        form = self.form(source)
+        while transaction and form.alone:
+            form = self.form(source)
+        words = form.words(source)
+        if not form.alone and not form.blocking and source.roll(0.02):
+            wrapped = [b"EVAL", source.pick(WRAPPERS), b"0", *words]
+            commands = [Command(wrapped, form.rule, form)]
+        else:
+            commands = [Command(words, form.rule, form)]
+        if form.forget:
+            commands.append(Command([b"DEL", *dict.fromkeys(words[1:] or [b"none"])]))
+        return Step(commands)
+
+    def several(self, source: Source, made: Sequence, length: int) -> None:
+        """Three connections: blocking commands that others serve, WATCH with others' writes."""
+        made.actors = 3
+        source.blocking = True
+        while made.count() < length:
+            step = self.step(source)
+            step.actor = source.below(3)
+            if source.roll(0.12):
+                step = self.transaction(source)
+            elif source.roll(0.06):
+                step = Step([Command([source.pick([b"UNWATCH", b"WATCH"])])], source.below(3))
+                if step.commands[0].words[0] == b"WATCH":
+                    step.commands[0].words += [any_key(source) for _ in range(1 + source.below(3))]
+            made.steps.append(step)
+        source.blocking = False
+
+    def transaction(self, source: Source) -> Step:
+        inner = []
+        for _ in range(1 + source.below(5)):
+            step = self.step(source, True)
+            inner += step.commands
+        return Step([Command([b"MULTI"]), *inner, Command([source.pick([b"EXEC", b"EXEC", b"EXEC", b"DISCARD"])])], source.below(3))
