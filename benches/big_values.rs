@@ -1,15 +1,17 @@
 //! What a value of a million elements costs where a small one costs nothing: freezing it, writing to it beside a
 //! snapshot, finding a place in it, growing it, and letting go of it.
 //!
-//! `cargo bench --bench big_values`. Times are the worst or the mean of many; bytes are what the allocator was asked
-//! for. A figure beyond its bound ends the run with an error.
-#![expect(unsafe_code, reason = "an allocator that counts has to be one")]
-#![expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
+//! `cargo bench --bench big_values`. Times are processor time of the thread, the worst or the mean of many; bytes are
+//! what the allocator was asked for. A figure beyond its bound ends the run with an error.
+#![expect(
+    unsafe_code,
+    reason = "an allocator that counts has to be one, and a thread's processor time is a system call"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use graven::ds::HashSeed;
 use graven::engine::{ConnectionInfo, Engine, NoWake, Outbox, families};
@@ -46,11 +48,19 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Processor time of this thread: others that the machine runs in between do not count.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills in the structure that it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Bytes allocated and time taken.
 fn cost<R>(work: impl FnOnce() -> R) -> (usize, Duration, R) {
-    let (before, begun) = (ALLOCATED.with(Cell::get), Instant::now());
+    let (before, begun) = (ALLOCATED.with(Cell::get), thread_time());
     let result = work();
-    (ALLOCATED.with(Cell::get) - before, begun.elapsed(), result)
+    (ALLOCATED.with(Cell::get) - before, thread_time() - begun, result)
 }
 
 fn limits() -> Limits {
@@ -61,11 +71,12 @@ fn name(n: usize) -> Vec<u8> {
     format!("member:{n:09}").into_bytes()
 }
 
-/// One type: how an element is put into it, and what is looked up in it.
+/// One type: how an element is put into it, how a full one is changed, and what is looked up in it.
 struct Kind {
     name: &'static str,
     empty: fn() -> Value,
     put: fn(&mut Value, usize),
+    change: fn(&mut Value, usize),
     find: fn(&Value, usize) -> bool,
 }
 
@@ -77,6 +88,10 @@ const KINDS: [Kind; 4] = [
             let Value::Hash(hash) = value else { unreachable!() };
             hash.set(&name(n), b"sixteen bytes ..", &limits());
         },
+        change: |value, n| {
+            let Value::Hash(hash) = value else { unreachable!() };
+            hash.set(&name(n), &name(n), &limits());
+        },
         find: |value, n| matches!(value, Value::Hash(hash) if hash.get(&name(n)).is_some()),
     },
     Kind {
@@ -85,6 +100,10 @@ const KINDS: [Kind; 4] = [
         put: |value, n| {
             let Value::Set(set) = value else { unreachable!() };
             set.add(&name(n), &limits());
+        },
+        change: |value, n| {
+            let Value::Set(set) = value else { unreachable!() };
+            assert!(set.remove(&name(n)) || set.add(&name(n), &limits()));
         },
         find: |value, n| matches!(value, Value::Set(set) if set.contains(&name(n))),
     },
@@ -95,6 +114,10 @@ const KINDS: [Kind; 4] = [
             let Value::Zset(zset) = value else { unreachable!() };
             zset.set(&name(n), (n * 7919 % BIG) as f64, &limits());
         },
+        change: |value, n| {
+            let Value::Zset(zset) = value else { unreachable!() };
+            zset.set(&name(n), (n * 104_723 % BIG) as f64 + 0.5, &limits());
+        },
         // ZRANK.
         find: |value, n| matches!(value, Value::Zset(zset) if zset.rank(&name(n)).is_some()),
     },
@@ -103,11 +126,11 @@ const KINDS: [Kind; 4] = [
         empty: || List::new().into(),
         put: |value, n| {
             let Value::List(list) = value else { unreachable!() };
-            if n < list.len() {
-                list.set(n, &name(n + 1), &limits());
-            } else {
-                list.push(End::Back, &name(n), &limits());
-            }
+            list.push(End::Back, &name(n), &limits());
+        },
+        change: |value, n| {
+            let Value::List(list) = value else { unreachable!() };
+            assert!(list.set(n, &name(n + 1), &limits()));
         },
         // LINDEX.
         find: |value, n| matches!(value, Value::List(list) if list.get(n).is_some()),
@@ -140,9 +163,9 @@ fn micros(time: Duration) -> f64 {
 
 /// The mean of many calls, in microseconds.
 fn mean(calls: usize, mut call: impl FnMut(usize)) -> f64 {
-    let begun = Instant::now();
+    let begun = thread_time();
     (0..calls).for_each(&mut call);
-    micros(begun.elapsed()) / calls as f64
+    micros(thread_time() - begun) / calls as f64
 }
 
 fn structures(verdict: &mut Verdict) {
@@ -153,32 +176,35 @@ fn structures(verdict: &mut Verdict) {
             worst = worst.max(cost(|| (kind.put)(&mut big, n)).1);
         }
         let small = filled(kind, SMALL);
-        // Other processes stop this one for a while now and then: a bound on the worst is a loose one.
-        verdict.row(&format!("{}: worst insert while growing to 1M", kind.name), micros(worst) / 1e3, "ms", 50.0);
+        verdict.row(&format!("{}: worst insert while growing to 1M", kind.name), micros(worst) / 1e3, "ms", 5.0);
         let (bytes, _, frozen) = cost(|| big.clone());
         verdict.row(&format!("{}: bytes allocated by freezing 1M", kind.name), bytes as f64, "B", 0.0);
         drop(frozen);
         let freeze = |value: &Value| mean(100_000, |_| drop(std::hint::black_box(value.clone())));
         let (of_big, of_small) = (freeze(&big), freeze(&small));
         verdict.row(&format!("{}: freezing 1M / freezing 1k", kind.name), of_big / of_small, "x", 5.0);
+        // A node of a list is 8 KiB of bytes, and is put together before it is stored.
+        let at_most = if kind.name == "list" { 32_768.0 } else { 8192.0 };
         let mut most = 0;
         for write in 0..FROZEN_WRITES {
             let frozen = big.clone();
-            most = most.max(cost(|| (kind.put)(&mut big, write * 104_729 % BIG)).0);
+            most = most.max(cost(|| (kind.change)(&mut big, write * 104_729 % BIG)).0);
             drop(frozen);
         }
         verdict.row(
             &format!("{}: most bytes copied by a write beside a snapshot", kind.name),
             most as f64,
             "B",
-            16_384.0,
+            at_most,
         );
         let find = |value: &Value, len: usize| {
-            mean(200_000, |n| assert!(std::hint::black_box((kind.find)(value, n * 104_729 % len))))
+            mean(200_000, |n| {
+                std::hint::black_box((kind.find)(value, n * 104_729 % len));
+            })
         };
         let (in_big, in_small) = (find(&big, BIG), find(&small, SMALL));
-        // Ten times the depth in cache misses, not a thousand times the elements.
-        verdict.row(&format!("{}: finding a place in 1M / in 1k", kind.name), in_big / in_small, "x", 15.0);
+        // Twice the depth and every step a cache miss, not a thousand times the elements.
+        verdict.row(&format!("{}: finding a place in 1M / in 1k", kind.name), in_big / in_small, "x", 40.0);
     }
 }
 
@@ -232,7 +258,7 @@ fn letting_go(verdict: &mut Verdict) {
             let garbage = engine.store.take_garbage();
             assert_eq!(garbage.len().min(1), 1, "{line} leaves it to be freed elsewhere");
             drop(garbage);
-            verdict.row(&format!("{}: engine held by {line}", kind.name), micros(time) / 1e3, "ms", 5.0);
+            verdict.row(&format!("{}: engine held by {line}", kind.name), micros(time) / 1e3, "ms", 1.0);
         }
     }
 }
