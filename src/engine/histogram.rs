@@ -39,15 +39,17 @@ fn value_at(index: usize) -> u64 {
     }
 }
 
-impl Histogram {
-    pub fn new() -> Self {
+impl Default for Histogram {
+    fn default() -> Self {
         let counts: Box<[u64; BUCKETS]> = match vec![0; BUCKETS].into_boxed_slice().try_into() {
             Ok(counts) => counts,
             Err(_) => unreachable!("made with this length"),
         };
         Self { counts, total: 0 }
     }
+}
 
+impl Histogram {
     /// Counts one duration; what lies out of range counts as its nearest bound.
     pub fn record(&mut self, nanos: u64) {
         self.counts[index_of(nanos.clamp(1, VALUE_MAX))] += 1;
@@ -103,13 +105,13 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_the_stock_server() {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         for micros in [2, 11] {
             histogram.record(micros * 1000);
         }
         assert_eq!([50.0, 99.0, 99.9, 0.0, 100.0].map(|p| histogram.percentile(p)), [2007, 11007, 11007, 2007, 11007]);
         assert_eq!(histogram.doubling(), [(2, 1), (16, 2)]);
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         histogram.record(10_150_000);
         assert_eq!((histogram.percentile(50.0), histogram.doubling()), (10_158_079, vec![(16_908, 1)]));
         histogram.record(0);

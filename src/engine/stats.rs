@@ -73,7 +73,7 @@ impl CommandStats {
         self.calls += 1;
         self.time += time;
         if tracking {
-            self.latency.get_or_insert_with(Histogram::new).record(time.as_nanos() as u64);
+            self.latency.get_or_insert_default().record(time.as_nanos() as u64);
         }
     }
 }
