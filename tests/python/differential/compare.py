@@ -145,7 +145,7 @@ def encoding(ours, stock) -> bool:
     return ours == stock or (ours, stock) in PACKED
 
 
-PACKED = {(("$", b"listpack"), ("$", b"quicklist")), (("$", b"listpack"), ("$", b"hashtable")), (("$", b"listpack"), ("$", b"intset")), (("$", b"embstr"), ("$", b"raw"))}
+PACKED = {(("$", b"listpack"), ("$", b"quicklist")), (("$", b"listpack"), ("$", b"hashtable")), (("$", b"listpack"), ("$", b"intset")), (("$", b"embstr"), ("$", b"raw")), (("$", b"int"), ("$", b"raw"))}
 
 
 def pending(ours, stock) -> bool:

@@ -11,7 +11,7 @@ import time
 
 from support.resp import Closed, ProtocolError
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 def encode(words: list[bytes]) -> bytes:
