@@ -62,8 +62,17 @@ def differences(left: dict, right: dict, limit: int = 10) -> list[str]:
     lines = []
     for key in sorted(left.keys() | right.keys()):
         if left.get(key) != right.get(key):
-            lines.append(f"{key}: {shorten(left.get(key))} != {shorten(right.get(key))}")
+            lines.append(f"{key}: " + apart(left.get(key), right.get(key)))
     return lines[:limit] + ([f"... {len(lines)} in all"] if len(lines) > limit else [])
+
+
+def apart(left, right) -> str:
+    """Where two values part, by the path to it."""
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return "; ".join(f"{name}: {apart(left[name], right[name])}" for name in left if left[name] != right[name])
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)) and len(left) == len(right):
+        return "; ".join(f"[{at}] {apart(*pair)}" for at, pair in enumerate(zip(left, right)) if pair[0] != pair[1])
+    return f"{shorten(left)} != {shorten(right)}"
 
 
 def shorten(value, length: int = 200) -> str:
