@@ -258,20 +258,20 @@ def test_a_small_cache_forgets_the_idle_and_keeps_the_popular(server, tmp_path):
             cache = RedisCache(small.url(2), {"OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"}})
             popular = [f"popular{n}" for n in range(50)]
             cache.set_many({key: key * 20 for key in popular}, timeout=None)
-            end, written = time.monotonic() + 5, 0
-            while time.monotonic() < end or written < 6000:
-                assert cache.set(f"page{written}", "x" * 2000, timeout=3600 if written % 2 else None)
-                written += 1
-                if written % 200 == 0:
+            # Idle time is counted in seconds, as in stock: what the cache holds has to span a few of them.
+            for written in range(1, 1801):
+                assert cache.set(f"page{written - 1}", "x" * 8000, timeout=3600 if written % 2 else None)
+                if written % 20 == 0:
                     cache.get_many(popular)
+                time.sleep(0.004)
             memory = memory_of(connection)
             assert memory["used_memory"] < limit * 1.05
             # What is asked next takes memory too, and would push more of them out.
             connection.call("CONFIG", "SET", "maxmemory", "0")
             evicted = int(connection.info("stats")["evicted_keys"])
             held = connection.call("SELECT", "2") and connection.call("DBSIZE")
-            assert evicted > 2000 and held + evicted == written + len(popular)
-            assert len(cache.get_many(popular)) >= 48
+            assert evicted > 500 and held + evicted == written + len(popular)
+            assert len(cache.get_many(popular)) >= 45
             assert len(cache.get_many([f"page{n}" for n in range(written - 100, written)])) >= 98
             names = sorted(connection.call("KEYS", "*"))
         # What was evicted was logged as deleted: it does not come back.
