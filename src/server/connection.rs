@@ -287,6 +287,11 @@ impl Connection {
         }
     }
 
+    /// What is told to the connection from now on wakes it anew.
+    pub fn clear_woken(&self) {
+        self.outbox.clear_woken();
+    }
+
     /// Whether a command of it waits for a key, or for the end of a pause.
     pub fn is_parked(&self) -> bool {
         self.state == State::Parked

@@ -455,6 +455,8 @@ impl IoLoop {
         let mut hold: Option<Hold<'_>> = None;
         for (_, connection) in &pass.ready {
             let Some(mut connection) = connection.try_lock() else { continue };
+            // From here on a wake-up is a new one: it may tell of the end of a wait that begins in this very pass.
+            connection.clear_woken();
             while connection.has_work() {
                 if hold.as_ref().is_some_and(|hold| hold.is_over(shared)) {
                     Hold::end(hold.take(), shared);

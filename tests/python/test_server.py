@@ -782,3 +782,13 @@ def test_an_empty_log_beside_a_dump_is_not_guessed_about(server):
     server.start(appendonly="yes")
     with server.connect() as connection:
         assert connection.call("GET", "k") == b"v"
+
+
+def test_a_wait_that_begins_and_ends_in_one_pass(make_server):
+    """Requests behind two waits of a millisecond are executed, whenever the second one ends."""
+    server = make_server(directives={"appendfsync": "no"}).start()
+    with server.connect(timeout=5.0) as connection:
+        for n in range(1500):
+            first, second = f"0.00{1 + n % 3}", "0.001"
+            answers = connection.pipeline([("SET", "k", "v"), ("BLPOP", "none", first), ("INCR", "n"), ("BLPOP", "none", second), ("GET", "k")])
+            assert answers[-1] == b"v"
