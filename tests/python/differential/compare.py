@@ -44,12 +44,12 @@ def pairs(ours, stock) -> bool:
 
 
 def same_double(ours: bytes, stock: bytes) -> bool:
-    """Redis 7.2 writes the shortest form that reads back, 7.0 seventeen digits."""
+    """Redis 7.2 writes the shortest form that reads back, 7.0 seventeen digits; the sign of a zero depends on what stock has kept it in."""
     try:
         left, right = float(ours), float(stock)
     except ValueError:
         return False
-    return left == right and math.copysign(1, left) == math.copysign(1, right) and len(ours) <= max(len(stock), 23)
+    return left == right and len(ours) <= max(len(stock), 23)
 
 
 def doubles(ours, stock) -> bool:
@@ -140,12 +140,12 @@ def by_member(items: list) -> list:
 
 
 def encoding(ours, stock) -> bool:
-    """7.2 keeps small lists and small sets of other than integers in one listpack, and begins a set for as many members as were given,
+    """7.2 keeps small lists and small sets of other than integers in one listpack, and begins a set or sorted set for as many members as were given,
     repeated or not. A short string stays as it is when SETBIT or BITFIELD change nothing of it."""
     return ours == stock or (ours, stock) in PACKED
 
 
-PACKED = {(("$", b"listpack"), ("$", b"quicklist")), (("$", b"listpack"), ("$", b"hashtable")), (("$", b"listpack"), ("$", b"intset")), (("$", b"embstr"), ("$", b"raw")), (("$", b"int"), ("$", b"raw"))}
+PACKED = {(("$", b"listpack"), ("$", b"quicklist")), (("$", b"listpack"), ("$", b"hashtable")), (("$", b"listpack"), ("$", b"intset")), (("$", b"embstr"), ("$", b"raw")), (("$", b"int"), ("$", b"raw")), (("$", b"skiplist"), ("$", b"listpack"))}
 
 
 def pending(ours, stock) -> bool:
@@ -249,7 +249,7 @@ ALLOWED = [
     Allowed("7.2 compares with the largest id deleted before all else", "xsetid", "^-ERR The ID specified in XSETID is smaller than current max_deleted_entry_id", ""),
     Allowed("no larger sequence number is left: 7.2 says what is wrong with the id", "xadd", "^-ERR The ID specified in XADD is equal or smaller", "^-ERR Elements are too large to be stored"),
     Allowed("stock reads a cursor to its first zero byte", "[hsz]?scan", "^-ERR invalid cursor", ""),
-    Allowed("7.2 reads all arguments before it looks for the key", "bitcount|bitpos", "^-ERR (syntax error|value is not an integer|The bit argument)", "^:"),
+    Allowed("7.2 reads all arguments before it looks for the key", "bitcount|bitpos", "^-ERR (syntax error|value is not an integer|The bit argument)", "^(:|-WRONGTYPE)"),
     Allowed("stock's SORT sees an error of range that an earlier command has left behind", "sort(_ro)?", "", "^-ERR One or more scores"),
     Allowed("stock's SORT reads a number to its first zero byte", "sort(_ro)?", "^-ERR One or more scores", ""),
     Allowed("7.2 has made the consumer when it asked for something", "xgroup", "^:0$", "^:1$"),
