@@ -78,7 +78,7 @@ def run(command, *, part: Part, env: dict, cwd: Path = ROOT, minutes: float) -> 
             part.passed += int(found[1])
             part.failed += int(found[2])
             part.skipped += int(found[3])
-        if re.search(r" in [\d.]+s", line):
+        elif re.search(r" in [\d.]+s", line):
             last = line
         found = NODE_RESULT.match(line)
         if found:
