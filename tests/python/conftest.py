@@ -71,3 +71,15 @@ def server(make_server):
 def nothing_left_running():
     yield
     end_all()
+
+
+@pytest.fixture(scope="module")
+def pair(request, tmp_path_factory):
+    """graven and stock, started, without an AOF and with the module's `PAIR_DIRECTIVES`; they end with the module."""
+    base = tmp_path_factory.mktemp(request.module.__name__)
+    directives = {"appendonly": "no", **getattr(request.module, "PAIR_DIRECTIVES", {})}
+    ours = Server(base / "graven", name="graven", directives=directives).start()
+    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives=directives).start()
+    yield ours, stock
+    ours.end()
+    stock.end()

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from support.resp import Closed
-from support.server import Server, stock_binary, stock_under_test, wait_until
+from support.server import Server, stock_under_test, wait_until
 
 # What 7.2 says where stock 7.0 said otherwise.
 NEWER = [
@@ -40,19 +40,6 @@ def as_stock_says_it(text: str) -> str:
         for newer, older in NEWER:
             text = re.sub(newer, older, text)
     return text
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    base = tmp_path_factory.mktemp("acl")
-    directives = {"appendonly": "no"}
-    servers = [
-        Server(base / name, name=name, binary=binary, directives=directives).start()
-        for name, binary in (("graven", None), ("stock", stock_binary()))
-    ]
-    yield servers
-    for server in servers:
-        server.end()
 
 
 def reset_users(server: Server) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from support.resp import ServerError
-from support.server import Server, stock_binary, stock_under_test
+from support.server import stock_under_test
 
 # (command, what) -> why graven says something else
 DIFFERENT = {
@@ -30,16 +30,6 @@ DIFFERENT = {
     ("cluster", "flags"): "graven has the name only, to refuse it clearly",
     ("cluster", "group"): "graven has the name only, to refuse it clearly",
 }
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    base = tmp_path_factory.mktemp("commands")
-    ours = Server(base / "graven", name="graven", directives={"appendonly": "no"}).start()
-    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives={"appendonly": "no"}).start()
-    yield ours, stock
-    ours.end()
-    stock.end()
 
 
 def text(value):

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.server import Server, stock_binary
 
 SMALL = {"entries": 8, "value": 20}
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    base = tmp_path_factory.mktemp("encodings")
-    directives = {"appendonly": "no"}
-    ours = Server(base / "graven", name="graven", directives=directives).start()
-    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives=directives).start()
-    yield ours, stock
-    ours.end()
-    stock.end()
 
 
 def build(connection, kind: str, words: list) -> None:

@@ -10,15 +10,8 @@ from support.resp import ServerError
 from support.server import Server, stock_binary, stock_under_test, wait_until
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    base = tmp_path_factory.mktemp("observation")
-    directives = {"appendonly": "no", "enable-debug-command": "yes"}
-    ours = Server(base / "graven", name="graven", directives=directives).start()
-    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives=directives).start()
-    yield ours, stock
-    ours.end()
-    stock.end()
+# What the two servers of `pair` run with.
+PAIR_DIRECTIVES = {"enable-debug-command": "yes"}
 
 
 @pytest.fixture(params=["graven", "stock"])

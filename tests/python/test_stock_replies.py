@@ -28,16 +28,8 @@ BLOCKS = [block for path in sorted((HERE / "replies").glob("*.txt")) for block i
 FRESH = [("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction"), ("CONFIG", "SET", "notify-keyspace-events", ""), ("CONFIG", "SET", "hash-max-listpack-entries", "128"), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH"), ("FLUSHALL",)]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """graven and stock, without an AOF: this suite is about replies."""
-    base = tmp_path_factory.mktemp("replies")
-    directives = {"appendonly": "no", "databases": 16}
-    ours = Server(base / "graven", name="graven", directives=directives).start()
-    stock = Server(base / "stock", name="stock", binary=stock_binary(), directives=directives).start()
-    yield ours, stock
-    ours.end()
-    stock.end()
+# What the two servers of `pair` run with.
+PAIR_DIRECTIVES = {"databases": 16}
 
 
 def allowed_differences() -> dict:
