@@ -5,6 +5,7 @@
 mod chain;
 mod error;
 mod feed;
+mod hex;
 mod loader;
 pub mod log;
 mod lsn;

@@ -22,7 +22,7 @@ use crate::engine::{Engine, Parts};
 use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
 use crate::keyspace::{AccessClock, Snapshot};
-use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
+use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep, SnapshotPosition};
 
 /// After a failed save the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -244,6 +244,7 @@ fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result
     let now = parts.clock.unix_millis();
     let server = Server::in_parts(parts)?;
     let used = server.allocator.figures_or_pages().allocated;
+    let position = server.shared()?.log().map(|log| SnapshotPosition { lineage: log.lineage, lsn: log.buffer.next() });
     Ok(RdbOptions {
         path: settings.dir.join(&settings.dump_filename),
         version: settings.rdb_version,
@@ -260,6 +261,8 @@ fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result
             ("aof-base", "0".to_owned()),
         ],
         libraries,
+        position,
+        block_bytes: None,
     })
 }
 

@@ -1,10 +1,18 @@
 //! The documents' own bytes: what `format-spec/` shows is decoded as what it says, so that text and code cannot drift.
 
+use graven::env::disk::read_file;
 use graven::env::disk::sim::SimDisk;
-use graven::env::{Disk, OpenMode};
+use graven::env::{Disk, OpenMode, UnixMillis};
+use graven::keyspace::{AccessClock, AccessPolicy, Keyspace, Ttl};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader, format};
-use graven::persist::{CloseState, Lsn, Manifest, Scanned, scan};
+use graven::persist::rdb::{
+    self, BLOCK_FIELD_BYTES, Index, RdbEntry, RdbOptions, RdbSink, RdbWriter, Refusal, SaveStep, SavedAccess,
+    SnapshotPosition,
+};
+use graven::persist::{CloseState, Lineage, Lsn, Manifest, Scanned, Timeline, scan};
+use graven::value::{Limits, Str, Value};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The bytes of the first `hex` block of a document.
 fn shown(document: &str) -> Vec<u8> {
@@ -58,4 +66,73 @@ fn the_manifest_in_the_document_reads_as_the_document_says() {
     let manifest = Manifest::decode(&shown("manifest.md")).expect("a manifest");
     assert!(matches!(manifest.state, CloseState::Closed { .. } | CloseState::Open));
     assert_eq!(manifest.files[0].name, "appendonly.aof.1.incr.aof");
+}
+
+fn snapshot_position() -> SnapshotPosition {
+    let [timeline, parent] =
+        [b"0123456789abcdef0123456789abcdef01234567", &[b'0'; 40]].map(|digits| Timeline::parse(digits));
+    let (timeline, parent) = (timeline.expect("digits"), parent.expect("digits"));
+    SnapshotPosition { lineage: Lineage { timeline, parent, fork: Lsn(1) }, lsn: Lsn(42) }
+}
+
+/// The file of the document, written anew.
+fn snapshot() -> Vec<u8> {
+    let mut store = Keyspace::new(10, Limits::default());
+    let text = |text: &[u8]| Value::from(Str::encode(text));
+    store.db_mut(0).set(b"greeting", text(b"hello"), Ttl::Clear, 1);
+    store.db_mut(9).set(b"answer", text(b"42"), Ttl::At(UnixMillis(1_700_000_000_000)), 2);
+    let options = RdbOptions {
+        path: "/dump.rdb".into(),
+        version: 10,
+        compression: true,
+        checksum: true,
+        sync_every: None,
+        access: SavedAccess::Nothing,
+        clock: AccessClock::new(AccessPolicy::Lru, UnixMillis(0)),
+        fields: vec![("redis-ver", "7.2.4".into())],
+        libraries: Vec::new(),
+        position: Some(snapshot_position()),
+        block_bytes: Some(1),
+    };
+    let disk = SimDisk::new();
+    let mut writer = RdbWriter::new(Arc::new(disk.clone()), store.snapshot(), options);
+    while writer.step().expect("writes") == SaveStep::Worked {}
+    read_file(&disk, Path::new("/dump.rdb")).expect("a file")
+}
+
+#[derive(Default)]
+struct Keys(Vec<String>);
+
+impl RdbSink for Keys {
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+        let Value::Str(text) = &entry.value else { return Err("a string was written".into()) };
+        let (key, text) = (String::from_utf8_lossy(entry.key), String::from_utf8_lossy(&text.to_vec()).into_owned());
+        self.0.push(format!("{} {key} {text} {:?}", entry.db, entry.expiry.map(|at| at.0)));
+        Ok(())
+    }
+
+    fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+        Err("none was written".into())
+    }
+}
+
+#[test]
+fn the_snapshot_in_the_document_reads_as_the_document_says() {
+    let bytes = shown("snapshot.md");
+    assert_eq!(bytes, snapshot(), "what is written now");
+    let disk = SimDisk::new();
+    let file = disk.open(Path::new("/dump.rdb"), OpenMode::CreateNew).expect("a file");
+    file.write_all_at(&bytes, 0).expect("written");
+    let (limits, mut all) = (Limits::default(), Keys::default());
+    rdb::read(&mut rdb::FileSource::new(&*file).expect("a length"), &limits, &mut all).expect("reads");
+    assert_eq!(all.0, ["0 greeting hello None", "9 answer 42 Some(1700000000000)"]);
+    let index = Index::read(&*file).expect("readable").expect("an index");
+    assert_eq!(index.position, Some(snapshot_position()));
+    assert_eq!((index.head.len, index.blocks[0].offset, index.blocks[1].db), (26, 26 + BLOCK_FIELD_BYTES, 9));
+    let mut second = Keys::default();
+    rdb::read_block(&*file, &index.blocks[1], &limits, &mut second).expect("reads");
+    assert_eq!(second.0, all.0[1..]);
+    assert_eq!(rdb::damaged_blocks(&*file, &index).expect("readable"), []);
+    let end = bytes.len() - 203;
+    assert_eq!((BLOCK_FIELD_BYTES, &bytes[end..end + 14]), (71, &b"\xfa\x0agraven-end\x40\xb4"[..]));
 }

@@ -5,6 +5,7 @@
 //!   commands only, so stock servers skip it.
 //! - A line verifies in one place only: its CRC is seeded with the segment's salt and the line's file offset.
 
+use crate::persist::hex::hex;
 use crate::persist::{Lineage, Lsn, Timeline};
 
 /// Bytes of a frame header or mark, CRLF included.
@@ -93,18 +94,6 @@ fn verified(line: &[u8], salt: u64, offset: u64) -> Option<u32> {
     crc.update(body);
     let crc = crc.finalize();
     (hex(&tail[..8])? == u64::from(crc)).then_some(crc)
-}
-
-/// Lower-case hexadecimal digits only.
-fn hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |value, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some((value << 4) | u64::from(digit))
-    })
 }
 
 /// Reads fields of fixed width, one separator behind each.

@@ -3,14 +3,20 @@
 //! The bytes of a value are `value::payload`'s; here is what lies around them: header, databases, keys with their
 //! expiry and access data, checksum.
 
+mod active;
+mod blocks;
+mod checksum;
 mod format;
+mod index;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use blocks::{DamagedBlock, damaged_blocks, read_block, read_head};
 pub use format::{VERSION_MAX, is_rdb};
+pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock, SnapshotPosition};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
-pub use source::{FileSource, RdbSource};
+pub use source::FileSource;
 pub use writer::{RdbOptions, RdbWriter, SaveError, SaveStep, SavedAccess};

@@ -6,12 +6,14 @@
 //!   collections, which old servers could leave behind and which are counted.
 //! - The checksum is compared before success is reported; the sink has then seen all keys already.
 
+use super::active;
+use super::checksum::{between, joined, sum};
 use super::format::{
     HEADER_LEN, VERSION_MAX, VERSION_VALKEY, VERSION_WITH_CHECKSUM, is_known, module_type_name, opcode, version,
 };
-use super::source::RdbSource;
+use super::index::{BLOCK_FIELD_BYTES, BlockField};
 use crate::env::UnixMillis;
-use crate::value::payload::{DecodeError, Input, SliceSource, decode_object, object};
+use crate::value::payload::{DecodeError, Input, SliceSource, Source, decode_object, object};
 use crate::value::{Limits, Value};
 
 /// One key of a file.
@@ -102,6 +104,10 @@ pub enum RdbProblem {
     Database(u64),
     #[error("checksum is {actual:016x}, the file says {declared:016x}")]
     Checksum { declared: u64, actual: u64 },
+    #[error("block {number} of {len} bytes, which held {keys} keys, is not what was written")]
+    Block { number: u32, len: u64, keys: u64 },
+    #[error("they are not those of its consumers")]
+    ActiveTimes,
     #[error("{0}")]
     Refused(Refusal),
 }
@@ -110,9 +116,9 @@ pub enum RdbProblem {
 ///
 /// # Errors
 /// What is wrong, and where; what came before it has reached the sink.
-pub fn read(source: &mut dyn RdbSource, limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
+pub fn read(source: &mut dyn Source, limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
     let version = header(&mut Input::new(source))?;
-    let (keys, empty_keys) = Body { input: Input::new(source), limits, sink, context: Context::default() }.read()?;
+    let (keys, empty_keys) = Body::new(Input::new(source), limits, sink).read(Until::EndMark)?;
     let checksum = if version >= VERSION_WITH_CHECKSUM {
         let actual = source.checksum();
         let mut input = Input::new(source);
@@ -136,7 +142,8 @@ pub fn read_bytes(bytes: &[u8], limits: &Limits, sink: &mut dyn RdbSink) -> Resu
     read(&mut SliceSource::new(bytes), limits, sink)
 }
 
-fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
+/// Reads the version that a file begins with.
+pub(super) fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
     let at = input.offset();
     let header: [u8; HEADER_LEN] = input.array("header").map_err(|e| from_decode(e, None))?;
     match version(&header) {
@@ -146,11 +153,34 @@ fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
     }
 }
 
-struct Body<'a, 's> {
+/// What ends a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    EndMark,
+    /// The end of the input: what was read is a block.
+    EndOfInput,
+}
+
+/// What stands between the header and the end mark, or a block of it.
+pub(super) struct Body<'a, 's> {
     input: Input<'s>,
     limits: &'a Limits,
     sink: &'a mut dyn RdbSink,
     context: Context,
+    /// The block under way.
+    block: Block,
+    keys: u64,
+    empty_keys: u64,
+}
+
+/// Where a block began.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    number: u32,
+    offset: u64,
+    /// The checksum of all bytes before it, and how many keys those held.
+    sum_before: u64,
+    keys_before: u64,
 }
 
 /// What the operations before a key said about it.
@@ -160,19 +190,28 @@ struct Context {
     expiry: Option<UnixMillis>,
     idle_seconds: Option<u64>,
     frequency: Option<u8>,
+    /// Times of a stream's consumers.
+    active: Option<Vec<u8>>,
     /// Where the first of them stood.
     offset: Option<u64>,
 }
 
-impl Body<'_, '_> {
-    /// Reads to behind the end mark; the numbers of keys and of empty keys.
-    fn read(mut self) -> Result<(u64, u64), RdbError> {
-        let (mut keys, mut empty_keys) = (0, 0);
+impl<'a, 's> Body<'a, 's> {
+    pub(super) fn new(input: Input<'s>, limits: &'a Limits, sink: &'a mut dyn RdbSink) -> Self {
+        let (context, block) = (Context::default(), Block::default());
+        Self { input, limits, sink, context, block, keys: 0, empty_keys: 0 }
+    }
+
+    /// Reads to behind the end; the numbers of keys and of empty keys.
+    pub(super) fn read(mut self, until: Until) -> Result<(u64, u64), RdbError> {
         loop {
             let at = self.input.offset();
+            if until == Until::EndOfInput && self.input.remaining() == 0 {
+                return Ok((self.keys, self.empty_keys));
+            }
             let operation = self.byte("operation")?;
             match operation {
-                opcode::EOF => return Ok((keys, empty_keys)),
+                opcode::EOF if until == Until::EndMark => return Ok((self.keys, self.empty_keys)),
                 opcode::SELECT_DB => {
                     let number = self.length("database number")?;
                     // Stock numbers databases with an int.
@@ -233,8 +272,8 @@ impl Body<'_, '_> {
                     return Err(fail(at, "data of a module", problem));
                 }
                 form if form <= object::HASH_LISTPACK_EX => match self.key(form, at)? {
-                    true => keys += 1,
-                    false => empty_keys += 1,
+                    true => self.keys += 1,
+                    false => self.empty_keys += 1,
                 },
                 unknown => return Err(fail(at, "operation", RdbProblem::UnknownOpcode(unknown))),
             }
@@ -242,12 +281,43 @@ impl Body<'_, '_> {
     }
 
     fn aux(&mut self, at: u64) -> Result<(), RdbError> {
+        // Of all up to and with the operation's byte.
+        let summed = self.input.checksum();
         let name = self.string("name of an AUX field")?;
         let value = self.string("value of an AUX field")?;
+        if let Some(field) = BlockField::decode(&name, &value) {
+            return self.end_of_block(&field, at, summed);
+        }
+        if name == active::NAME {
+            self.context.active = Some(value);
+            self.context.offset.get_or_insert(at);
+            return Ok(());
+        }
         let taken = self.sink.aux(&name, &value);
         taken.map_err(|refusal| {
             fail(at, &format!("AUX field \"{}\"", name.escape_ascii()), RdbProblem::Refused(refusal))
         })
+    }
+
+    /// Compares the block that ends at `at` with what its field says; a field that belongs elsewhere (it was moved here by
+    /// somebody's tool) says nothing.
+    fn end_of_block(&mut self, field: &BlockField, at: u64, summed: u64) -> Result<(), RdbError> {
+        let Block { number, offset, sum_before, keys_before } = self.block;
+        let (len, keys) = (at - offset, self.keys + self.empty_keys - keys_before);
+        if (field.number, field.len, field.keys) == (number, len, keys) && self.input.offset() == at + BLOCK_FIELD_BYTES
+        {
+            let declared = joined(field.crc, sum(&[opcode::AUX]), 1);
+            if field.crc != 0 && between(sum_before, summed, len + 1) != declared {
+                return Err(fail(offset, "a block", RdbProblem::Block { number, len, keys }));
+            }
+        }
+        self.block = Block {
+            number: number + 1,
+            offset: self.input.offset(),
+            sum_before: self.input.checksum(),
+            keys_before: self.keys + self.empty_keys,
+        };
+        Ok(())
     }
 
     /// Reads a key and its value; whether it has one.
@@ -261,7 +331,12 @@ impl Body<'_, '_> {
             return Err(fail(at, &named(), RdbProblem::Unsupported(format!("key of type {kind} is"))));
         }
         let value = decode_object(&mut self.input, form, self.limits).map_err(|e| from_decode(e, Some(&named())))?;
-        let Some(value) = value else { return Ok(false) };
+        let Some(mut value) = value else { return Ok(false) };
+        if let (Some(times), Value::Stream(stream)) = (&context.active, &mut value)
+            && !active::apply(times, stream)
+        {
+            return Err(fail(offset, &format!("times of {}", named()), RdbProblem::ActiveTimes));
+        }
         let entry = RdbEntry {
             db: context.db,
             key: &key,
@@ -311,7 +386,7 @@ fn printable(key: &[u8]) -> String {
     if key.len() > SHOWN { format!("{shown}...") } else { shown.to_string() }
 }
 
-fn from_decode(error: DecodeError, within: Option<&str>) -> RdbError {
+pub(super) fn from_decode(error: DecodeError, within: Option<&str>) -> RdbError {
     let reading = match within {
         Some(within) => format!("{} of {within}", error.reading),
         None => error.reading.to_owned(),
@@ -319,6 +394,6 @@ fn from_decode(error: DecodeError, within: Option<&str>) -> RdbError {
     RdbError { offset: error.offset, reading, problem: error.problem.into() }
 }
 
-fn fail(offset: u64, reading: &str, problem: RdbProblem) -> RdbError {
+pub(super) fn fail(offset: u64, reading: &str, problem: RdbProblem) -> RdbError {
     RdbError { offset, reading: reading.to_owned(), problem }
 }

@@ -1,30 +1,20 @@
-//! Bytes of a file through a bounded buffer, with the checksum of all that was taken.
+//! Bytes of a file, or of a stretch of it, through a bounded buffer, with the checksum of all that was taken.
 
 use std::io;
+use std::ops::Range;
 
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::env::DiskFile;
-use crate::value::payload::{SliceSource, Source};
+use crate::value::payload::Source;
 
 /// Bytes asked of the disk at once; the buffer grows beyond it only for a string that is longer.
 const READ_SIZE: usize = 256 * 1024;
 
-/// A source that knows the checksum of what it gave out.
-pub trait RdbSource: Source {
-    /// CRC-64 of all bytes taken so far.
-    fn checksum(&mut self) -> u64;
-}
-
-impl RdbSource for SliceSource<'_> {
-    fn checksum(&mut self) -> u64 {
-        crc_fast::checksum(CrcAlgorithm::Crc64Redis, self.taken())
-    }
-}
-
-/// A file from its beginning to the length that it had when it was opened.
+/// A file from its beginning to the length that it had when it was opened, or a stretch of one.
 pub struct FileSource<'f> {
     file: &'f dyn DiskFile,
+    /// Where it ends in the file.
     len: u64,
     buffer: Vec<u8>,
     /// Offset of the buffer in the file.
@@ -39,15 +29,20 @@ impl<'f> FileSource<'f> {
     /// # Errors
     /// When the file does not tell its length.
     pub fn new(file: &'f dyn DiskFile) -> io::Result<Self> {
-        Ok(Self {
+        Ok(Self::stretch(file, 0..file.len()?))
+    }
+
+    /// These bytes of a file, which is at least so long.
+    pub fn stretch(file: &'f dyn DiskFile, range: Range<u64>) -> Self {
+        Self {
             file,
-            len: file.len()?,
+            len: range.end,
             buffer: Vec::new(),
-            start: 0,
+            start: range.start,
             at: 0,
             summed: 0,
             digest: Digest::new(CrcAlgorithm::Crc64Redis),
-        })
+        }
     }
 
     /// Drops what was taken from the buffer and reads on until it holds `len` more bytes.
@@ -97,9 +92,7 @@ impl Source for FileSource<'_> {
         self.at += len;
         Ok(&self.buffer[from..self.at])
     }
-}
 
-impl RdbSource for FileSource<'_> {
     fn checksum(&mut self) -> u64 {
         self.sum();
         self.digest.finalize()

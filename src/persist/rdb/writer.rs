@@ -1,13 +1,15 @@
 //! Writes a data set at one moment as an RDB file: a draft beside its place, which takes that place when it is whole.
 //!
 //! A state machine: `step` does a bounded piece of work; a thread drives it in the server, a seed in a test. Values go
-//! out in pieces, so memory stays within a few megabytes whatever they hold.
+//! out in pieces, so memory stays within a few megabytes whatever they hold. The keys form blocks that can be read one by
+//! one, located by an index at the end (see `index`).
 //!
 //! Invariants
 //! - The file in place is touched by one rename only, of a draft that is whole and synced: after a crash the old content
 //!   or the new one is there.
 //! - An error leaves the file in place as it was; the draft is removed.
 
+mod out;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +17,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crc_fast::{CrcAlgorithm, Digest};
-
+use self::out::Out;
+use super::active;
+use super::checksum::between;
 use super::format::{MAGIC, opcode};
-use crate::env::{Disk, DiskFile, OpenMode};
+use super::index::{IndexedBlock, SnapshotPosition, write_index};
+use crate::env::{Disk, OpenMode};
 use crate::keyspace::{AccessClock, Entry, Snapshot};
 use crate::value::payload::{Encoder, write_length};
 
@@ -51,6 +55,10 @@ pub struct RdbOptions {
     pub fields: Vec<(&'static str, String)>,
     /// Libraries of functions, by their source texts.
     pub libraries: Vec<Vec<u8>>,
+    /// The moment of the log that the snapshot shows, if there is a log.
+    pub position: Option<SnapshotPosition>,
+    /// A block ends behind the key with which it reaches so many bytes; `None`: one MiB, four behind the first GiB.
+    pub block_bytes: Option<u64>,
 }
 
 /// Why a file could not be written.
@@ -72,7 +80,10 @@ pub enum SaveStep {
 
 /// Portions of the keyspace in one step; each holds about a dozen keys.
 const PORTIONS_PER_STEP: usize = 64;
-const BUFFER_BYTES: usize = 256 * 1024;
+/// Sizes of blocks near the beginning of a file, and from [`LARGE_FROM`] on.
+const BLOCK_BYTES: u64 = 1 << 20;
+const BLOCK_BYTES_LARGE: u64 = 4 << 20;
+const LARGE_FROM: u64 = 1 << 30;
 
 /// See the module's header.
 pub struct RdbWriter {
@@ -83,8 +94,19 @@ pub struct RdbWriter {
     draft: PathBuf,
     out: Option<Out>,
     stage: Stage,
+    /// Blocks that are closed, the head first, and where the one under way began.
+    blocks: Vec<IndexedBlock>,
+    block: Begun,
     keys: u64,
     size: u64,
+}
+
+/// Where a block began.
+#[derive(Clone, Copy, Default)]
+struct Begun {
+    offset: u64,
+    sum_before: u64,
+    keys_before: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -106,6 +128,8 @@ impl RdbWriter {
             snapshot,
             out: None,
             stage: Stage::Begin,
+            blocks: Vec::new(),
+            block: Begun::default(),
             keys: 0,
             size: 0,
         }
@@ -167,39 +191,71 @@ impl RdbWriter {
             out.write_all(&[opcode::FUNCTION_2])?;
             self.encoder.string(library, out)?;
         }
+        self.close_block(0)?;
         Ok(Stage::Keys { db: 0, portion: 0 })
     }
 
     fn write_keys(&mut self, db: usize, portion: usize) -> io::Result<Stage> {
-        let Self { snapshot, encoder, options, out: Some(out), .. } = self else { return Ok(Stage::Done) };
-        let Some(database) = snapshot.databases().get(db) else { return Ok(Stage::End) };
+        // A handle of its own, since blocks are closed on the way.
+        let Some(database) = self.snapshot.databases().get(db).cloned() else { return Ok(Stage::End) };
         if database.is_empty() {
             return Ok(Stage::Keys { db: db + 1, portion: 0 });
         }
-        if portion == 0 {
-            out.write_all(&[opcode::SELECT_DB])?;
-            write_length(db as u64, out)?;
-            out.write_all(&[opcode::RESIZE_DB])?;
-            write_length(database.len() as u64, out)?;
-            write_length(database.expires_len() as u64, out)?;
-        }
         let until = database.portions().min(portion + PORTIONS_PER_STEP);
         for entry in (portion..until).flat_map(|portion| database.portion(portion)) {
+            let Self { encoder, options, out: Some(out), .. } = self else { return Ok(Stage::Done) };
+            if out.offset() == self.block.offset {
+                out.write_all(&[opcode::SELECT_DB])?;
+                write_length(db as u64, out)?;
+                if self.blocks.last().is_none_or(|block| block.keys == 0 || block.db as usize != db) {
+                    out.write_all(&[opcode::RESIZE_DB])?;
+                    write_length(database.len() as u64, out)?;
+                    write_length(database.expires_len() as u64, out)?;
+                }
+            }
             write_entry(entry, encoder, options, out)?;
             self.keys += 1;
+            if out.offset() - self.block.offset >= self.block_bytes() {
+                self.close_block(db as u32)?;
+            }
         }
-        let more = until < database.portions();
-        Ok(if more { Stage::Keys { db, portion: until } } else { Stage::Keys { db: db + 1, portion: 0 } })
+        if until < database.portions() {
+            return Ok(Stage::Keys { db, portion: until });
+        }
+        self.close_block(db as u32)?;
+        Ok(Stage::Keys { db: db + 1, portion: 0 })
+    }
+
+    fn block_bytes(&self) -> u64 {
+        let usual = if self.block.offset < LARGE_FROM { BLOCK_BYTES } else { BLOCK_BYTES_LARGE };
+        self.options.block_bytes.unwrap_or(usual)
+    }
+
+    /// Ends the block under way, if it holds anything.
+    fn close_block(&mut self, db: u32) -> io::Result<()> {
+        let Some(out) = &mut self.out else { return Ok(()) };
+        let Begun { offset, sum_before, keys_before } = self.block;
+        let len = out.offset() - offset;
+        if len == 0 {
+            return Ok(());
+        }
+        let crc = out.sum().map(|sum| between(sum_before, sum, len));
+        let number = self.blocks.len() as u32;
+        let block = IndexedBlock { number, offset, len, crc, keys: self.keys - keys_before, db };
+        out.write_all(&block.field())?;
+        self.blocks.push(block);
+        self.block = Begun { offset: out.offset(), sum_before: out.sum().unwrap_or(0), keys_before: self.keys };
+        Ok(())
     }
 
     fn end(&mut self) -> io::Result<Stage> {
         let Some(out) = &mut self.out else { return Ok(Stage::Done) };
+        let index_at = out.offset();
+        write_index(&self.blocks, index_at, self.options.position, out)?;
         out.write_all(&[opcode::EOF])?;
-        let checksum = out.checksum()?;
+        let checksum = out.sum().unwrap_or(0);
         out.write_all(&checksum.to_le_bytes())?;
-        out.drain()?;
-        out.file.sync_all()?;
-        self.size = out.written;
+        self.size = out.finish()?;
         Ok(Stage::Place)
     }
 
@@ -211,6 +267,10 @@ impl RdbWriter {
 }
 
 fn write_entry(entry: &Entry, encoder: &mut Encoder, options: &RdbOptions, out: &mut Out) -> io::Result<()> {
+    let value = entry.value();
+    if let Some(field) = active::field(value, encoder.form(value)) {
+        out.write_all(&field)?;
+    }
     if let Some(deadline) = entry.expiry() {
         out.write_all(&[opcode::EXPIRE_TIME_MS])?;
         out.write_all(&deadline.0.to_le_bytes())?;
@@ -223,76 +283,7 @@ fn write_entry(entry: &Entry, encoder: &mut Encoder, options: &RdbOptions, out: 
         }
         SavedAccess::Frequency => out.write_all(&[opcode::FREQ, options.clock.frequency(entry.clock())])?,
     }
-    let value = entry.value();
     out.write_all(&[encoder.form(value)])?;
     encoder.string(entry.key(), out)?;
     encoder.value(value, out)
-}
-
-/// The draft behind a buffer, with the checksum of what went into it.
-struct Out {
-    file: Box<dyn DiskFile>,
-    buffer: Vec<u8>,
-    written: u64,
-    synced: u64,
-    sync_every: Option<u64>,
-    digest: Option<Digest>,
-}
-
-impl Out {
-    fn new(file: Box<dyn DiskFile>, options: &RdbOptions) -> Self {
-        Self {
-            file,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            written: 0,
-            synced: 0,
-            sync_every: options.sync_every,
-            digest: options.checksum.then(|| Digest::new(CrcAlgorithm::Crc64Redis)),
-        }
-    }
-
-    /// CRC-64 of all bytes so far; 0 when none is kept.
-    fn checksum(&mut self) -> io::Result<u64> {
-        self.drain()?;
-        Ok(self.digest.as_ref().map_or(0, Digest::finalize))
-    }
-
-    fn drain(&mut self) -> io::Result<()> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let passed = self.pass(&buffer);
-        self.buffer = buffer;
-        self.buffer.clear();
-        passed
-    }
-
-    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.written)?;
-        self.written += bytes.len() as u64;
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
-        }
-        if self.sync_every.is_some_and(|every| self.written - self.synced >= every) {
-            self.file.sync_data()?;
-            self.synced = self.written;
-        }
-        Ok(())
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
-            self.drain()?;
-        }
-        if bytes.len() > BUFFER_BYTES {
-            self.pass(bytes)?;
-        } else {
-            self.buffer.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.drain()
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 use super::error::{DecodeError, Problem};
 
 /// Where stored bytes come from.
@@ -17,6 +19,9 @@ pub trait Source {
     /// # Errors
     /// When they cannot be read.
     fn take(&mut self, len: usize) -> io::Result<&[u8]>;
+
+    /// CRC-64 of all bytes taken so far.
+    fn checksum(&mut self) -> u64;
 }
 
 /// Bytes in memory.
@@ -24,22 +29,27 @@ pub trait Source {
 pub struct SliceSource<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// What offsets count from.
+    base: u64,
+    /// The checksum of the first `summed` bytes.
+    sum: u64,
+    summed: usize,
 }
 
 impl<'a> SliceSource<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self::at(bytes, 0)
     }
 
-    /// What was taken so far.
-    pub fn taken(&self) -> &'a [u8] {
-        &self.bytes[..self.at]
+    /// Bytes that stand at `base` in a file.
+    pub fn at(bytes: &'a [u8], base: u64) -> Self {
+        Self { bytes, at: 0, base, sum: 0, summed: 0 }
     }
 }
 
 impl Source for SliceSource<'_> {
     fn offset(&self) -> u64 {
-        self.at as u64
+        self.base + self.at as u64
     }
 
     fn remaining(&self) -> u64 {
@@ -50,6 +60,13 @@ impl Source for SliceSource<'_> {
         let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..len)).ok_or(io::ErrorKind::UnexpectedEof)?;
         self.at += len;
         Ok(taken)
+    }
+
+    fn checksum(&mut self) -> u64 {
+        let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Redis, self.sum);
+        digest.update(&self.bytes[self.summed..self.at]);
+        (self.sum, self.summed) = (digest.get_state(), self.at);
+        digest.finalize()
     }
 }
 
@@ -85,6 +102,11 @@ impl<'s> Input<'s> {
 
     pub fn remaining(&self) -> u64 {
         self.source.remaining()
+    }
+
+    /// CRC-64 of all bytes taken so far.
+    pub fn checksum(&mut self) -> u64 {
+        self.source.checksum()
     }
 
     /// An error at the current place.
