@@ -233,7 +233,7 @@ def node(part: Part, extra: list[str]) -> None:
         subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=home, env=env, check=True, timeout=300)
         stamp.write_text(digest)
     suites = extra or sorted(path.name for path in home.glob("*.test.mjs"))
-    command = ["node", "--test", "--test-reporter=tap", "--test-timeout=120000", *suites]
+    command = ["node", "--test", "--test-reporter=tap", "--test-timeout=300000", *suites]
     run(command, part=part, env=env, cwd=home, minutes=MINUTES[part.name])
 
 

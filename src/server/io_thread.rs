@@ -380,10 +380,11 @@ impl IoLoop {
             && shared.log().is_some_and(|log| log.progress.policy() != SyncPolicy::Always)
     }
 
-    /// A write has been stuck for a while: where syncs are not waited for, replies do not wait for it either. How far
+    /// A write has been stuck for a while (not: its thread had no turn yet): where syncs are not waited for, replies do not wait for it either. How far
     /// they may be ahead is bounded by what the log lets wait.
     fn run_ahead(&self, shared: &Shared) {
         if let Some(log) = shared.log()
+            && log.progress.is_behind()
             && log.progress.trouble().is_none()
             && shared.gate.release(log.progress.appended().0)
         {

@@ -94,7 +94,7 @@ for (const RESP of [2, 3]) {
 
     test("a blocked client is served by another", async () => {
       const worker = await connected({ RESP });
-      const popped = worker.blPop("queue", 5);
+      const popped = worker.blPop("queue", 50);
       await client.rPush("queue", "job");
       assert.deepEqual({ ...(await popped) }, { key: "queue", element: "job" });
       worker.destroy();

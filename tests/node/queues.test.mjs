@@ -42,7 +42,7 @@ describe("BullMQ", () => {
     const seen = [];
     keep(new Worker("plain", async (job) => (seen.push(job.data.n), job.data.n * 2), { connection }));
     const jobs = await queue.addBulk(Array.from({ length: 20 }, (_, n) => ({ name: "double", data: { n } })));
-    const results = await Promise.all(jobs.map((job) => job.waitUntilFinished(events, 20000)));
+    const results = await Promise.all(jobs.map((job) => job.waitUntilFinished(events, 60000)));
     assert.deepEqual(results, Array.from({ length: 20 }, (_, n) => n * 2));
     assert.deepEqual(seen, Array.from({ length: 20 }, (_, n) => n));
     await until(async () => (await queue.getJobCounts()).completed === 20, 10, "all are counted");
@@ -114,7 +114,7 @@ describe("BullMQ", () => {
     const queue = keep(new Queue("crash", { connection }));
     const done = new Set();
     const events = [];
-    keep(new Worker("crash", async (job) => (await pause(5), done.add(job.data.n)), { connection, stalledInterval: 1000, lockDuration: 2000 })).on("failed", (_, error) => events.push(error.message));
+    keep(new Worker("crash", async (job) => (await pause(5), done.add(job.data.n)), { connection, stalledInterval: 1000, lockDuration: 2000, maxStalledCount: 100 })).on("failed", (_, error) => events.push(error.message));
     for (let n = 0; n < 40; n++) await queue.add("job", { n });
     await queue.add("late", { n: 40 }, { delay: 1500 });
     await server.kill9();

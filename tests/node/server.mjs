@@ -7,12 +7,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
+// A loopback port below the ephemeral range, so that no outgoing connection can take it between two starts.
 async function freePort() {
-  const probe = createServer();
-  await new Promise((done) => probe.listen(0, "127.0.0.1", done));
-  const { port } = probe.address();
-  await new Promise((done) => probe.close(done));
-  return port;
+  for (;;) {
+    const port = 20000 + Math.floor(Math.random() * 12000);
+    const probe = createServer();
+    const free = await new Promise((done) => {
+      probe.once("error", () => done(false));
+      probe.listen(port, "127.0.0.1", () => done(true));
+    });
+    if (!free) continue;
+    await new Promise((done) => probe.close(done));
+    return port;
+  }
 }
 
 function ping(port) {
@@ -46,7 +53,7 @@ export class Server {
     this.process = spawn(binary, words.map(String), { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on("data", (data) => this.log.push(String(data)));
     this.ended = new Promise((done) => this.process.on("exit", done));
-    for (let attempt = 0; attempt < 1500; attempt++) {
+    for (let attempt = 0; attempt < 6000; attempt++) {
       if (this.process.exitCode !== null) break;
       if (await ping(this.port)) return;
       await pause(20);
@@ -66,8 +73,10 @@ export class Server {
   }
 }
 
-// Waits until `condition` gives something true, which is returned.
+// Waits until `condition` gives something true, which is returned. `seconds` is what it may take on a machine at rest; a busy one is given
+// a minute at least.
 export async function until(condition, seconds, what) {
+  seconds = Math.max(2 * seconds, 60);
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const value = await condition();

@@ -379,7 +379,7 @@ def test_users_of_the_configuration(make_server, tmp_path):
     ]:
         failed = make_server(directives={"user": rules})
         failed.start(wait=False)
-        assert failed.process.wait(20) == 1
+        assert failed.process.wait(60) == 1
         log = failed.log_tail()
         assert "FATAL CONFIG FILE ERROR" in log and reason in log, log
 
@@ -412,14 +412,14 @@ def test_acl_file(make_server, tmp_path):
     assert "No such file or directory" in error(admin, "ACL", "LOAD")
     server.stop()
     failed = server.start(wait=False)
-    assert failed.process.wait(20) == 1 and "Aborting Redis startup because of ACL errors" in failed.log_tail()
+    assert failed.process.wait(60) == 1 and "Aborting Redis startup because of ACL errors" in failed.log_tail()
     path.write_text(saved[0].decode() + "\n")
     server.start()
     with server.connect() as connection:
         assert connection.call("ACL", "LIST")[0] == saved[0]
     server.directives["user"] = ["carol", "on"]
     server.stop()
-    assert server.start(wait=False).process.wait(20) == 1 and "but not both" in server.log_tail()
+    assert server.start(wait=False).process.wait(60) == 1 and "but not both" in server.log_tail()
 
 
 def test_saved_users_survive_a_kill(make_server, tmp_path):

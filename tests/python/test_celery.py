@@ -10,7 +10,7 @@ import time
 import pytest
 
 from support.celery_app import CeleryWorld
-from support.server import wait_until
+from support.server import Server, wait_until
 
 
 def load_tasks(world: CeleryWorld):
@@ -23,8 +23,6 @@ def load_tasks(world: CeleryWorld):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """One server, one prefork worker with two processes."""
-    from support.server import Server
-
     base = tmp_path_factory.mktemp("celery")
     server = Server(base / "data", name="graven").start()
     with CeleryWorld(server, base / "work", TEST_VISIBILITY="60") as made:
@@ -36,19 +34,19 @@ def world(tmp_path_factory):
 
 def test_plain_tasks(world):
     results = [world.tasks.add.delay(n, n) for n in range(50)]
-    assert [result.get(timeout=20) for result in results] == [2 * n for n in range(50)]
+    assert [result.get(timeout=60) for result in results] == [2 * n for n in range(50)]
 
 
 def test_errors_reach_the_caller(world):
     result = world.tasks.fail.delay("on purpose")
     with pytest.raises(ValueError, match="on purpose"):
-        result.get(timeout=20)
+        result.get(timeout=60)
     assert result.failed() and "on purpose" in result.traceback
 
 
 def test_retries(world):
     result = world.tasks.flaky.delay(3)
-    assert result.get(timeout=30) == 3
+    assert result.get(timeout=60) == 3
     runs = [line.split()[1] for line in world.lines("flaky") if line.startswith(result.id)]
     assert runs == ["0", "1", "2", "3"]
 
@@ -59,8 +57,8 @@ def test_countdown_and_eta(world):
     sent = time.time()
     soon = world.tasks.stamp.apply_async(countdown=1)
     later = world.tasks.stamp.apply_async(eta=datetime.now(timezone.utc) + timedelta(seconds=2))
-    assert soon.get(timeout=20) >= sent + 0.9
-    assert later.get(timeout=20) >= sent + 1.9
+    assert soon.get(timeout=60) >= sent + 0.9
+    assert later.get(timeout=60) >= sent + 1.9
 
 
 def test_expired_tasks_are_not_run(world):
@@ -72,18 +70,18 @@ def test_groups(world):
     from celery import group
 
     job = group(world.tasks.add.s(n, 1) for n in range(30))()
-    assert job.get(timeout=30) == [n + 1 for n in range(30)]
+    assert job.get(timeout=60) == [n + 1 for n in range(30)]
     job.save()
-    assert world.tasks.app.GroupResult.restore(job.id).get(timeout=10) == [n + 1 for n in range(30)]
+    assert world.tasks.app.GroupResult.restore(job.id).get(timeout=60) == [n + 1 for n in range(30)]
 
 
 def test_chains_and_chords(world):
     from celery import chain, chord, group
 
-    assert chain(world.tasks.add.s(1, 2), world.tasks.add.s(10), world.tasks.add.s(100))().get(timeout=30) == 113
-    assert chord((world.tasks.add.s(n, n) for n in range(20)), world.tasks.total.s())().get(timeout=30) == sum(2 * n for n in range(20))
+    assert chain(world.tasks.add.s(1, 2), world.tasks.add.s(10), world.tasks.add.s(100))().get(timeout=60) == 113
+    assert chord((world.tasks.add.s(n, n) for n in range(20)), world.tasks.total.s())().get(timeout=60) == sum(2 * n for n in range(20))
     nested = chain(group(world.tasks.add.s(n, 0) for n in range(5)), world.tasks.total.s(), world.tasks.add.s(1))
-    assert nested().get(timeout=30) == 11
+    assert nested().get(timeout=60) == 11
 
 
 def test_chord_with_a_failing_member(world):
@@ -92,12 +90,12 @@ def test_chord_with_a_failing_member(world):
 
     result = chord([world.tasks.add.s(1, 1), world.tasks.fail.s("member")], world.tasks.total.s())()
     with pytest.raises((ChordError, ValueError)):
-        result.get(timeout=30)
+        result.get(timeout=60)
 
 
 def test_results_expire(world):
     result = world.tasks.add.delay(2, 3)
-    assert result.get(timeout=20) == 5
+    assert result.get(timeout=60) == 5
     with world.server.connect(db=1) as connection:
         key = f"celery-task-meta-{result.id}"
         assert 3500 < connection.call("TTL", key) <= 3600
@@ -110,7 +108,7 @@ def test_results_can_be_forgotten_and_waited_for_by_many(world):
     results = [world.tasks.add.delay(n, 0) for n in range(20)]
     from celery.result import ResultSet
 
-    assert sorted(ResultSet(results).join(timeout=20)) == list(range(20))
+    assert sorted(ResultSet(results).join(timeout=60)) == list(range(20))
     for result in results:
         result.forget()
     with world.server.connect(db=1) as connection:
@@ -119,22 +117,27 @@ def test_results_can_be_forgotten_and_waited_for_by_many(world):
 
 def test_large_messages(world):
     text = "x" * 3_000_000
-    assert len(world.tasks.add.delay(text, "y").get(timeout=30)) == 3_000_001
+    assert len(world.tasks.add.delay(text, "y").get(timeout=60)) == 3_000_001
 
 
 def test_inspect_and_control(world):
     """Broadcasts go by PUBLISH to the workers' pattern subscriptions, answers come back through a queue."""
     inspect = world.tasks.app.control.inspect(timeout=1.5)
-    assert list(inspect.ping()) == ["w0@test"]
-    assert "support.tasks.add" in inspect.registered()["w0@test"]
-    assert inspect.stats()["w0@test"]["pool"]["max-concurrency"] == 2
-    assert inspect.active_queues()["w0@test"][0]["name"] == "celery"
+    answer = lambda name: wait_until(getattr(inspect, name), 30, f"the worker answers {name}")  # noqa: E731
+    assert list(answer("ping")) == ["w0@test"]
+    assert "support.tasks.add" in answer("registered")["w0@test"]
+    assert answer("stats")["w0@test"]["pool"]["max-concurrency"] == 2
+    assert answer("active_queues")["w0@test"][0]["name"] == "celery"
 
 
 def test_revoke(world):
-    result = world.tasks.add.apply_async((1, 1), countdown=2)
-    world.tasks.app.control.revoke(result.id)
-    wait_until(lambda: result.state == "REVOKED", 20, "the task is revoked")
+    for countdown in (2, 10, 30):
+        result = world.tasks.add.apply_async((1, 1), countdown=countdown)
+        world.tasks.app.control.revoke(result.id)
+        if wait_until(lambda: result.state in ("REVOKED", "SUCCESS") and result.state, 30 + countdown, "the task has ended") == "REVOKED":
+            break
+        # The worker was so slow to hear of it that the task was due before.
+    assert result.state == "REVOKED"
 
 
 def test_purge_and_queue_length(world, tmp_path):
@@ -168,21 +171,23 @@ def test_redelivery_after_the_death_of_a_worker(make_server, tmp_path):
     The worker dies only when it has noted all it took as unacknowledged: a message between its pop and that note is lost with any Redis.
     """
     server = make_server().start()
-    with CeleryWorld(server, tmp_path / "work", TEST_VISIBILITY="3") as world:
+    with CeleryWorld(server, tmp_path / "work", TEST_VISIBILITY="6") as world:
         tasks = load_tasks(world)
         first = world.start_worker(pool="prefork", concurrency=2)
-        results = [tasks.slow.delay(2.5) for _ in range(2)] + [tasks.slow.delay(0.1) for _ in range(2)]
+        results = [tasks.held.delay() for _ in range(4)]
         wait_until(lambda: len(world.lines("started")) >= 2, 20, "two tasks are running")
         with server.connect() as connection:
             wait_until(lambda: connection.call("HLEN", "unacked") == len(results), 20, "the worker holds every message")
             first.kill9()
-            assert connection.call("HLEN", "unacked") == len(results)
-            assert connection.call("ZCARD", "unacked_index") == len(results)
+            # On a slow machine the worker may have found time to put some of them back into their queue.
+            held = connection.pipeline([("HLEN", "unacked"), ("ZCARD", "unacked_index"), ("LLEN", "celery")])
+            assert held[0] == held[1] and held[0] + held[2] == len(results)
         assert not world.executed()
+        world.let_go()
         second = world.start_worker(pool="prefork", concurrency=2)
         wait_until(lambda: {result.id for result in results} <= world.executed(), 45, "another worker has done what the dead one held")
         for result in results:
-            assert isinstance(result.get(timeout=10), int)
+            assert isinstance(result.get(timeout=60), int)
         second.stop()
         with server.connect() as connection:
             wait_until(lambda: connection.call("HLEN", "unacked") == 0, 10, "nothing is left unacknowledged")
@@ -213,24 +218,24 @@ def test_a_busy_worker_and_its_broker(make_server, tmp_path, end):
         tasks = load_tasks(world)
         world.start_worker()
         # Results that nobody waits for: this process would otherwise reconnect to their store whenever one is collected.
-        waiting = [tasks.slow.apply_async((1.0,), ignore_result=True) for _ in range(8)]
+        waiting = [tasks.held.apply_async(ignore_result=True) for _ in range(8)]
         delayed = tasks.slow.apply_async((0.01,), countdown=2, ignore_result=True)
         wait_until(lambda: world.lines("started"), 20, "a task is running")
         # Until it has fetched what it may hold: a message that is being popped when its server dies is gone with any Redis.
-        time.sleep(0.5)
+        with server.connect() as connection:
+            wait_until(lambda: connection.call("HLEN", "unacked") >= 4, 20, "the worker holds what it may hold")
         getattr(server, end)()
         time.sleep(0.5)
         server.start()
+        world.let_go()
         done = world.supervised(lambda: {result.id for result in [*waiting, delayed]} <= world.executed())
-        wait_until(done, 60, "all tasks are done", pause=0.2)
+        wait_until(done, 90, "all tasks are done", pause=0.2)
 
 
 def test_a_full_broker_refuses_tasks_and_loses_none(tmp_path):
     """`noeviction`: whoever sends to a full queue is told so; what was accepted is there when there is room again."""
     from kombu.exceptions import OperationalError
     from redis.exceptions import OutOfMemoryError
-
-    from support.server import Server
 
     server = Server(tmp_path / "data", name="graven").start(maxmemory_policy="noeviction")
     try:

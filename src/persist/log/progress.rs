@@ -53,6 +53,7 @@ pub struct Progress {
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
+    behind: AtomicBool,
     policy: AtomicU8,
     troubled: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
@@ -87,6 +88,7 @@ impl Progress {
             appended: AtomicU64::new(end.0),
             written: AtomicU64::new(end.0),
             durable: AtomicU64::new(end.0),
+            behind: AtomicBool::new(false),
             policy: AtomicU8::new(policy as u8),
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
@@ -142,6 +144,16 @@ impl Progress {
     /// Called after each change that followers may want to see, from the writer's thread.
     pub fn on_publish(&self, notify: OnPublish) {
         *self.on_publish.lock() = Some(notify);
+    }
+
+    /// Whether the writer has taken something in hand and not written it yet: what waits for it longer than a write takes waits
+    /// for the disk, not for the writer's turn on a processor.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+    }
+
+    pub(super) fn publish_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Release);
     }
 
     pub(super) fn publish_appended(&self, end: Lsn) {

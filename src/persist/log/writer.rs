@@ -214,6 +214,7 @@ impl LogWriter {
             State::WriteFailed { .. } | State::Healthy => {}
         }
         self.take_batch();
+        self.progress.publish_behind(self.written < self.pending.len());
         let rolling = self.roll_is_due(now);
         if self.written < self.pending.len() && !rolling {
             if let Err(error) = self.write_next(now) {
@@ -221,6 +222,7 @@ impl LogWriter {
                 return Step::Worked;
             }
             self.write_recovered();
+            self.progress.publish_behind(false);
             return self.sync_if(now, false).unwrap_or(Step::Worked);
         }
         let closing = self.buffer.is_closing() && self.written == self.pending.len() && self.buffer.is_empty();
@@ -416,6 +418,7 @@ impl LogWriter {
 
     fn poison(&mut self, now: Duration, error: &io::Error, attempts: u32) {
         self.syncing = false;
+        self.progress.publish_behind(true);
         self.state = State::Poisoned { retry_at: now, attempts };
         if attempts > 1 {
             self.report(error);

@@ -25,7 +25,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def r(shared):
-    client = redis.Redis(port=shared.port, decode_responses=True, socket_timeout=20)
+    client = redis.Redis(port=shared.port, decode_responses=True, socket_timeout=60)
     client.flushall()
     return client
 
@@ -35,7 +35,7 @@ def test_versions():
 
 
 def test_all_types(r):
-    assert r.set("k", "v", ex=100, nx=True) and not r.set("k", "v", nx=True) and r.ttl("k") in (99, 100)
+    assert r.set("k", "v", ex=100, nx=True) and not r.set("k", "v", nx=True) and 80 < r.ttl("k") <= 100
     assert r.lpush("l", 1, 2, 3) == 3 and r.lrange("l", 0, -1) == ["3", "2", "1"] and r.brpoplpush("l", "m", 1) == "1"
     assert r.hset("h", mapping={"a": 1, "b": 2}) == 2 and r.hgetall("h") == {"a": "1", "b": "2"} and r.hmset("h", {"c": 3})
     assert r.sadd("s", "a", "b") == 2 and r.smembers("s") == {"a", "b"}
@@ -70,14 +70,14 @@ def test_pipeline_watch_and_scripts(r):
 
 
 def test_lock_and_pubsub(r):
-    with r.lock("mutex", timeout=5, blocking_timeout=5):
+    with r.lock("mutex", timeout=60, blocking_timeout=60):
         assert not r.lock("mutex").acquire(blocking=False)
     pubsub = r.pubsub()
     pubsub.subscribe("a")
     pubsub.psubscribe("b*")
-    assert [pubsub.get_message(timeout=5)["type"] for _ in range(2)] == ["subscribe", "psubscribe"]
+    assert [pubsub.get_message(timeout=60)["type"] for _ in range(2)] == ["subscribe", "psubscribe"]
     assert r.publish("a", "1") == 1 and r.publish("bb", "2") == 1
-    assert [pubsub.get_message(timeout=5)["data"] for _ in range(2)] == ["1", "2"]
+    assert [pubsub.get_message(timeout=60)["data"] for _ in range(2)] == ["1", "2"]
     pubsub.close()
 
 
@@ -89,7 +89,7 @@ def test_monitor_of_connections(shared, r):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     assert r.get("n") == "400"
 
 
@@ -115,17 +115,17 @@ def test_aioredis(shared, r):
             assert await pipe.incr("n").incr("n").lpush("l", "a").execute() == [1, 2, 1]
         assert await client.hset("h", mapping={"a": "1"}) == 1 and await client.hgetall("h") == {"a": "1"}
         assert await client.zadd("z", {"a": 1.5}) == 1 and await client.zrange("z", 0, -1, withscores=True) == [("a", 1.5)]
-        waiting = asyncio.create_task(client.blpop("q", timeout=5))
+        waiting = asyncio.create_task(client.blpop("q", timeout=50))
         await asyncio.sleep(0.1)
         other = aioredis.from_url(shared.url(0))
         await other.rpush("q", "item")
         assert await waiting == ("q", "item")
         pubsub = client.pubsub()
         await pubsub.subscribe("c")
-        assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+        assert (await pubsub.get_message(timeout=60))["type"] == "subscribe"
         await other.publish("c", "x")
         message = None
-        for _ in range(50):
+        for _ in range(600):
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.1)
             if message:
                 break
@@ -134,7 +134,7 @@ def test_aioredis(shared, r):
         await asyncio.gather(*(client.incr("m") for _ in range(50)))
         assert await client.get("m") == "50"
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
 def test_celery(make_server, tmp_path):
@@ -147,17 +147,17 @@ def test_celery(make_server, tmp_path):
         sys.modules.pop("support.tasks", None)
         tasks = importlib.import_module("support.tasks")
         worker = world.start_worker(pool="prefork", concurrency=2)
-        assert [result.get(timeout=20) for result in [tasks.add.delay(n, n) for n in range(20)]] == [2 * n for n in range(20)]
-        assert tasks.flaky.delay(2).get(timeout=20) == 2
-        assert celery.group(tasks.add.s(n, 1) for n in range(10))().get(timeout=20) == list(range(1, 11))
-        assert celery.chord((tasks.add.s(n, n) for n in range(10)), tasks.total.s())().get(timeout=20) == 90
+        assert [result.get(timeout=60) for result in [tasks.add.delay(n, n) for n in range(20)]] == [2 * n for n in range(20)]
+        assert tasks.flaky.delay(2).get(timeout=60) == 2
+        assert celery.group(tasks.add.s(n, 1) for n in range(10))().get(timeout=60) == list(range(1, 11))
+        assert celery.chord((tasks.add.s(n, n) for n in range(10)), tasks.total.s())().get(timeout=60) == 90
         sent = time.time()
-        assert tasks.stamp.apply_async(countdown=1).get(timeout=20) >= sent + 0.9
-        assert list(tasks.app.control.inspect(timeout=1.5).ping()) == ["w0@test"]
-        held = tasks.slow.delay(1.5)
+        assert tasks.stamp.apply_async(countdown=1).get(timeout=60) >= sent + 0.9
+        assert list(world.ping(tasks.app)) == ["w0@test"]
+        held = tasks.held.delay()
         wait_until(lambda: world.lines("started"), 20, "the task is running")
         worker.kill9()
-        time.sleep(4.2)
+        world.let_go()
         second = world.start_worker(pool="prefork", concurrency=2)
         wait_until(lambda: held.id in world.executed(), 40, "it is delivered again after its worker's death")
         second.stop()
@@ -197,7 +197,7 @@ def test_old_django_redis(shared):
     assert cache.add("k", 1) is False and cache.incr("n") == 1 if cache.set("n", 0) else False
     cache.set_many({f"p{n}": n for n in range(50)})
     assert cache.delete_pattern("p*") == 50
-    with cache.lock("mutex", timeout=5):
+    with cache.lock("mutex", timeout=60):
         pass
     session = SessionStore()
     session["user"] = 1

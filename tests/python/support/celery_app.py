@@ -31,9 +31,9 @@ class Program:
     def kill9(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
 
-    def stop(self, seconds: float = 20.0) -> int | None:
+    def stop(self, seconds: float = 60.0) -> int | None:
         """A warm shutdown; a worker that does not end in time is killed."""
         self.process.terminate()
         try:
@@ -102,6 +102,14 @@ class CeleryWorld:
         program = Program(arguments, self.env(), self.directory / f"producer-{len(self.programs)}.log")
         self.programs.append(program)
         return program
+
+    def let_go(self) -> None:
+        """Ends every `held` task, and those to come."""
+        (self.directory / "go").touch()
+
+    def ping(self, app) -> dict:
+        """The answers of the workers to a ping, of which there is one at least."""
+        return wait_until(lambda: app.control.inspect(timeout=1.5).ping(), 30, "a worker answers")
 
     def lines(self, name: str) -> list[str]:
         path = self.directory / name

@@ -4,6 +4,7 @@ Configured by the environment; `note` (as in `support.tasks`) leaves a line outs
 """
 
 import os
+import threading
 import time
 
 PORT = int(os.environ["TEST_PORT"])
@@ -39,6 +40,17 @@ def nap(seconds):
     time.sleep(seconds)
 
 
+def released(name):
+    return os.path.exists(os.path.join(os.environ["TEST_WORK"], name))
+
+
+def hold(name):
+    """Runs until the test makes a file of that name."""
+    note("holding", name)
+    while not released(name):
+        time.sleep(0.02)
+
+
 # Huey
 
 
@@ -61,9 +73,10 @@ def make_huey():
 
     @huey.task()
     @huey.lock_task("only-one")
-    def alone(seconds):
+    def alone(name):
         note("huey-alone", "began")
-        time.sleep(seconds)
+        while not released(name):
+            time.sleep(0.02)
         return "done"
 
     @huey.periodic_task(crontab(minute="*"))
@@ -90,6 +103,7 @@ def make_dramatiq():
     broker.add_middleware(Results(backend=RedisBackend(url=url)))
     dramatiq.set_broker(broker)
     mutex = ConcurrentRateLimiter(LimiterBackend(url=url), "mutex", limit=1)
+    refused = threading.Event()
 
     @dramatiq.actor(store_results=True)
     def power(x, y):
@@ -102,7 +116,11 @@ def make_dramatiq():
     @dramatiq.actor(store_results=True)
     def guarded():
         with mutex.acquire(raise_on_failure=False) as acquired:
-            time.sleep(0.05)
+            # Whoever has it keeps it until somebody else, in another thread of this worker, has asked in vain.
+            if acquired:
+                refused.wait(60)
+            else:
+                refused.set()
             return bool(acquired)
 
     @dramatiq.actor

@@ -103,7 +103,7 @@ def to_bytes(arg) -> bytes:
 class Connection:
     """A socket to one server. `path` is a unix socket and takes the place of host and port."""
 
-    def __init__(self, port: int = 0, *, host: str = "127.0.0.1", path: str | None = None, timeout: float = 10.0, protocol: int = 2, db: int = 0):
+    def __init__(self, port: int = 0, *, host: str = "127.0.0.1", path: str | None = None, timeout: float = 60.0, protocol: int = 2, db: int = 0):
         if path is not None:
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.socket.settimeout(timeout)

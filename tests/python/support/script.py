@@ -15,7 +15,6 @@ REPEAT = re.compile(r"\{(.)\*(\d+)\}")
 SPAN = re.compile(r"^\{(\d+)\.\.(\d+)\}$")
 ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\", '"': b'"'}
 QUIET_SECONDS = 0.15
-BLOCKED_SECONDS = 0.03
 
 
 @dataclass
@@ -125,11 +124,19 @@ class Player:
         self.port = port
         self.protocol = protocol
         self.connections: dict[str, Connection] = {}
+        self.aside: Connection | None = None
 
     def connection(self, name: str) -> Connection:
         if name not in self.connections:
-            self.connections[name] = Connection(self.port, protocol=self.protocol, timeout=5.0)
+            self.connections[name] = Connection(self.port, protocol=self.protocol)
         return self.connections[name]
+
+    def let_it_arrive(self) -> None:
+        """Until the server has executed what was sent last: what it answers on another connection, it has read later."""
+        if self.aside is None:
+            self.aside = Connection(self.port)
+        for _ in range(2):
+            self.aside.ask("PING")
 
     def play(self, line: Line) -> str | None:
         """What the line showed, or None where it shows nothing."""
@@ -140,7 +147,7 @@ class Player:
         try:
             if line.action == "!":
                 connection.send(*line.words)
-                time.sleep(BLOCKED_SECONDS)
+                self.let_it_arrive()
                 return None
             if line.action == "_":
                 return "silent" if connection.silent(QUIET_SECONDS) else "not silent"
@@ -154,5 +161,5 @@ class Player:
             return "(closed)"
 
     def close(self) -> None:
-        for connection in self.connections.values():
+        for connection in [*self.connections.values(), *filter(None, [self.aside])]:
             connection.close()

@@ -80,6 +80,16 @@ def slow(self, seconds):
     return os.getpid()
 
 
+@app.task(bind=True, acks_late=True)
+def held(self):
+    """Runs until the test lets everybody go, by the file `go`."""
+    note("started", f"{self.request.id} {os.getpid()}")
+    while not os.path.exists(os.path.join(os.environ["TEST_WORK"], "go")):
+        time.sleep(0.02)
+    note("executed", self.request.id)
+    return os.getpid()
+
+
 @app.task
 def order(label):
     note("order", str(label))

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 
 from .resp import Closed, Connection, ProtocolError, ServerError, encode
+from .server import wait_until
 
 KINDS = 8
 HASH_FIELDS = 50
@@ -138,12 +139,14 @@ class Client:
     acknowledged: int = 0
     seen: dict = field(default_factory=dict)
     errors: list = field(default_factory=list)
+    # What was acknowledged when it connected last; None before it has.
+    begun: int | None = None
 
     def run(self, port: int, stop: threading.Event, chance: random.Random, depth: int, neighbour: int) -> None:
         """Sends batches of up to `depth` operations until told to stop or the server is gone."""
         try:
-            with Connection(port, timeout=20.0) as connection:
-                self.sent = self.acknowledged = max(self.acknowledged, self.recover(connection))
+            with Connection(port, timeout=60.0) as connection:
+                self.sent = self.acknowledged = self.begun = max(self.acknowledged, self.recover(connection))
                 while not stop.is_set():
                     batch = range(self.sent + 1, self.sent + 1 + chance.randint(1, depth))
                     parts = [wire(self.number, n) for n in batch]
@@ -181,6 +184,8 @@ class Load:
 
     def start(self, port: int) -> None:
         self.stopping.clear()
+        for client in self.clients:
+            client.begun = None
         count = len(self.clients)
         self.threads = [
             threading.Thread(
@@ -194,12 +199,15 @@ class Load:
             thread.start()
 
     def run_for(self, seconds: float) -> None:
+        """That long, and until something has been acknowledged since `start`."""
         time.sleep(seconds)
+        moved = lambda client: client.errors or (client.begun is not None and client.acknowledged > client.begun)  # noqa: E731
+        wait_until(lambda: any(map(moved, self.clients)), 30, "the load does something")
 
     def stop(self) -> None:
         self.stopping.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(90)
             assert not thread.is_alive(), "a client hangs"
 
     def check_errors(self) -> None:
@@ -209,7 +217,7 @@ class Load:
     def judge(self, port: int, *, whole: bool = True) -> dict:
         """Asserts that the server holds a prefix, with all that was acknowledged or shown (unless not `whole`); returns the lengths."""
         lengths = {}
-        with Connection(port, timeout=30.0) as connection:
+        with Connection(port, timeout=90.0) as connection:
             for client in self.clients:
                 n = applied(read_state(connection, client.number))
                 assert n <= client.sent, f"client {client.number}: {n} operations applied, {client.sent} sent"
@@ -231,7 +239,7 @@ class Load:
 
     def adopt(self, port: int) -> None:
         """Takes the server's state for the truth: after a test has cut the log on purpose."""
-        with Connection(port, timeout=30.0) as connection:
+        with Connection(port, timeout=90.0) as connection:
             for client in self.clients:
                 client.sent = client.acknowledged = applied(read_state(connection, client.number))
                 client.seen.clear()

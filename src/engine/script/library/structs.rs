@@ -155,7 +155,7 @@ fn pack(lua: &Lua, args: &Arguments<'_>) -> mlua::Result<Value> {
 
 /// A number as an unsigned 64-bit word, negative ones in two's complement.
 fn unsigned(value: f64) -> u64 {
-    if value < 0.0 {
+    if value < 0.0 || value.is_nan() {
         to_i64(value) as u64
     } else if value < 9_223_372_036_854_775_808.0 {
         value as u64
