@@ -20,5 +20,7 @@ pub mod engine;
 
 pub mod server;
 
+pub mod tools;
+
 /// The level of compatibility that INFO, HELLO and scripts report.
 pub const REDIS_VERSION: &str = "7.2.4";

@@ -10,7 +10,11 @@ use tikv_jemalloc_ctl::thread::{self, ThreadLocal};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let argv: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
+    let argv: Vec<_> = std::env::args_os().collect();
+    if let Some(exit) = graven::tools::run(&argv) {
+        return exit;
+    }
+    let argv: Vec<Vec<u8>> = argv.into_iter().map(OsStringExt::into_vec).collect();
     graven::server::run(&argv, AllocatorProbe { figures, by_thread, report, purge })
 }
 

@@ -5,7 +5,7 @@
 
 mod visit;
 
-use self::visit::{Visit, visit};
+pub use self::visit::{Visit, visit};
 use super::feed::Feed;
 use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage};
 use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};

@@ -15,13 +15,16 @@ mod recovery;
 mod replay;
 mod resp_scan;
 mod strays;
+mod survey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{Damage, DamageKind, OpenError};
 pub use log::{LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
 pub use lsn::{Lineage, Lsn, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, StoreError};
-pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, open};
-pub use replay::{BaseKey, Block, Piece, Replay};
+pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, examine, open};
+pub use replay::{BaseKey, Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};
+pub use strays::base_identity;
+pub use survey::{Contents, PlainSurvey, SegmentSurvey, survey_plain, survey_segment};

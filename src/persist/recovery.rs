@@ -127,6 +127,24 @@ pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Res
     Ok(Opened { lock, report: recovery.report, log: Some(log) })
 }
 
+/// Loads what a start would load, into a `replay`, and says what that start would find. Takes no lock and changes nothing.
+///
+/// # Errors
+/// Why a server would refuse to start.
+pub fn examine(disk: Arc<dyn Disk>, options: &OpenOptions, replay: &mut dyn Replay) -> Result<LoadReport, OpenError> {
+    let mut recovery = Recovery { disk, options, report: LoadReport::default() };
+    if !options.append_only {
+        recovery.load_dump_only(&mut Feed::direct(replay))?;
+        return Ok(recovery.report);
+    }
+    let Found { manifest, end, bytes, .. } = recovery.load_log(&mut Feed::direct(replay))?;
+    recovery.report.bytes = bytes;
+    recovery.report.end = end.end;
+    recovery.report.clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
+    recovery.report.torn = end.torn.map(|torn| (torn.path, torn.offset, torn.bytes));
+    Ok(recovery.report)
+}
+
 fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
     if !disk.exists(directory).map_err(OpenError::io(directory))? {
         create_durable_directory(disk, directory).map_err(OpenError::io(directory))?;

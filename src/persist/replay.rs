@@ -72,3 +72,12 @@ pub trait Replay {
     /// When it cannot be applied: the reason, for the operator.
     fn piece(&mut self, piece: Piece) -> Result<(), String>;
 }
+
+/// Takes everything and keeps nothing, for those who only look.
+pub struct Discard;
+
+impl Replay for Discard {
+    fn piece(&mut self, _: Piece) -> Result<(), String> {
+        Ok(())
+    }
+}

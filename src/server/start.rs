@@ -31,6 +31,7 @@ Usage: graven [server] [/path/to/redis.conf] [--directive value ...] [-]
        graven [server] -                 read the configuration from standard input
        graven -v | --version
        graven -h | --help
+       graven check <directory or file> [--json]
 
 Without a configuration file everything is kept in ./graven-data and acknowledged when it is durable
 (appendonly yes, appendfsync always), on 127.0.0.1:6379. With one, or under the name redis-server or

@@ -237,6 +237,37 @@ impl<'f> SegmentReader<'f> {
         Ok(highest)
     }
 
+    /// Goes on at the next frame behind the present place that verifies by itself (header in its place, payload), whatever
+    /// lies between; whether there is one. The mark keeps the highest that any header told.
+    pub fn resync(&mut self) -> io::Result<bool> {
+        let (salt, magic) = (self.header.salt, frame_magic());
+        let mut at = self.offset + 1;
+        while at < self.window.len {
+            let chunk = self.window.at(at, WINDOW_BYTES)?;
+            let read = chunk.len();
+            let Some(found) = memchr::memmem::find(chunk, magic) else {
+                // The magic may lie across the border of two windows.
+                at += (read + 1).saturating_sub(magic.len()).max(1) as u64;
+                continue;
+            };
+            at += found as u64;
+            let line = self.window.at(at, FRAME_HEADER_BYTES)?;
+            if let Some((header, _)) = FrameHeader::decode(line, salt, at) {
+                self.mark = self.mark.max(header.durable);
+                let start = at + FRAME_HEADER_BYTES as u64;
+                if header.len <= self.window.len - start {
+                    let payload = self.window.at(start, header.len as usize)?;
+                    if crc32fast::hash(payload) == header.payload_crc {
+                        (self.offset, self.lsn, self.chain) = (at, header.lsn, header.previous);
+                        return Ok(true);
+                    }
+                }
+            }
+            at += 1;
+        }
+        Ok(false)
+    }
+
     /// Bytes of the file from an offset on, `want` at most.
     pub fn raw(&mut self, offset: u64, want: usize) -> io::Result<&[u8]> {
         self.window.at(offset, want)

@@ -3,4 +3,4 @@
 mod crashes;
 mod damage;
 mod faults;
-mod model;
+pub mod model;

@@ -1,0 +1,85 @@
+//! The verbs and their options.
+
+use super::Exit;
+use super::check::{self, Report};
+use super::looking::LookingDisk;
+use super::place::{Place, PlaceError};
+use crate::env::Disk;
+use crate::env::disk::OsDisk;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Tools for data directories of graven and of stock servers.
+#[derive(Parser)]
+#[command(name = "graven", disable_help_flag = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Verify a data directory, or a file of one, byte by byte; works beside a running server.
+    ///
+    /// Exit codes: 0 everything verifies; 1 damage; 2 no data directory, or wrong options; 3 a tail torn by a crash, which
+    /// the next start cuts off by itself; 4 something could not be read.
+    Check {
+        /// A data directory, its log's directory, a manifest, a segment, an append-only file or an RDB file.
+        path: PathBuf,
+        /// Report for machines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the verb that stands first, if one does.
+pub fn run(argv: &[OsString]) -> Option<ExitCode> {
+    let verb = argv.get(1)?.to_str()?;
+    Cli::command().find_subcommand(verb)?;
+    Some(match Cli::try_parse_from(argv) {
+        Err(error) => {
+            // To a closed pipe nothing can be said.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+        }
+        Ok(Cli { verb: Verb::Check { path, json } }) => check_verb(path, json).into(),
+    })
+}
+
+fn check_verb(path: PathBuf, json: bool) -> Exit {
+    let looking = LookingDisk::new(Arc::new(OsDisk), !json && std::io::stderr().is_terminal());
+    let disk: Arc<dyn Disk> = Arc::new(looking.clone());
+    let place = match Place::find(&*disk, &path) {
+        Ok(place) => place,
+        Err(error) => {
+            eprintln!("{error}");
+            return match error {
+                PlaceError::Io { .. } => Exit::Io,
+                PlaceError::Nothing { .. } => Exit::Usage,
+            };
+        }
+    };
+    let report = check::check(&disk, &place);
+    looking.finish();
+    if json {
+        print_json(&report)
+    } else {
+        print_line(&report.to_string())
+    }
+    report.exit()
+}
+
+fn print_json(report: &Report) {
+    // Paths that are no text are shown as near as text comes; everything else is numbers and words.
+    let text = serde_json::to_string_pretty(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+    print_line(&text);
+}
+
+/// Prints a text; a reader that has gone away is no error of the tool's.
+pub fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+}

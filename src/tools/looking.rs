@@ -1,0 +1,113 @@
+//! A disk for those who only look: everything that would change something fails, and a bar shows how much was read.
+
+use crate::env::disk::DiskLock;
+use crate::env::{Disk, DiskFile, OpenMode};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// See the module's header.
+#[derive(Clone)]
+pub struct LookingDisk {
+    disk: Arc<dyn Disk>,
+    bar: ProgressBar,
+}
+
+impl LookingDisk {
+    /// Looks at `disk`; with `shown` a bar on standard error counts the bytes read.
+    pub fn new(disk: Arc<dyn Disk>, shown: bool) -> Self {
+        let bar = if shown { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{spinner} {bytes} read, {bytes_per_sec}  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Self { disk, bar }
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn looks_only() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "a check changes nothing")
+}
+
+impl Disk for LookingDisk {
+    /// For reading and writing too: those who sync what they read may do so.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        match mode {
+            OpenMode::Read | OpenMode::ReadWrite => {
+                self.bar.set_message(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                let file = self.disk.open(path, OpenMode::Read)?;
+                Ok(Box::new(LookingFile { file, bar: self.bar.clone() }))
+            }
+            OpenMode::CreateNew | OpenMode::Truncate => Err(looks_only()),
+        }
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(looks_only())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(looks_only())
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Err(looks_only())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(path)
+    }
+
+    /// Only of a lock file that is there: taking one would make it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        if self.disk.exists(path)? { self.disk.lock(path) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+}
+
+struct LookingFile {
+    file: Box<dyn DiskFile>,
+    bar: ProgressBar,
+}
+
+impl DiskFile for LookingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.file.read_at(buf, offset)?;
+        self.bar.inc(len as u64);
+        Ok(len)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(looks_only())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(looks_only())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}

@@ -1,0 +1,44 @@
+//! The tools of the binary: what they print, their options and exit codes. What they find out is the library's.
+//!
+//! Invariant: a tool changes nothing that it was not told to change, and says what it found in one place only: its
+//! report, as text or, with `--json`, for machines.
+
+mod check;
+mod cli;
+mod looking;
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Damaged, FileReport, Report, Role, Start, Verdict, check};
+pub use place::{Place, PlaceError};
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the tool that a command line asks for: by its first word. `None` when it asks for none: it is the server's then.
+pub fn run(argv: &[OsString]) -> Option<ExitCode> {
+    cli::run(argv)
+}
+
+/// How a tool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything verifies.
+    Sound = 0,
+    /// Damage: a server would refuse to start, or would lose what was durable.
+    Damaged = 1,
+    /// The command line, or what it names, makes no sense; nothing was looked at.
+    Usage = 2,
+    /// A tail that a crash has torn, which the next start cuts off by itself.
+    Torn = 3,
+    /// Something could not be read.
+    Io = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
