@@ -27,17 +27,15 @@ impl Replay for Replaying<'_> {
     fn piece(&mut self, piece: Piece) -> Result<(), String> {
         match piece {
             Piece::FileBegins => self.select(0).map_err(|error| error.text().to_owned()),
-            Piece::Keys(keys) => {
-                for key in keys {
-                    let name = String::from_utf8_lossy(&key.key).into_owned();
-                    match self.key(key.db, &key.key, key.value, key.expiry) {
-                        Ok(true) => {}
-                        Ok(false) => return Err(format!("the key '{name}' occurs twice in database {}", key.db)),
-                        Err(error) => return Err(format!("the key '{name}': {}", error.text())),
-                    }
+            Piece::Expected { db, keys } => self.expect(db, keys).map_err(|error| error.text().to_owned()),
+            Piece::Keys { db, batch } => match self.keys(db, batch) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(twice)) => {
+                    let name = String::from_utf8_lossy(twice.key()).into_owned();
+                    Err(format!("the key '{name}' occurs twice in database {db}"))
                 }
-                Ok(())
-            }
+                Err(error) => Err(format!("database {db}: {}", error.text())),
+            },
             Piece::Library(text) => self.library(&text).map_err(|error| format!("a library: {}", error.text())),
             Piece::Commands(block) => {
                 self.logged_at(block.time);

@@ -10,9 +10,8 @@ use super::outbox::{NoWake, Outbox};
 use super::{Engine, NOBODY};
 use crate::command::{Call, CommandError};
 use crate::env::UnixMillis;
-use crate::keyspace::Ttl;
+use crate::keyspace::{Batch, Entry};
 use crate::resp::Reply;
-use crate::value::Value;
 use std::sync::Arc;
 
 /// Applies commands and base keys to an engine that serves nobody yet.
@@ -87,14 +86,23 @@ impl Replaying<'_> {
         Ok(())
     }
 
-    /// Puts a key of a base, due or not. False when the database holds it already, which a sound base never does.
+    /// Makes room for so many keys of a base.
     ///
     /// # Errors
     /// When there is no such database.
-    pub fn key(&mut self, db: u32, key: &[u8], value: Value, expiry: Option<UnixMillis>) -> Result<bool, CommandError> {
+    pub fn expect(&mut self, db: u32, keys: u64) -> Result<(), CommandError> {
         self.select(db)?;
-        let replaced = self.engine.store.db_mut(db).set(key, value, Ttl::from(expiry), 0);
-        Ok(!replaced)
+        self.engine.store.db_mut(db).reserve(usize::try_from(keys).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    /// Puts keys of a base, due or not. Gives back one that the database holds already, which a sound base never has.
+    ///
+    /// # Errors
+    /// When there is no such database.
+    pub fn keys(&mut self, db: u32, batch: Batch) -> Result<Result<(), Entry>, CommandError> {
+        self.select(db)?;
+        Ok(self.engine.store.db_mut(db).load(batch, 0))
     }
 
     /// Loads a library of functions of a base.

@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::access::{AccessClock, AccessPolicy};
+use super::batch::Batch;
 use super::entry::{Content, Entry, TABLE_SHARE};
 use super::expire::{ExpiryIndex, MARK_SHARE, Mark};
 use super::garbage::Garbage;
@@ -152,7 +153,7 @@ impl Database {
         replaced
     }
 
-    /// Puts an entry in that was made elsewhere, by a loader for instance; true when it replaced another.
+    /// Puts an entry in that was made elsewhere; true when it replaced another.
     pub fn insert(&mut self, entry: Entry, stamp: u64) -> bool {
         if let Some(deadline) = entry.expiry() {
             self.expiry.insert(deadline, self.keys.hash_of(entry.key()));
@@ -161,6 +162,22 @@ impl Database {
         self.unmark(&old);
         self.garbage.dispose(old);
         true
+    }
+
+    /// Makes room for so many keys before they come, in a database that is empty.
+    pub fn reserve(&mut self, keys: usize) {
+        self.keys.reserve(keys);
+    }
+
+    /// Adds keys that a loader has made, until one is there already.
+    ///
+    /// # Errors
+    /// The entry whose key is there already; what stands behind it was not added.
+    pub fn load(&mut self, batch: Batch, stamp: u64) -> Result<(), Entry> {
+        let Batch { entries, deadlines, .. } = batch;
+        self.keys.insert_all(entries, stamp)?;
+        deadlines.into_iter().for_each(|(deadline, hash)| self.expiry.insert(deadline, hash));
+        Ok(())
     }
 
     /// The value for change in place; `None` when the key is absent or expired at `now`, which changes nothing.

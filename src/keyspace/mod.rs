@@ -3,6 +3,7 @@
 //! Knows no command, no log, no clock: times and positions come in as parameters.
 
 mod access;
+mod batch;
 mod database;
 mod entry;
 mod evict;
@@ -14,6 +15,7 @@ mod store;
 mod tests;
 
 pub use access::{AccessClock, AccessPolicy};
+pub use batch::Batch;
 pub use database::{Database, Ttl};
 pub use entry::{Content, Entry, INLINE_MAX};
 pub use evict::{EvictionOrder, EvictionPolicy, EvictionScope};

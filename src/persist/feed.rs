@@ -4,6 +4,7 @@
 //! Invariant: pieces are applied in order, and behind one that cannot be applied none is.
 
 use super::OpenError;
+use super::base::Reading;
 use super::replay::{Piece, Replay};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,7 +25,7 @@ pub struct Placed {
 impl Placed {
     fn apply(self, replay: &mut dyn Replay) -> Result<(), OpenError> {
         let Self { path, offset, piece } = self;
-        let of_base = matches!(piece, Piece::Keys(_) | Piece::Library(_));
+        let of_base = matches!(piece, Piece::Keys { .. } | Piece::Expected { .. } | Piece::Library(_));
         replay.piece(piece).map_err(|reason| {
             if of_base { OpenError::BadBase { path, reason } } else { OpenError::BadReplay { path, offset, reason } }
         })
@@ -39,6 +40,8 @@ pub fn queue() -> (SyncSender<Vec<Placed>>, Receiver<Vec<Placed>>) {
 /// Takes what the loader found.
 pub struct Feed<'r> {
     way: Way<'r>,
+    /// How bases are to be read.
+    pub reading: Reading,
     /// Commands given so far.
     pub commands: u64,
 }
@@ -50,13 +53,13 @@ enum Way<'r> {
 
 impl<'r> Feed<'r> {
     /// Applies each piece as it comes.
-    pub fn direct(replay: &'r mut dyn Replay) -> Self {
-        Self { way: Way::Direct(replay), commands: 0 }
+    pub fn direct(replay: &'r mut dyn Replay, reading: Reading) -> Self {
+        Self { way: Way::Direct(replay), reading, commands: 0 }
     }
 
     /// Sends pieces to another thread, where [`apply`] takes them from the other end of the queue.
-    pub fn through(queue: SyncSender<Vec<Placed>>) -> Self {
-        Self { way: Way::Ahead { queue, bundle: Vec::new(), bytes: 0 }, commands: 0 }
+    pub fn through(queue: SyncSender<Vec<Placed>>, reading: Reading) -> Self {
+        Self { way: Way::Ahead { queue, bundle: Vec::new(), bytes: 0 }, reading, commands: 0 }
     }
 
     /// # Errors
@@ -67,9 +70,9 @@ impl<'r> Feed<'r> {
                 self.commands += block.len() as u64;
                 block.bytes.len()
             }
-            Piece::Keys(keys) => keys.iter().map(|key| key.key.len() + 64).sum(),
+            Piece::Keys { batch, .. } => batch.len() * 64,
             Piece::Library(text) => text.len(),
-            Piece::FileBegins => 0,
+            Piece::FileBegins | Piece::Expected { .. } => 0,
         };
         let placed = Placed { path: path.to_owned(), offset, piece };
         match &mut self.way {
@@ -135,11 +138,11 @@ mod tests {
     fn a_piece_that_cannot_be_applied_is_named_by_its_place_either_way() {
         for refused in [7, 1_900] {
             let mut direct = Until(refused, Vec::new());
-            let error = give(&mut Feed::direct(&mut direct), 2_000).expect_err("refused");
+            let error = give(&mut Feed::direct(&mut direct, Reading::default()), 2_000).expect_err("refused");
             let mut ahead = Until(refused, Vec::new());
             let (queue, bundles) = queue();
             let other = std::thread::scope(|scope| {
-                scope.spawn(move || give(&mut Feed::through(queue), 2_000));
+                scope.spawn(move || give(&mut Feed::through(queue, Reading::default()), 2_000));
                 apply(bundles, &mut ahead).expect_err("refused")
             });
             assert_eq!(other.to_string(), error.to_string());

@@ -3,17 +3,16 @@
 //! Invariant: of a file by stock nothing is believed beyond stock's own rules: whole commands count, a transaction
 //! counts when its EXEC is there, a command cut off at the end of the last file may be dropped.
 
+use super::base::load_base;
 use super::feed::Feed;
 use super::rdb::{self, RdbEntry, RdbSink, Refusal};
-use super::replay::{BaseKey, Block, Piece};
+use super::replay::{Block, Piece};
 use super::resp_scan::{Scanned, scan};
 use super::{Damage, DamageKind, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::value::Limits;
 use std::path::Path;
 
-/// Keys of a base that are handed over together.
-const KEYS_PER_PIECE: usize = 512;
 /// Bytes of commands that are handed over together.
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -49,15 +48,8 @@ pub fn load_plain(
     feed.give(path, 0, Piece::FileBegins)?;
     let (mut keys, mut start) = (0, 0);
     if rdb::is_rdb(&head[..shown]) {
-        let mut sink = KeySink { feed: &mut *feed, path, keys: Vec::new(), loaded: 0, refused: None };
-        let mut source = rdb::FileSource::new(&*file).map_err(OpenError::io(path))?;
-        let read = rdb::read(&mut source, limits, &mut sink);
-        if let Some(refused) = sink.refused {
-            return Err(refused);
-        }
-        let loaded = read.map_err(|error| OpenError::BadBase { path: path.to_owned(), reason: error.to_string() })?;
-        sink.flush()?;
-        keys = sink.loaded;
+        let loaded = load_base(&*file, path, limits, feed)?;
+        keys = loaded.keys;
         start = loaded.end;
     }
     let mut loaded = load_commands(&*file, path, start, len, Begins::Stock, feed)?;
@@ -241,48 +233,4 @@ pub fn holds_keys(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<bool,
     let mut source = rdb::FileSource::new(&*file).map_err(OpenError::io(path))?;
     let whole = rdb::read(&mut source, limits, &mut first).is_ok();
     Ok(first.0 || !whole)
-}
-
-struct KeySink<'f, 'r> {
-    feed: &'f mut Feed<'r>,
-    path: &'f Path,
-    keys: Vec<BaseKey>,
-    loaded: u64,
-    /// Why the applier took no more.
-    refused: Option<OpenError>,
-}
-
-impl KeySink<'_, '_> {
-    fn flush(&mut self) -> Result<(), OpenError> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        self.feed.give(self.path, 0, Piece::Keys(std::mem::take(&mut self.keys)))
-    }
-
-    fn taken(&mut self, given: Result<(), OpenError>) -> Result<(), Refusal> {
-        given.map_err(|refused| {
-            let reason = Refusal::from(refused.to_string());
-            self.refused = Some(refused);
-            reason
-        })
-    }
-}
-
-impl RdbSink for KeySink<'_, '_> {
-    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
-        let RdbEntry { db, key, value, expiry, .. } = entry;
-        self.keys.push(BaseKey { db, key: key.to_vec(), value, expiry });
-        self.loaded += 1;
-        if self.keys.len() < KEYS_PER_PIECE {
-            return Ok(());
-        }
-        let flushed = self.flush();
-        self.taken(flushed)
-    }
-
-    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
-        let given = self.flush().and_then(|()| self.feed.give(self.path, 0, Piece::Library(text.to_vec())));
-        self.taken(given)
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows bytes, frames and positions, never a command: loaded data goes to a [`Replay`].
 
+mod base;
 mod chain;
 mod error;
 mod feed;
@@ -10,6 +11,7 @@ mod loader;
 pub mod log;
 mod lsn;
 mod manifest;
+mod ordered;
 pub mod rdb;
 mod recovery;
 mod replay;
@@ -19,12 +21,13 @@ mod survey;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use base::Reading;
 pub use error::{Damage, DamageKind, OpenError};
 pub use log::{LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
 pub use lsn::{Lineage, Lsn, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, StoreError};
 pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, examine, open};
-pub use replay::{BaseKey, Block, Discard, Piece, Replay};
+pub use replay::{Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};
 pub use strays::base_identity;
 pub use survey::{Contents, PlainSurvey, SegmentSurvey, survey_plain, survey_segment};

@@ -7,6 +7,7 @@
 //!   crash.
 //! - No segment is appended to by a second process.
 
+use super::base::Reading;
 use super::chain::{self, ChainEnd, Tail};
 use super::feed::{self, Feed};
 use super::loader::{self, PlainLoaded};
@@ -43,6 +44,7 @@ pub struct OpenOptions {
     pub unsynced_bytes_max: u64,
     pub policy: SyncPolicy,
     pub limits: Limits,
+    pub reading: Reading,
 }
 
 /// A log in the present directory, under the names that stock gives its files.
@@ -59,6 +61,7 @@ impl Default for OpenOptions {
             unsynced_bytes_max: 64 << 20,
             policy: SyncPolicy::Always,
             limits: Limits::default(),
+            reading: Reading::default(),
         }
     }
 }
@@ -114,14 +117,10 @@ pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Res
     let lock = take_lock(&*disk, &options.directory)?;
     let mut recovery = Recovery { disk, options, report: LoadReport::default() };
     if !options.append_only {
-        recovery.load_dump_only(&mut Feed::direct(replay))?;
+        recovery.load(replay, Recovery::load_dump_only)?;
         return Ok(Opened { lock, report: recovery.report, log: None });
     }
-    let found = if recovery.bytes_to_load() < LOAD_AHEAD_FROM {
-        recovery.load_log(&mut Feed::direct(replay))?
-    } else {
-        recovery.load_ahead(replay)?
-    };
+    let found = recovery.load(replay, Recovery::load_log)?;
     recovery.report.bytes = found.bytes;
     let log = recovery.take_over(found, clock, entropy)?;
     Ok(Opened { lock, report: recovery.report, log: Some(log) })
@@ -134,10 +133,10 @@ pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Res
 pub fn examine(disk: Arc<dyn Disk>, options: &OpenOptions, replay: &mut dyn Replay) -> Result<LoadReport, OpenError> {
     let mut recovery = Recovery { disk, options, report: LoadReport::default() };
     if !options.append_only {
-        recovery.load_dump_only(&mut Feed::direct(replay))?;
+        recovery.load_dump_only(&mut Feed::direct(replay, options.reading))?;
         return Ok(recovery.report);
     }
-    let Found { manifest, end, bytes, .. } = recovery.load_log(&mut Feed::direct(replay))?;
+    let Found { manifest, end, bytes, .. } = recovery.load_log(&mut Feed::direct(replay, options.reading))?;
     recovery.report.bytes = bytes;
     recovery.report.end = end.end;
     recovery.report.clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
@@ -244,19 +243,27 @@ impl Recovery<'_> {
         files.chain(outside).map(size).sum()
     }
 
-    /// Loads on a thread of its own, and applies on this one.
-    fn load_ahead(&mut self, replay: &mut dyn Replay) -> Result<Found, OpenError> {
+    /// Loads, and applies on this thread; what is large is loaded by another one.
+    fn load<T: Send>(
+        &mut self,
+        replay: &mut dyn Replay,
+        load: impl FnOnce(&mut Self, &mut Feed<'_>) -> Result<T, OpenError> + Send,
+    ) -> Result<T, OpenError> {
+        let reading = self.options.reading;
+        if self.bytes_to_load() < LOAD_AHEAD_FROM {
+            return load(self, &mut Feed::direct(replay, reading));
+        }
         let (queue, bundles) = feed::queue();
         std::thread::scope(|scope| {
             let loader = scope.spawn(move || {
-                let mut feed = Feed::through(queue);
-                let found = self.load_log(&mut feed)?;
+                let mut feed = Feed::through(queue, reading);
+                let loaded = load(self, &mut feed)?;
                 feed.flush()?;
-                Ok(found)
+                Ok(loaded)
             });
             let applied = feed::apply(bundles, replay);
-            let found = loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            applied.and(found)
+            let loaded = loader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            applied.and(loaded)
         })
     }
 

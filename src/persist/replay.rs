@@ -4,7 +4,7 @@
 //! thread: loading overlaps with applying.
 
 use crate::env::UnixMillis;
-use crate::value::Value;
+use crate::keyspace::Batch;
 use std::ops::Range;
 
 /// Commands in order, whole units only.
@@ -46,21 +46,21 @@ impl Block {
     }
 }
 
-/// A key of a base.
-#[derive(Debug)]
-pub struct BaseKey {
-    pub db: u32,
-    pub key: Vec<u8>,
-    pub value: Value,
-    pub expiry: Option<UnixMillis>,
-}
-
 /// What the loader hands over.
 #[derive(Debug)]
 pub enum Piece {
     /// A file begins: database 0 is selected.
     FileBegins,
-    Keys(Vec<BaseKey>),
+    /// A base is about to give so many keys of a database: a hint, within what a file of its size can hold.
+    Expected {
+        db: u32,
+        keys: u64,
+    },
+    /// Keys of a base, due or not.
+    Keys {
+        db: u32,
+        batch: Batch,
+    },
     /// A library of functions of a base, by its source text.
     Library(Vec<u8>),
     Commands(Block),

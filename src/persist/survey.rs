@@ -3,6 +3,7 @@
 //! Invariant: nothing is changed and nothing is judged by what other files say; whether damage stops a start is for
 //! [`super::examine`].
 
+use super::base::Reading;
 use super::chain::visit;
 use super::feed::Feed;
 use super::loader::{self, frame_block};
@@ -100,7 +101,7 @@ pub fn survey_segment(file: &dyn DiskFile, path: &Path) -> Result<Option<Segment
     }
     if let Some(visit) = visit(&mut reader, None, path)? {
         let mut discard = Discard;
-        let mut feed = Feed::direct(&mut discard);
+        let mut feed = Feed::direct(&mut discard, Reading::default());
         let begins = loader::Begins::TornFrame;
         let loaded = loader::load_commands(file, path, visit.start, survey.size, begins, &mut feed)?;
         survey.visit = Some((visit.start, plain(&loaded)));
@@ -121,7 +122,7 @@ pub fn survey_segment(file: &dyn DiskFile, path: &Path) -> Result<Option<Segment
 /// # Errors
 /// When it cannot be read, or its RDB part is damaged.
 pub fn survey_plain(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<PlainSurvey, OpenError> {
-    let loaded = loader::load_plain(disk, path, limits, &mut Feed::direct(&mut Discard))?;
+    let loaded = loader::load_plain(disk, path, limits, &mut Feed::direct(&mut Discard, Reading::default()))?;
     Ok(plain(&loaded))
 }
 

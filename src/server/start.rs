@@ -23,7 +23,7 @@ use crate::engine::{Engine, Gate, Terms, Users};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
-use crate::persist::{LoadReport, OpenOptions, SyncPolicy, World};
+use crate::persist::{LoadReport, OpenOptions, Reading, SyncPolicy, World};
 use crate::value::Limits;
 
 const HELP: &str = "\
@@ -184,6 +184,10 @@ fn load(
         unsynced_bytes_max: settings.unsynced_bytes_max,
         policy: sync_policy(settings.appendfsync),
         limits,
+        reading: Reading {
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            clock: engine.store.db(0).access_clock(),
+        },
     };
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
     let opened = engine.open(world, &options).map_err(|error| Failed::Because(error.to_string()))?;

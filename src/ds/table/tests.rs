@@ -233,3 +233,29 @@ fn frozen_versions_are_read_elsewhere() {
     assert_eq!(reader.join().ok(), Some(2000));
     assert_eq!(table.iter().map(|pair| pair.0.1).sum::<u64>(), 4000);
 }
+
+/// A load into a table that was sized for it, for less or for more, ends as single inserts do; a key that comes twice is
+/// given back.
+#[test]
+fn a_load_in_bulk_is_one_insert_after_the_other() {
+    for expected in [0, 1, 100, 5000, 40_000] {
+        let mut one_by_one = Table::<Pair>::with_seed(SEED);
+        let mut bulk = Table::<Pair>::with_seed(SEED);
+        bulk.reserve(expected);
+        bulk.reserve(7);
+        let pairs: Vec<Pair> = (0..5000).map(|key| Pair::new(key, u64::from(key) * 3)).collect();
+        pairs.iter().for_each(|pair| assert!(one_by_one.insert(pair.clone()).is_none()));
+        let hashed = |pairs: &[Pair]| pairs.iter().map(|pair| (SEED.hash(pair.key()), pair.clone())).collect();
+        for part in pairs.chunks(700) {
+            bulk.insert_all(hashed(part), ()).expect("no key occurs twice");
+        }
+        assert_eq!(contents(&bulk), contents(&one_by_one), "{expected}");
+        let twice = [Pair::new(6000, 1), Pair::new(17, 2), Pair::new(6001, 3)];
+        assert_eq!(bulk.insert_all(hashed(&twice), ()), Err(Pair::new(17, 2)));
+        assert_eq!(bulk.len(), 5001);
+        for key in 0..5000 {
+            assert_eq!(bulk.remove(&bytes(key)).map(|pair| pair.0.1), Some(u64::from(key) * 3), "{expected} {key}");
+        }
+        assert_eq!(contents(&bulk), BTreeMap::from([(bytes(6000), 1)]));
+    }
+}

@@ -17,7 +17,7 @@ use crate::persist::hex::hex;
 use crate::persist::{Lineage, Lsn, Timeline};
 use crate::value::payload::write_length;
 
-const BLOCK_NAME: &[u8] = b"graven-block";
+pub(super) const BLOCK_NAME: &[u8] = b"graven-block";
 const INDEX_NAME: &[u8] = b"graven-index";
 const END_NAME: &[u8] = b"graven-end";
 

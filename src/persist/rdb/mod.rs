@@ -8,7 +8,9 @@ mod blocks;
 mod checksum;
 mod format;
 mod index;
+mod parallel;
 mod reader;
+mod records;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod writer;
 pub use blocks::{DamagedBlock, damaged_blocks, read_block, read_head};
 pub use format::{VERSION_MAX, is_rdb};
 pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock, SnapshotPosition};
+pub use parallel::{Division, Place, Read, read_on, read_parallel};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
 pub use source::FileSource;
 pub use writer::{RdbOptions, RdbWriter, SaveError, SaveStep, SavedAccess};

@@ -119,19 +119,22 @@ pub enum RdbProblem {
 pub fn read(source: &mut dyn Source, limits: &Limits, sink: &mut dyn RdbSink) -> Result<Loaded, RdbError> {
     let version = header(&mut Input::new(source))?;
     let (keys, empty_keys) = Body::new(Input::new(source), limits, sink).read(Until::EndMark)?;
-    let checksum = if version >= VERSION_WITH_CHECKSUM {
-        let actual = source.checksum();
-        let mut input = Input::new(source);
-        let at = input.offset();
-        let declared = u64::from_le_bytes(input.array("checksum").map_err(|e| from_decode(e, None))?);
-        if declared != 0 && declared != actual {
-            return Err(fail(at, "checksum", RdbProblem::Checksum { declared, actual }));
-        }
-        (declared != 0).then_some(declared)
-    } else {
-        None
-    };
+    let actual = source.checksum();
+    let checksum = check_sum(&mut Input::new(source), version, actual)?;
     Ok(Loaded { version, keys, empty_keys, end: source.offset(), checksum })
+}
+
+/// Compares the sum of all bytes up to here with the one that stands here, which is returned where the file has one.
+pub(super) fn check_sum(input: &mut Input<'_>, version: u32, actual: u64) -> Result<Option<u64>, RdbError> {
+    if version < VERSION_WITH_CHECKSUM {
+        return Ok(None);
+    }
+    let at = input.offset();
+    let declared = u64::from_le_bytes(input.array("checksum").map_err(|e| from_decode(e, None))?);
+    if declared != 0 && declared != actual {
+        return Err(fail(at, "checksum", RdbProblem::Checksum { declared, actual }));
+    }
+    Ok((declared != 0).then_some(declared))
 }
 
 /// Reads an RDB file that lies in memory.
@@ -157,11 +160,11 @@ pub(super) fn header(input: &mut Input<'_>) -> Result<u32, RdbError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
     EndMark,
-    /// The end of the input: what was read is a block.
+    /// The end of the input: what was read is a block, or another part.
     EndOfInput,
 }
 
-/// What stands between the header and the end mark, or a block of it.
+/// What stands between the header and the end mark, or a part of it.
 pub(super) struct Body<'a, 's> {
     input: Input<'s>,
     limits: &'a Limits,
@@ -171,6 +174,8 @@ pub(super) struct Body<'a, 's> {
     block: Block,
     keys: u64,
     empty_keys: u64,
+    /// Holds the key being read.
+    key: Vec<u8>,
 }
 
 /// Where a block began.
@@ -199,7 +204,14 @@ struct Context {
 impl<'a, 's> Body<'a, 's> {
     pub(super) fn new(input: Input<'s>, limits: &'a Limits, sink: &'a mut dyn RdbSink) -> Self {
         let (context, block) = (Context::default(), Block::default());
-        Self { input, limits, sink, context, block, keys: 0, empty_keys: 0 }
+        Self { input, limits, sink, context, block, keys: 0, empty_keys: 0, key: Vec::new() }
+    }
+
+    /// For a part that begins where this database is selected, and this block begins.
+    pub(super) fn beginning(mut self, db: u32, block: u32) -> Self {
+        self.context.db = db;
+        self.block = Block { number: block, offset: self.input.offset(), ..Block::default() };
+        self
     }
 
     /// Reads to behind the end; the numbers of keys and of empty keys.
@@ -325,13 +337,18 @@ impl<'a, 's> Body<'a, 's> {
         let context = std::mem::take(&mut self.context);
         self.context.db = context.db;
         let offset = context.offset.unwrap_or(at);
-        let key = self.string("key")?;
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        key.extend_from_slice(self.input.string("key").map_err(|e| from_decode(e, None))?);
         let named = || format!("key \"{}\" of database {}", printable(&key), context.db);
         if let Some(kind) = unsupported(form, &mut self.input)? {
             return Err(fail(at, &named(), RdbProblem::Unsupported(format!("key of type {kind} is"))));
         }
         let value = decode_object(&mut self.input, form, self.limits).map_err(|e| from_decode(e, Some(&named())))?;
-        let Some(mut value) = value else { return Ok(false) };
+        let Some(mut value) = value else {
+            self.key = key;
+            return Ok(false);
+        };
         if let (Some(times), Value::Stream(stream)) = (&context.active, &mut value)
             && !active::apply(times, stream)
         {
@@ -347,6 +364,7 @@ impl<'a, 's> Body<'a, 's> {
             offset,
         };
         self.sink.entry(entry).map_err(|refusal| fail(offset, &named(), RdbProblem::Refused(refusal)))?;
+        self.key = key;
         Ok(true)
     }
 

@@ -11,7 +11,7 @@
 
 mod out;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -48,14 +48,15 @@ impl Replay for Store {
     fn piece(&mut self, piece: Piece) -> Result<(), String> {
         match piece {
             Piece::FileBegins => self.db = 0,
-            Piece::Keys(keys) => {
-                for key in keys {
-                    let name = String::from_utf8_lossy(&key.key).into_owned();
-                    let text = match key.value {
+            Piece::Expected { .. } => {}
+            Piece::Keys { db, batch } => {
+                for entry in batch.entries() {
+                    let name = String::from_utf8_lossy(entry.key()).into_owned();
+                    let text = match entry.to_value() {
                         Value::Str(text) => String::from_utf8_lossy(&text.to_vec()).into_owned(),
                         other => format!("a {} of {}", other.kind().name(), other.len()),
                     };
-                    self.state.insert((key.db, name), text);
+                    self.state.insert((db, name), text);
                 }
             }
             Piece::Library(text) => return Err(format!("no functions in this model: {}", text.escape_ascii())),

@@ -76,6 +76,13 @@ fn options(access: SavedAccess) -> RdbOptions {
     }
 }
 
+/// A file of many small blocks.
+pub(in crate::persist::rdb) fn file_of_blocks() -> Vec<u8> {
+    let disk = SimDisk::new();
+    save(&disk, &keyspace(120), options(SavedAccess::Nothing)).expect("a disk without faults");
+    read_file(&disk, Path::new("/dump.rdb")).expect("written")
+}
+
 fn save(disk: &SimDisk, store: &Keyspace, options: RdbOptions) -> Result<RdbWriter, SaveError> {
     let mut writer = RdbWriter::new(Arc::new(disk.clone()), store.snapshot(), options);
     while writer.step()? == SaveStep::Worked {}

@@ -1,0 +1,184 @@
+//! From an RDB file to pieces: keys as the keyspace holds them, made by as many threads as are given.
+
+use std::path::Path;
+
+use super::OpenError;
+use super::feed::Feed;
+use super::rdb::{self, Division, Loaded, RdbEntry, RdbSink, Read, Refusal};
+use super::replay::Piece;
+use crate::env::{DiskFile, UnixMillis};
+use crate::keyspace::{AccessClock, AccessPolicy, Batch, Entry};
+use crate::value::Limits;
+
+/// Keys of a base that are handed over together when it is read from front to end.
+const KEYS_PER_PIECE: usize = 512;
+/// From this many bytes on, a file is read by several threads.
+const PARALLEL_FROM: u64 = 4 << 20;
+/// Bytes of it that are decoded together then.
+const PORTION_BYTES: usize = 512 << 10;
+/// No key with its value takes less in a file that is worth preparing for.
+const KEY_BYTES_MIN: u64 = 16;
+
+/// How a base is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Processors that there are for it.
+    pub processors: usize,
+    /// What makes the access clocks of the keys.
+    pub clock: AccessClock,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { processors: 1, clock: AccessClock::new(AccessPolicy::Lru, UnixMillis(0)) }
+    }
+}
+
+/// Loads the RDB file that a file is, or begins with.
+pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut Feed<'_>) -> Result<Loaded, OpenError> {
+    let len = file.len().map_err(OpenError::io(path))?;
+    let reading = feed.reading;
+    let sink = || PieceSink::new(limits, reading.clock);
+    let mut out = Out { feed, path, expected_max: len / KEY_BYTES_MIN, refused: None };
+    let read = if len < PARALLEL_FROM {
+        let mut sink = Streaming { sink: sink(), out: &mut out };
+        let mut source = rdb::FileSource::new(file).map_err(OpenError::io(path))?;
+        rdb::read(&mut source, limits, &mut sink).inspect(|_| sink.finish())
+    } else {
+        // The caller's thread decodes too.
+        let division = Division { decoders: reading.processors.saturating_sub(1), portion_bytes: PORTION_BYTES };
+        match rdb::read_parallel(file, limits, division, sink, |sink| out.take(sink)) {
+            Ok(Read::Whole(loaded)) => Ok(loaded),
+            Ok(Read::Upto(place)) => {
+                let mut sink = Streaming { sink: sink(), out: &mut out };
+                rdb::read_on(file, place, limits, &mut sink).inspect(|_| sink.finish())
+            }
+            Err(error) => Err(error),
+        }
+    };
+    match out.refused {
+        Some(refused) => Err(refused),
+        None => read.map_err(|error| OpenError::BadBase { path: path.to_owned(), reason: error.to_string() }),
+    }
+}
+
+/// Makes pieces of what a file holds.
+struct PieceSink {
+    clock: AccessClock,
+    db: u32,
+    batch: Batch,
+    pieces: Vec<Piece>,
+}
+
+impl PieceSink {
+    fn new(limits: &Limits, clock: AccessClock) -> Self {
+        Self { clock, db: 0, batch: Batch::new(limits.hash_seed), pieces: Vec::new() }
+    }
+
+    fn end_batch(&mut self) {
+        if !self.batch.is_empty() {
+            self.pieces.push(Piece::Keys { db: self.db, batch: self.batch.take() });
+        }
+    }
+
+    /// The access clock of a key: what the file says where the policy has a use for it.
+    fn access(&self, entry: &RdbEntry<'_>) -> u32 {
+        match self.clock.policy() {
+            AccessPolicy::Lru => entry.idle_seconds.map(|idle| self.clock.with_idle_seconds(idle)),
+            AccessPolicy::Lfu { .. } => entry.frequency.map(|counter| self.clock.with_frequency(counter)),
+        }
+        .unwrap_or_else(|| self.clock.fresh())
+    }
+}
+
+impl RdbSink for PieceSink {
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+        if entry.db != self.db {
+            self.end_batch();
+            self.db = entry.db;
+        }
+        let access = self.access(&entry);
+        self.batch.push(Entry::new(entry.key, entry.value, entry.expiry, access));
+        Ok(())
+    }
+
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.end_batch();
+        self.pieces.push(Piece::Library(text.to_vec()));
+        Ok(())
+    }
+
+    fn sizes(&mut self, db: u32, keys: u64, _expiries: u64) {
+        self.end_batch();
+        self.pieces.push(Piece::Expected { db, keys });
+    }
+}
+
+/// Where the pieces go.
+struct Out<'o, 'r> {
+    feed: &'o mut Feed<'r>,
+    path: &'o Path,
+    /// For so many keys more the file is large enough.
+    expected_max: u64,
+    /// Why the applier took no more.
+    refused: Option<OpenError>,
+}
+
+impl Out<'_, '_> {
+    fn take(&mut self, mut sink: PieceSink) -> Result<(), Refusal> {
+        sink.end_batch();
+        self.give(sink.pieces)
+    }
+
+    fn give(&mut self, pieces: Vec<Piece>) -> Result<(), Refusal> {
+        for mut piece in pieces {
+            if let Piece::Expected { keys, .. } = &mut piece {
+                *keys = self.expected_max.min(*keys);
+                self.expected_max -= *keys;
+            }
+            self.feed.give(self.path, 0, piece).map_err(|refused| {
+                let reason = Refusal::from(refused.to_string());
+                self.refused = Some(refused);
+                reason
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands pieces over while a file is being read.
+struct Streaming<'s, 'o, 'r> {
+    sink: PieceSink,
+    out: &'s mut Out<'o, 'r>,
+}
+
+impl Streaming<'_, '_, '_> {
+    fn hand_over(&mut self) -> Result<(), Refusal> {
+        self.out.give(std::mem::take(&mut self.sink.pieces))
+    }
+
+    /// Hands over the rest; whoever refuses it has said so ([`Out::refused`]).
+    fn finish(mut self) {
+        self.sink.end_batch();
+        let _ = self.hand_over();
+    }
+}
+
+impl RdbSink for Streaming<'_, '_, '_> {
+    fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+        self.sink.entry(entry)?;
+        if self.sink.batch.len() >= KEYS_PER_PIECE {
+            self.sink.end_batch();
+        }
+        self.hand_over()
+    }
+
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.sink.library(text)?;
+        self.hand_over()
+    }
+
+    fn sizes(&mut self, db: u32, keys: u64, expiries: u64) {
+        self.sink.sizes(db, keys, expiries);
+    }
+}
