@@ -13,7 +13,7 @@ use super::log::{Item, OpenedSegment, Segment, SegmentReader};
 use super::manifest::{CloseState, FileEntry, Manifest};
 use super::recovery::{LoadReport, OpenOptions};
 use super::replay::Piece;
-use super::{Damage, DamageKind, Lineage, Lsn, OpenError};
+use super::{Damage, DamageKind, Lineage, Lsn, OpenError, Position};
 use crate::env::{Disk, DiskFile, OpenMode, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,18 +91,19 @@ pub struct Mend {
 }
 
 impl ChainEnd {
-    /// No segment yet.
-    pub fn fresh() -> Self {
+    /// No segment yet, behind a base that stands there, or at the beginning of everything.
+    pub fn behind(base: Option<Position>) -> Self {
+        let (lineage, first) = (base.map(|base| base.lineage), base.map_or(Lsn::FIRST, |base| base.lsn));
         Self {
             clean: false,
-            lineage: None,
-            kept: None,
+            lineage,
+            kept: lineage,
             number: 1,
-            first: Lsn::FIRST,
-            end: Lsn::FIRST,
+            first,
+            end: first,
             db: 0,
             time: 0,
-            marked: Place { lsn: Lsn::FIRST, ..Place::default() },
+            marked: Place { lsn: first, ..Place::default() },
             tail: Tail::None,
             torn: None,
             reuse: None,
@@ -129,11 +130,12 @@ pub fn judge_plain(
     }
 }
 
-/// Loads the incremental files of a manifest.
+/// Loads the incremental files of a manifest, behind a base that stands at `base`, where it says so.
 pub fn load(
     disk: &dyn Disk,
     directory: &Path,
     manifest: &Manifest,
+    base: Option<Position>,
     options: &OpenOptions,
     feed: &mut Feed<'_>,
     report: &mut LoadReport,
@@ -168,7 +170,8 @@ pub fn load(
         });
     }
     let before = feed.commands;
-    let mut chain = Chain { disk, manifest, options, feed, report, end: ChainEnd::fresh(), last: None, plain_bytes: 0 };
+    let end = ChainEnd::behind(base);
+    let mut chain = Chain { disk, manifest, base, options, feed, report, end, last: None, plain_bytes: 0 };
     for (at, (entry, path, file)) in files.iter().enumerate() {
         let next = headers[at + 1..].iter().flatten().next();
         let is_last = at + 1 == files.len();
@@ -195,6 +198,7 @@ struct Last {
 struct Chain<'c, 'r> {
     disk: &'c dyn Disk,
     manifest: &'c Manifest,
+    base: Option<Position>,
     options: &'c OpenOptions,
     feed: &'c mut Feed<'r>,
     report: &'c mut LoadReport,
@@ -245,9 +249,15 @@ impl Chain<'_, '_> {
 
     fn follows(&self, header: &SegmentHeader) -> bool {
         let gap = header.first.0.checked_sub(header.previous_end.0);
-        match &self.last {
-            None => header.number == 1 && gap == Some(0),
-            Some(last) => {
+        match (&self.last, &self.base) {
+            (None, None) => header.number == 1 && gap == Some(0),
+            // What lies before is in the base.
+            (None, Some(base)) => {
+                let (own, origin) = (&header.lineage, &base.lineage);
+                let descends = own.timeline == origin.timeline || own.parent == origin.timeline;
+                header.first == base.lsn && gap.is_some() && descends
+            }
+            (Some(last), _) => {
                 header.number == last.header.number + 1
                     && related(&last.header, header)
                     && header.previous_end == last.end

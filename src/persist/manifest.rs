@@ -7,7 +7,7 @@
 //!
 //! Layout: format-spec/manifest.md. Stock drops comments, so their absence is no damage.
 
-use super::Lsn;
+use super::{Lsn, Timeline};
 use crate::env::{Disk, OpenMode};
 use std::io;
 use std::path::Path;
@@ -51,6 +51,14 @@ pub struct BaseIdentity {
     pub edges: u32,
 }
 
+/// The dump beside the log, as it was last written: where in the history it stands, and what tells it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedDump {
+    pub timeline: Timeline,
+    pub lsn: Lsn,
+    pub identity: BaseIdentity,
+}
+
 /// The manifest's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -59,6 +67,7 @@ pub struct Manifest {
     /// Incremental files from this sequence on are segments of ours and must verify as such.
     pub segments_from: Option<u64>,
     pub base_identity: Option<BaseIdentity>,
+    pub saved_dump: Option<SavedDump>,
 }
 
 /// A manifest that was not stored.
@@ -85,6 +94,7 @@ pub struct ManifestError {
 const STATE: &str = "#graven-state ";
 const SEGMENTS: &str = "#graven-segments ";
 const BASE: &str = "#graven-base ";
+const DUMP: &str = "#graven-dump ";
 const CHECKSUM: &str = "#graven-crc ";
 /// Longest name as it is written: a line must stay below stock's limit.
 const NAME_BYTES_MAX: usize = 900;
@@ -92,7 +102,13 @@ const OURS: &str = "#graven-";
 
 impl Manifest {
     pub fn new() -> Self {
-        Self { files: Vec::new(), state: CloseState::Unknown, segments_from: None, base_identity: None }
+        Self {
+            files: Vec::new(),
+            state: CloseState::Unknown,
+            segments_from: None,
+            base_identity: None,
+            saved_dump: None,
+        }
     }
 
     pub fn base(&self) -> Option<&FileEntry> {
@@ -113,6 +129,34 @@ impl Manifest {
         self.files.push(FileEntry { name, sequence, kind: FileKind::Incremental });
     }
 
+    /// Files that are superseded and may be deleted.
+    pub fn history(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files.iter().filter(|file| file.kind == FileKind::History)
+    }
+
+    /// Puts a new base in the place of the one before and of the incremental files before `kept_from`, which become
+    /// history.
+    pub fn rebase(&mut self, base: FileEntry, identity: BaseIdentity, kept_from: u64) {
+        for file in &mut self.files {
+            if file.kind == FileKind::Base || file.kind == FileKind::Incremental && file.sequence < kept_from {
+                file.kind = FileKind::History;
+            }
+        }
+        self.files.push(base);
+        self.files.sort_by_key(|file| match file.kind {
+            FileKind::Base => 0,
+            FileKind::History => 1,
+            FileKind::Incremental => 2,
+        });
+        self.base_identity = Some(identity);
+        self.segments_from = Some(kept_from);
+    }
+
+    /// Superseded files of these names are gone.
+    pub fn forget(&mut self, names: &[String]) {
+        self.files.retain(|file| file.kind != FileKind::History || !names.contains(&file.name));
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut text = String::new();
         match self.state {
@@ -127,6 +171,9 @@ impl Manifest {
         }
         if let Some(BaseIdentity { size, edges }) = self.base_identity {
             text.push_str(&format!("{BASE}{size:016x} {edges:08x}\n"));
+        }
+        if let Some(SavedDump { timeline, lsn, identity: BaseIdentity { size, edges } }) = self.saved_dump {
+            text.push_str(&format!("{DUMP}{timeline} {:016x} {size:016x} {edges:08x}\n", lsn.0));
         }
         for file in &self.files {
             let kind = match file.kind {
@@ -184,6 +231,11 @@ impl Manifest {
                 match base_identity(identity) {
                     Some(identity) => manifest.base_identity = Some(identity),
                     None => return fail(number, "has no identity of the base"),
+                }
+            } else if let Some(dump) = text.strip_prefix(DUMP) {
+                match saved_dump(dump) {
+                    Some(dump) => manifest.saved_dump = Some(dump),
+                    None => return fail(number, "has no identity of the dump"),
                 }
             } else if text.starts_with(OURS) {
                 return fail(number, "was written by a version that this one does not know");
@@ -256,6 +308,13 @@ fn base_identity(text: &str) -> Option<BaseIdentity> {
     Some(BaseIdentity { size: number(size)?, edges: u32::try_from(number(edges)?).ok()? })
 }
 
+fn saved_dump(text: &str) -> Option<SavedDump> {
+    let mut fields = text.splitn(3, ' ');
+    let timeline = Timeline::parse(fields.next()?.as_bytes())?;
+    let lsn = Lsn(u64::from_str_radix(fields.next()?, 16).ok()?);
+    Some(SavedDump { timeline, lsn, identity: base_identity(fields.next()?)? })
+}
+
 /// `file <name> seq <n> type <b|h|i>`; pairs may stand in any order, unknown ones are refused.
 fn entry(text: &str) -> Result<FileEntry, &'static str> {
     let Some(words) = crate::resp::split_args(text.as_bytes()) else { return Err("has unbalanced quotes") };
@@ -317,6 +376,8 @@ mod tests {
         manifest.state = CloseState::Closed { end: Lsn(77), chain: 5, size: 1234 };
         manifest.segments_from = Some(1);
         manifest.base_identity = Some(BaseIdentity { size: 99, edges: 7 });
+        let identity = BaseIdentity { size: 98, edges: 8 };
+        manifest.saved_dump = Some(SavedDump { timeline: Timeline::NONE, lsn: Lsn(5), identity });
         manifest
     }
 
@@ -324,6 +385,25 @@ mod tests {
     fn a_manifest_reads_back() {
         assert_eq!(Manifest::decode(&sample().encode()), Ok(sample()));
         assert_eq!(sample().next_sequence(), 3);
+    }
+
+    #[test]
+    fn a_new_base_makes_history_of_what_it_holds() {
+        let mut manifest = sample();
+        let base = FileEntry { name: "a.2.base.rdb".into(), sequence: 2, kind: FileKind::Base };
+        manifest.rebase(base, BaseIdentity { size: 5, edges: 5 }, 2);
+        let lines = |manifest: &Manifest| {
+            let text = String::from_utf8(manifest.encode()).unwrap();
+            text.lines().filter_map(|line| Some(line.strip_prefix("file ")?.replace(" seq", ""))).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines(&manifest),
+            ["a.2.base.rdb 2 type b", "a.1.base.rdb 1 type h", "\"a b.1.incr.aof\" 1 type h", "a.2.incr.aof 2 type i"]
+        );
+        assert_eq!((manifest.segments_from, manifest.next_sequence()), (Some(2), 3));
+        assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest.clone()));
+        manifest.forget(&["a.1.base.rdb".into(), "a.2.incr.aof".into()]);
+        assert_eq!(lines(&manifest).len(), 3, "only history is forgotten");
     }
 
     #[test]

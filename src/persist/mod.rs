@@ -4,6 +4,8 @@
 
 mod base;
 mod chain;
+mod command_base;
+mod compaction;
 mod error;
 mod feed;
 mod hex;
@@ -12,6 +14,7 @@ pub mod log;
 mod lsn;
 mod manifest;
 mod ordered;
+mod position;
 pub mod rdb;
 mod recovery;
 mod replay;
@@ -22,10 +25,11 @@ mod survey;
 pub(crate) mod tests;
 
 pub use base::Reading;
+pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep, remedy};
 pub use error::{Damage, DamageKind, OpenError};
-pub use log::{LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
-pub use lsn::{Lineage, Lsn, Timeline};
-pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, StoreError};
+pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
+pub use lsn::{Lineage, Lsn, Position, Timeline};
+pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
 pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, examine, open};
 pub use replay::{Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};

@@ -13,8 +13,9 @@ use super::feed::{self, Feed};
 use super::loader::{self, PlainLoaded};
 use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPolicy, WriterOptions};
 use super::manifest::{CloseState, FileEntry, FileKind, Manifest};
+use super::position::position_of;
 use super::replay::Replay;
-use super::{Lineage, Lsn, OpenError, Timeline, strays};
+use super::{Lineage, Lsn, OpenError, Position, Timeline, strays};
 use crate::env::disk::DiskLock;
 use crate::env::disk::{read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode};
@@ -22,6 +23,7 @@ use crate::value::Limits;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Which directory is opened, and how.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct OpenOptions {
     pub segment_bytes_max: u64,
     /// `aof-unsynced-bytes-max`.
     pub unsynced_bytes_max: u64,
+    /// `aof-disable-auto-gc`: superseded files stay.
+    pub keep_superseded: bool,
     pub policy: SyncPolicy,
     pub limits: Limits,
     pub reading: Reading,
@@ -59,6 +63,7 @@ impl Default for OpenOptions {
             load_truncated: true,
             segment_bytes_max: 256 << 20,
             unsynced_bytes_max: 64 << 20,
+            keep_superseded: false,
             policy: SyncPolicy::Always,
             limits: Limits::default(),
             reading: Reading::default(),
@@ -294,7 +299,7 @@ impl Recovery<'_> {
         }
         self.report.source = "nothing";
         let manifest = Manifest::new();
-        Ok(Found { manifest, adopt: None, end: ChainEnd::fresh(), bytes: 0 })
+        Ok(Found { manifest, adopt: None, end: ChainEnd::behind(None), bytes: 0 })
     }
 
     fn load_adopted(&mut self, adopt: Adopt, source: &'static str, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
@@ -303,7 +308,7 @@ impl Recovery<'_> {
         self.report.source = source;
         let mut manifest = Manifest::new();
         manifest.files.push(FileEntry { name: adopt.name.clone(), sequence: 1, kind: FileKind::Base });
-        let mut end = ChainEnd::fresh();
+        let mut end = ChainEnd::behind(self.position_of(&adopt.from)?);
         end.db = loaded.db;
         end.cut_plain = loaded.rest.map(|_| (adopt.from.clone(), loaded.end));
         Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end })
@@ -313,8 +318,7 @@ impl Recovery<'_> {
         self.report.source = "append only log";
         let directory = self.log_directory();
         strays::take_in(&*self.disk, &self.writer_options(), &mut manifest)?;
-        let mut bytes = 0;
-        let mut adopt = None;
+        let (mut bytes, mut adopt, mut position) = (0, None, None);
         if let Some(base) = manifest.base() {
             let mut path = directory.join(&base.name);
             let single = self.options.directory.join(&base.name);
@@ -331,6 +335,7 @@ impl Recovery<'_> {
                 let reason = "it is not the file that the manifest names: another size or content".into();
                 return Err(OpenError::BadBase { path, reason });
             }
+            position = self.position_of(&path)?;
             let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, feed)?;
             if loaded.end == 0 {
                 return Err(OpenError::BadBase { path, reason: "it is empty".into() });
@@ -338,12 +343,18 @@ impl Recovery<'_> {
             self.accept_plain(&path, &loaded, manifest.incremental().next().is_none())?;
             bytes += loaded.end;
         }
-        let end = chain::load(&*self.disk, &directory, &manifest, self.options, feed, &mut self.report)?;
+        let end = chain::load(&*self.disk, &directory, &manifest, position, self.options, feed, &mut self.report)?;
         bytes += self.report.bytes;
-        if self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0 {
+        let empty = self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0;
+        // A log that has come to be empty is the truth; one in which nothing ever stood may be a mistake.
+        if empty && end.end == Lsn::FIRST {
             self.refuse_unless_dump_is_empty()?;
         }
         Ok(Found { manifest, adopt, end, bytes })
+    }
+
+    fn position_of(&self, path: &Path) -> Result<Option<Position>, OpenError> {
+        position_of(&*self.disk, path)
     }
 
     /// An empty log does not win over a dump that holds keys, nor the other way round: somebody has to say.
@@ -393,7 +404,10 @@ impl Recovery<'_> {
             let path = directory.join(&base.name);
             manifest.base_identity = Some(strays::base_identity(&*self.disk, &path).map_err(io_error())?);
         }
-        if end.reuse.is_some() && manifest.state != CloseState::Open {
+        self.remove_unnamed_bases(&end, &manifest, &options).map_err(io_error())?;
+        let gone = self.remove_superseded(&manifest, &options).map_err(io_error())?;
+        manifest.forget(&gone);
+        if end.reuse.is_some() && (manifest.state != CloseState::Open || !gone.is_empty()) {
             // The manifest says how the segment that is replaced ended: no longer, before it is.
             manifest.state = CloseState::Open;
             manifest.store(&*self.disk, &options.manifest_path()).map_err(|failed| io_error()(failed.error))?;
@@ -404,6 +418,10 @@ impl Recovery<'_> {
         self.report.clean = clean;
         self.report.end = end.end;
         let progress = Arc::new(Progress::new(end.end, self.options.policy));
+        self.measure(&manifest, &options, &progress);
+        if self.report.visited.is_some() {
+            progress.ask_rebase();
+        }
         let buffer = Arc::new(LogBuffer::new(end.end, end.db, end.time, self.options.unsynced_bytes_max, progress));
         let writer = LogWriter::new(
             Arc::clone(&self.disk),
@@ -418,6 +436,43 @@ impl Recovery<'_> {
         Ok(OpenedLog { writer, buffer, lineage })
     }
 
+    /// Removes the files that a rewrite has superseded and could not remove: what they hold is in the base. Their names.
+    fn remove_superseded(&self, manifest: &Manifest, options: &WriterOptions) -> io::Result<Vec<String>> {
+        if self.options.keep_superseded || manifest.history().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let gone: Vec<String> = manifest.history().map(|file| file.name.clone()).collect();
+        for name in &gone {
+            match self.disk.remove(&options.directory.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => tracing::info!("Removed the superseded file {name}"),
+            }
+        }
+        self.disk.sync_dir(&options.directory)?;
+        Ok(gone)
+    }
+
+    /// Removes bases that a crash left before a manifest named them: the log that was loaded has passed where they stand.
+    fn remove_unnamed_bases(&self, end: &ChainEnd, manifest: &Manifest, options: &WriterOptions) -> io::Result<()> {
+        let Some(lineage) = end.lineage else { return Ok(()) };
+        let here = Position { lineage, lsn: end.end };
+        for name in self.disk.list(&options.directory)? {
+            let named = manifest.files.iter().any(|file| file.name == name);
+            if named || strays::base_sequence_of(&name, options).is_none() {
+                continue;
+            }
+            let path = options.directory.join(&name);
+            let position = position_of(&*self.disk, &path).ok().flatten();
+            if position.is_some_and(|position| position.is_passed_by(&here)) {
+                match self.disk.remove(&path) {
+                    Ok(()) => tracing::info!("Removed {name}, a base that was never named"),
+                    Err(error) => tracing::warn!("{} is not needed and cannot be removed: {error}", path.display()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn lineage(&self, end: &ChainEnd, clean: bool, entropy: &mut dyn Entropy) -> Lineage {
         match end.lineage {
             None => Lineage::root(Timeline::draw(entropy)),
@@ -427,6 +482,18 @@ impl Recovery<'_> {
                 None => Lineage::root(Timeline::draw(entropy)),
             },
         }
+    }
+
+    /// Tells the counters how large the log is.
+    fn measure(&self, manifest: &Manifest, options: &WriterOptions, progress: &Progress) {
+        let size = |file: &FileEntry| {
+            let opened = self.disk.open(&options.directory.join(&file.name), OpenMode::Read);
+            // For INFO and the next rewrite's moment alone: a file that does not tell counts nothing.
+            opened.and_then(|file| file.len()).unwrap_or(0)
+        };
+        let base = manifest.base().map_or(0, size);
+        progress.stats.size.store(base + manifest.incremental().map(size).sum::<u64>(), Ordering::Relaxed);
+        progress.stats.base_size.store(base, Ordering::Relaxed);
     }
 
     /// Brings a file from outside in as the base, and names it.

@@ -113,6 +113,13 @@ fn sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
+/// The sequence in the name of a base, of either form.
+pub fn base_sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
+    let middle = name.strip_prefix(&options.prefix)?.strip_prefix('.')?;
+    let digits = middle.strip_suffix(".base.rdb").or_else(|| middle.strip_suffix(".base.aof"))?;
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
 enum Walked {
     Empty,
     /// Not a segment of ours that verifies.

@@ -6,9 +6,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::memory::Gauge;
-use super::saving;
 use super::shared::Shared;
 use super::state::Server;
+use super::{rewriting, saving};
 use crate::command::ClientId;
 use crate::engine::Engine;
 use crate::env::UnixMillis;
@@ -34,13 +34,16 @@ pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
 fn tick(shared: &Shared, discard: &Sender<Garbage>) {
     let mut sampled = shared.clock.monotonic();
     let mut calibrated = sampled;
+    let mut looked_at_disk = None;
     while !shared.is_stopping() {
         let now = shared.clock.monotonic();
+        rewriting::look_at_disk(shared, &mut looked_at_disk);
         let (next, garbage) = {
             let mut engine = shared.engine.lock_patiently();
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
             saving::tick(&mut engine, shared);
+            rewriting::tick(&mut engine, shared);
             let client_bytes_max = shared.settings().client_bytes_max;
             if client_bytes_max > 0 {
                 engine.parts.evict_clients(client_bytes_max as usize, shared.clock.unix_millis());

@@ -252,6 +252,7 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let server = Server::of(cx)?;
     let shared = server.shared()?;
     let saves = server.saving.figures(shared.clock.monotonic());
+    let rewrites = server.rewriting.figures(shared.clock.monotonic());
     let settings = shared.settings();
     let in_trouble = shared.log().is_some_and(|log| log.progress.trouble().is_some());
     lines(
@@ -276,25 +277,26 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("rdb_last_load_keys_expired", &0),
             ("rdb_last_load_keys_loaded", &saves.loaded_keys),
             ("aof_enabled", &u8::from(settings.appendonly)),
-            ("aof_rewrite_in_progress", &0),
-            ("aof_rewrite_scheduled", &0),
-            ("aof_last_rewrite_time_sec", &-1),
-            ("aof_current_rewrite_time_sec", &-1),
-            ("aof_last_bgrewrite_status", &"ok"),
-            ("aof_rewrites", &0),
-            ("aof_rewrites_consecutive_failures", &0),
+            ("aof_rewrite_in_progress", &u8::from(rewrites.in_progress)),
+            ("aof_rewrite_scheduled", &u8::from(rewrites.scheduled)),
+            ("aof_last_rewrite_time_sec", &rewrites.last_seconds),
+            ("aof_current_rewrite_time_sec", &rewrites.current_seconds),
+            ("aof_last_bgrewrite_status", &if rewrites.last_error.is_none() { "ok" } else { "err" }),
+            ("aof_last_bgrewrite_error", &rewrites.last_error.as_deref().unwrap_or_default()),
+            ("aof_rewrites", &rewrites.rewrites),
+            ("aof_rewrites_consecutive_failures", &rewrites.failures),
             ("aof_last_write_status", &if in_trouble { "err" } else { "ok" }),
             ("aof_last_cow_size", &0),
             ("module_fork_in_progress", &0),
             ("module_fork_last_cow_size", &0),
         ],
     );
-    log_fields(&shared, out);
+    log_fields(&shared, rewrites.scheduled, out);
     Ok(())
 }
 
 /// Fields that stock shows while the append-only file is on, and our own about the log.
-fn log_fields(shared: &super::shared::Shared, out: &mut String) {
+fn log_fields(shared: &super::shared::Shared, scheduled: bool, out: &mut String) {
     let Some(log) = shared.log() else { return };
     let (progress, stats) = (&log.progress, &log.progress.stats);
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -304,7 +306,7 @@ fn log_fields(shared: &super::shared::Shared, out: &mut String) {
         &[
             ("aof_current_size", &count(&stats.size)),
             ("aof_base_size", &count(&stats.base_size)),
-            ("aof_pending_rewrite", &0),
+            ("aof_pending_rewrite", &u8::from(scheduled)),
             ("aof_buffer_length", &(progress.appended().0 - progress.written().0)),
             ("aof_pending_bio_fsync", &0),
             ("aof_delayed_fsync", &0),

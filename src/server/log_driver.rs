@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::memory::Gauge;
 use super::shared::Shared;
 use crate::env::disk::DiskLock;
-use crate::persist::log::{SyncDone, SyncJob};
+use crate::persist::log::{SyncDone, SyncJob, WriterOptions};
 use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
 
 /// Longest time for which a sync waits for a batch to be completed.
@@ -24,6 +24,8 @@ pub struct RunningLog {
     pub buffer: Arc<LogBuffer>,
     pub progress: Arc<Progress>,
     pub lineage: Lineage,
+    /// Where it is, whatever `dir` is set to meanwhile.
+    pub options: WriterOptions,
 }
 
 /// Starts the threads of an opened log, and moves the gate with its progress.
@@ -42,6 +44,7 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
         buffer: Arc::clone(&log.buffer),
         progress: Arc::clone(&progress),
         lineage: log.lineage,
+        options: log.writer.options().clone(),
     });
     shared.gate.reset(progress.released().0);
     let publish = Arc::downgrade(shared);

@@ -20,6 +20,7 @@ mod lock;
 mod log_driver;
 mod log_line;
 mod memory;
+mod rewriting;
 mod saving;
 mod shared;
 mod shutdown;

@@ -22,13 +22,14 @@ use crate::engine::{Engine, Parts};
 use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
 use crate::keyspace::{AccessClock, Snapshot};
-use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep, SnapshotPosition};
+use crate::persist::Position;
+use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
 
 /// After a failed save the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Bytes after which a file under work is synced, as in stock.
-const SYNC_EVERY: u64 = 4 << 20;
+pub const SYNC_EVERY: u64 = 4 << 20;
 
 const REFUSED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                        Commands that may modify the data set are disabled, because this instance is configured to \
@@ -239,12 +240,13 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<u
     Ok(number)
 }
 
-fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result<RdbOptions, CommandError> {
+/// How a snapshot of the present moment is written as a dump.
+pub fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result<RdbOptions, CommandError> {
     let libraries = parts.scripts.library_texts().map(<[u8]>::to_vec).collect();
     let now = parts.clock.unix_millis();
     let server = Server::in_parts(parts)?;
     let used = server.allocator.figures_or_pages().allocated;
-    let position = server.shared()?.log().map(|log| SnapshotPosition { lineage: log.lineage, lsn: log.buffer.next() });
+    let position = server.shared()?.log().map(|log| Position { lineage: log.lineage, lsn: log.buffer.next() });
     Ok(RdbOptions {
         path: settings.dir.join(&settings.dump_filename),
         version: settings.rdb_version,

@@ -12,6 +12,7 @@ use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
 use super::memory::Gauge;
+use super::rewriting::RewriteThread;
 use super::saving::SaveThread;
 use crate::command::CommandTable;
 use crate::engine::{Control, Engine, Gate, Users, in_doubt};
@@ -49,6 +50,8 @@ pub struct Shared {
     pub errand: Mutex<()>,
     /// The thread of the last save, which may have ended.
     save_thread: Mutex<Option<SaveThread>>,
+    /// The thread of the last rewrite, which may have ended.
+    rewrite_thread: Mutex<Option<RewriteThread>>,
     shutdown: Mutex<Option<ShutdownFlags>>,
     shutdown_asked: Condvar,
     stopping: AtomicBool,
@@ -116,6 +119,7 @@ impl Shared {
             loops: OnceLock::new(),
             errand: Mutex::new(()),
             save_thread: Mutex::new(None),
+            rewrite_thread: Mutex::new(None),
             shutdown: Mutex::new(None),
             shutdown_asked: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -242,6 +246,14 @@ impl Shared {
 
     pub fn keep_save_thread(&self, thread: SaveThread) {
         *self.save_thread.lock() = Some(thread);
+    }
+
+    pub fn keep_rewrite_thread(&self, thread: RewriteThread) {
+        *self.rewrite_thread.lock() = Some(thread);
+    }
+
+    pub fn take_rewrite_thread(&self) -> Option<RewriteThread> {
+        self.rewrite_thread.lock().take()
     }
 
     pub fn take_save_thread(&self) -> Option<SaveThread> {

@@ -14,10 +14,13 @@ use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, Gauge, ServerMeter};
+use super::rewriting::Rewriting;
 use super::saving::Saving;
 use super::shared::Shared;
 use super::state::{Rates, Server, apply_settings};
-use super::{GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, saving, signals};
+use super::{
+    GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, rewriting, saving, signals,
+};
 use crate::command::{Command, CommandTable};
 use crate::engine::{Engine, Gate, Terms, Users};
 use crate::env::disk::{OsDisk, read_file};
@@ -182,6 +185,7 @@ fn load(
         load_truncated: settings.aof_load_truncated,
         segment_bytes_max: settings.segment_bytes_max,
         unsynced_bytes_max: settings.unsynced_bytes_max,
+        keep_superseded: settings.keep_superseded,
         policy: sync_policy(settings.appendfsync),
         limits,
         reading: Reading {
@@ -359,6 +363,7 @@ fn build(
         awaiting_sync: BTreeMap::new(),
         errands: BTreeMap::new(),
         saving: Saving::new(clock.unix_millis()),
+        rewriting: Rewriting::default(),
     };
     shared.engine.lock_patiently().parts.server = Box::new(server);
     let control = Arc::downgrade(&shared);
@@ -487,6 +492,7 @@ fn end(
         shared.script.abandon();
         drop(shared.engine.lock_patiently());
     }
+    rewriting::cancel(shared);
     let sealed = log_driver::seal(shared, settings.shutdown_timeout);
     shared.stop();
     for thread in threads {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::config::{Config, Settings};
 use super::errand::Outcome;
 use super::memory::AllocatorProbe;
+use super::rewriting::Rewriting;
 use super::saving::{Saving, judge_writes};
 use super::shared::{Counters, Shared};
 use crate::command::{ClientId, CommandError, Cx};
@@ -38,6 +39,7 @@ pub struct Server {
     /// Files read or written for clients that wait for that; see `errand.rs`.
     pub errands: BTreeMap<ClientId, Outcome>,
     pub saving: Saving,
+    pub rewriting: Rewriting,
 }
 
 impl Server {

@@ -7,9 +7,8 @@ use graven::keyspace::{AccessClock, AccessPolicy, Keyspace, Ttl};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader, format};
 use graven::persist::rdb::{
     self, BLOCK_FIELD_BYTES, Index, RdbEntry, RdbOptions, RdbSink, RdbWriter, Refusal, SaveStep, SavedAccess,
-    SnapshotPosition,
 };
-use graven::persist::{CloseState, Lineage, Lsn, Manifest, Scanned, Timeline, scan};
+use graven::persist::{CloseState, Lineage, Lsn, Manifest, Position, Scanned, Timeline, scan};
 use graven::value::{Limits, Str, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,11 +67,11 @@ fn the_manifest_in_the_document_reads_as_the_document_says() {
     assert_eq!(manifest.files[0].name, "appendonly.aof.1.incr.aof");
 }
 
-fn snapshot_position() -> SnapshotPosition {
+fn snapshot_position() -> Position {
     let [timeline, parent] =
         [b"0123456789abcdef0123456789abcdef01234567", &[b'0'; 40]].map(|digits| Timeline::parse(digits));
     let (timeline, parent) = (timeline.expect("digits"), parent.expect("digits"));
-    SnapshotPosition { lineage: Lineage { timeline, parent, fork: Lsn(1) }, lsn: Lsn(42) }
+    Position { lineage: Lineage { timeline, parent, fork: Lsn(1) }, lsn: Lsn(42) }
 }
 
 /// The file of the document, written anew.

@@ -3,11 +3,14 @@
 //! Invariants
 //! - A unit is never split over frames; a frame holds one database's beginning and whole units only.
 //! - `append` never waits and never allocates more than the unit needs: room was asked for before.
+//! - No batch reaches over a cut: what was appended before it and what is appended behind it are in different segments.
 
 use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, select};
+use super::orders::{Orders, Promise};
 use super::progress::Progress;
 use crate::persist::Lsn;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -36,6 +39,16 @@ impl FrameSpan {
 pub struct Batch {
     pub bytes: Vec<u8>,
     pub frames: Vec<FrameSpan>,
+    /// The log goes on in another segment behind these frames; who is told when it does.
+    pub cut: Option<Arc<Promise>>,
+}
+
+/// A place in the log where one segment ends and another begins.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    pub lsn: Lsn,
+    /// Kept when the log goes on in the other segment.
+    pub rolled: Arc<Promise>,
 }
 
 impl Batch {
@@ -46,6 +59,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.frames.clear();
+        self.cut = None;
     }
 
     pub fn end_lsn(&self) -> Option<Lsn> {
@@ -75,6 +89,8 @@ impl Batch {
 }
 
 struct Filling {
+    /// Batches that end at a cut, oldest first.
+    cut_off: VecDeque<Batch>,
     batch: Batch,
     next: Lsn,
     /// Database that the log has selected after what was appended.
@@ -91,17 +107,52 @@ pub struct LogBuffer {
     unsynced_max: AtomicU64,
     defers_wakes: AtomicBool,
     owes_wake: AtomicBool,
+    orders: Orders,
 }
 
 impl LogBuffer {
     pub fn new(next: Lsn, db: u32, time: i64, unsynced_max: u64, progress: Arc<Progress>) -> Self {
         Self {
-            filling: Mutex::new(Filling { batch: Batch::default(), next, db, time, closing: false }),
+            filling: Mutex::new(Filling {
+                cut_off: VecDeque::new(),
+                batch: Batch::default(),
+                next,
+                db,
+                time,
+                closing: false,
+            }),
             progress,
             unsynced_max: AtomicU64::new(unsynced_max),
             defers_wakes: AtomicBool::new(false),
             owes_wake: AtomicBool::new(false),
+            orders: Orders::default(),
         }
+    }
+
+    /// What is asked of the writer.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Cuts the log at its present end: what is appended from now on goes to another segment, of which no byte is written
+    /// before everything in front of the cut is durable.
+    pub fn cut(&self) -> Cut {
+        let mut filling = self.filling.lock();
+        let rolled = Arc::new(Promise::default());
+        let mut batch = std::mem::take(&mut filling.batch);
+        batch.cut = Some(Arc::clone(&rolled));
+        filling.cut_off.push_back(batch);
+        let lsn = filling.next;
+        drop(filling);
+        self.progress.wake_writer();
+        Cut { lsn, rolled }
+    }
+
+    /// Asks something of the writer.
+    pub fn order(&self, order: super::orders::Order) -> Arc<Promise> {
+        let promise = self.orders.give(order);
+        self.progress.wake_writer();
+        promise
     }
 
     pub fn progress(&self) -> &Arc<Progress> {
@@ -169,17 +220,24 @@ impl LogBuffer {
 
     /// Takes what was appended, leaving `empty` to be filled.
     pub fn swap(&self, empty: &mut Batch) {
-        std::mem::swap(&mut self.filling.lock().batch, empty);
+        let mut filling = self.filling.lock();
+        match filling.cut_off.pop_front() {
+            Some(batch) => *empty = batch,
+            None => std::mem::swap(&mut filling.batch, empty),
+        }
     }
 
+    /// Nothing waits to be taken, no cut either.
     pub fn is_empty(&self) -> bool {
-        self.filling.lock().batch.is_empty()
+        let filling = self.filling.lock();
+        filling.cut_off.is_empty() && filling.batch.is_empty()
     }
 
     /// The database that the next frame to be taken begins with.
     pub fn next_frame_db(&self) -> u32 {
         let filling = self.filling.lock();
-        filling.batch.frames.first().map_or(filling.db, |frame| frame.db)
+        let mut waiting = filling.cut_off.iter().chain([&filling.batch]).flat_map(|batch| &batch.frames);
+        waiting.next().map_or(filling.db, |frame| frame.db)
     }
 
     /// Asks the writer to seal the log once everything appended is durable.

@@ -2,12 +2,14 @@
 
 mod buffer;
 pub mod format;
+mod orders;
 mod progress;
 mod reader;
 mod segment;
 mod writer;
 
-pub use buffer::{Batch, FrameSpan, LogBuffer};
+pub use buffer::{Batch, Cut, FrameSpan, LogBuffer};
+pub use orders::{Done, Order, Promise};
 pub use progress::{LogStats, Progress, SyncPolicy, Trouble};
 pub use reader::{Item, OpenedSegment, SegmentReader};
 pub use segment::{Segment, SegmentPlace};

@@ -42,8 +42,6 @@ pub struct Trouble {
     pub path: String,
     /// The operating system's words.
     pub error: String,
-    /// Frames are no longer all in memory: only a new base can make the log whole.
-    pub needs_rebase: bool,
 }
 
 type OnPublish = Box<dyn Fn() + Send + Sync>;
@@ -58,6 +56,7 @@ pub struct Progress {
     troubled: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
     closed: AtomicBool,
+    rebase_asked: AtomicBool,
     on_publish: Mutex<Option<OnPublish>>,
     wake: Mutex<bool>,
     wake_changed: Condvar,
@@ -93,6 +92,7 @@ impl Progress {
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
             closed: AtomicBool::new(false),
+            rebase_asked: AtomicBool::new(false),
             on_publish: Mutex::new(None),
             wake: Mutex::new(false),
             wake_changed: Condvar::new(),
@@ -135,6 +135,20 @@ impl Progress {
             return None;
         }
         self.trouble.lock().clone()
+    }
+
+    /// The log holds bytes that no checksum of ours covers, or a file whose disk has lied: a new base should follow.
+    pub fn is_rebase_asked(&self) -> bool {
+        self.rebase_asked.load(Ordering::Acquire)
+    }
+
+    pub fn ask_rebase(&self) {
+        self.rebase_asked.store(true, Ordering::Release);
+    }
+
+    /// A new base is under way that covers everything written so far. Should it fail, that is tried again.
+    pub fn forget_rebase(&self) {
+        self.rebase_asked.store(false, Ordering::Release);
     }
 
     pub fn is_closed(&self) -> bool {

@@ -11,11 +11,14 @@
 //! - While it is in doubt whether the manifest on disk names a segment, neither that one nor the one before is written,
 //!   replaced or removed.
 
+mod rebase;
 mod succession;
 
+use self::rebase::Unstored;
 use self::succession::Fresh;
 use super::buffer::{Batch, LogBuffer};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader};
+use super::orders::Promise;
 use super::progress::{Progress, SyncPolicy, Trouble};
 use super::segment::Segment;
 use crate::env::{Clock, Disk, DiskFile, Entropy};
@@ -46,7 +49,12 @@ impl WriterOptions {
 
     /// What a dump is called that becomes the first base.
     pub fn first_base_name(&self) -> String {
-        format!("{}.1.base.rdb", self.prefix)
+        self.base_name(1, false)
+    }
+
+    pub fn base_name(&self, sequence: u64, as_commands: bool) -> String {
+        let form = if as_commands { "aof" } else { "rdb" };
+        format!("{}.{sequence}.base.{form}", self.prefix)
     }
 
     pub fn segment_name(&self, sequence: u64) -> String {
@@ -140,6 +148,10 @@ pub struct LogWriter {
     written: usize,
     spare: Batch,
     state: State,
+    /// The log goes on in a fresh segment as soon as what was taken from the buffer is durable.
+    cut: Option<Arc<Promise>>,
+    /// A manifest that may or may not be the one on disk.
+    unstored: Option<Unstored>,
     syncing: bool,
     sync_started: Duration,
     /// When the oldest byte that is not durable was written.
@@ -179,6 +191,8 @@ impl LogWriter {
             written: 0,
             spare: Batch::default(),
             state: State::Healthy,
+            cut: None,
+            unstored: None,
             syncing: false,
             sync_started: now,
             unsynced_since: None,
@@ -193,6 +207,10 @@ impl LogWriter {
         &self.progress
     }
 
+    pub fn options(&self) -> &WriterOptions {
+        &self.options
+    }
+
     pub fn lineage(&self) -> Lineage {
         self.segment.header().lineage
     }
@@ -200,6 +218,19 @@ impl LogWriter {
     /// Does what can be done now.
     pub fn step(&mut self) -> Step {
         let now = self.clock.monotonic();
+        if self.obey(now) {
+            return Step::Worked;
+        }
+        match (self.advance(now), &self.unstored) {
+            (Step::Idle(limit), Some(unstored)) => {
+                let retry = unstored.retry_at.saturating_sub(now);
+                Step::Idle(Some(limit.map_or(retry, |limit| limit.min(retry))))
+            }
+            (step, _) => step,
+        }
+    }
+
+    fn advance(&mut self, now: Duration) -> Step {
         match self.state {
             State::Closed => return Step::Closed,
             State::Poisoned { retry_at, attempts } => return self.step_poisoned(now, retry_at, attempts),
@@ -214,8 +245,9 @@ impl LogWriter {
             State::WriteFailed { .. } | State::Healthy => {}
         }
         self.take_batch();
-        self.progress.publish_behind(self.written < self.pending.len());
-        let rolling = self.roll_is_due(now);
+        let rolling = self.roll_is_due(now) || self.cut.is_some() && self.written == self.pending.len();
+        // A roll is no stuck write: replies wait for it, so that the end of the process takes nothing from anybody.
+        self.progress.publish_behind(self.written < self.pending.len() && !rolling);
         if self.written < self.pending.len() && !rolling {
             if let Err(error) = self.write_next(now) {
                 self.write_failed(now, &error);
@@ -243,10 +275,11 @@ impl LogWriter {
     }
 
     fn take_batch(&mut self) {
-        if self.written < self.pending.len() {
+        if self.written < self.pending.len() || self.cut.is_some() {
             return;
         }
         self.buffer.swap(&mut self.spare);
+        self.cut = self.spare.cut.take();
         if !self.spare.is_empty() {
             let batch = std::mem::take(&mut self.spare);
             self.pending.push_back(Pending { batch, place: None });
@@ -412,7 +445,7 @@ impl LogWriter {
     }
 
     fn report(&self, error: &io::Error) {
-        let trouble = Trouble { path: self.segment.path().to_string(), error: error.to_string(), needs_rebase: false };
+        let trouble = Trouble { path: self.segment.path().to_string(), error: error.to_string() };
         self.progress.publish_trouble(Some(trouble));
     }
 
@@ -432,12 +465,13 @@ impl LogWriter {
         let stored = sealed.and_then(|size| {
             let mut manifest = self.manifest.clone();
             manifest.state = CloseState::Closed { end, chain: self.segment.chain(), size };
-            Ok(manifest.store(&*self.disk, &self.options.manifest_path())?)
+            Ok(self.store(manifest)?)
         });
         if let Err(error) = stored {
             tracing::warn!("Closing the log in {} failed: {error}; the next start will verify it", self.segment.path());
         }
         self.state = State::Closed;
+        self.refuse_orders();
         self.progress.publish_closed();
         Step::Closed
     }

@@ -14,7 +14,7 @@ use super::checksum::{joined, sum};
 use super::format::{HEADER_LEN, opcode};
 use crate::env::DiskFile;
 use crate::persist::hex::hex;
-use crate::persist::{Lineage, Lsn, Timeline};
+use crate::persist::{Lineage, Lsn, Position, Timeline};
 use crate::value::payload::write_length;
 
 pub(super) const BLOCK_NAME: &[u8] = b"graven-block";
@@ -52,14 +52,6 @@ pub struct IndexedBlock {
     pub db: u32,
 }
 
-/// The moment of a log that a snapshot shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotPosition {
-    pub lineage: Lineage,
-    /// Of the first byte of the log that is not in the snapshot.
-    pub lsn: Lsn,
-}
-
 /// What a file says about its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
@@ -68,7 +60,7 @@ pub struct Index {
     /// The keys, in order; blocks of one database stand together.
     pub blocks: Vec<IndexedBlock>,
     /// `None` where there was no log.
-    pub position: Option<SnapshotPosition>,
+    pub position: Option<Position>,
 }
 
 /// What the field behind a block says.
@@ -177,7 +169,7 @@ impl Index {
 pub(super) fn write_index(
     blocks: &[IndexedBlock],
     index_at: u64,
-    position: Option<SnapshotPosition>,
+    position: Option<Position>,
     sink: &mut dyn Write,
 ) -> io::Result<()> {
     let mut value = String::with_capacity(blocks.len() * ENTRY_DIGITS);
@@ -195,13 +187,13 @@ struct End {
     index_at: u64,
     entries: u64,
     index_crc: u64,
-    position: Option<SnapshotPosition>,
+    position: Option<Position>,
 }
 
 impl End {
     fn encode(&self) -> Vec<u8> {
-        let none = SnapshotPosition { lineage: Lineage::root(Timeline::NONE), lsn: Lsn(0) };
-        let SnapshotPosition { lineage: Lineage { timeline, parent, fork }, lsn } = self.position.unwrap_or(none);
+        let none = Position { lineage: Lineage::root(Timeline::NONE), lsn: Lsn(0) };
+        let Position { lineage: Lineage { timeline, parent, fork }, lsn } = self.position.unwrap_or(none);
         let mut value = INDEX_VERSION.to_vec();
         let fields = format!(
             "{:016x}{:016x}{:016x}{timeline}{:016x}{parent}{:016x}",
@@ -224,7 +216,7 @@ impl End {
         let lsn = Lsn(digits.number(16)?);
         let parent = Timeline::parse(digits.take(40)?)?;
         let lineage = Lineage { timeline, parent, fork: Lsn(digits.number(16)?) };
-        let position = (timeline != Timeline::NONE).then_some(SnapshotPosition { lineage, lsn });
+        let position = (timeline != Timeline::NONE).then_some(Position { lineage, lsn });
         Some(Self { index_at, entries, index_crc, position })
     }
 }

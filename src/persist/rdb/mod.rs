@@ -18,7 +18,7 @@ mod writer;
 
 pub use blocks::{DamagedBlock, damaged_blocks, read_block, read_head};
 pub use format::{VERSION_MAX, is_rdb};
-pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock, SnapshotPosition};
+pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock};
 pub use parallel::{Division, Place, Read, read_on, read_parallel};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
 pub use source::FileSource;

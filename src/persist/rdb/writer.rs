@@ -21,9 +21,10 @@ use self::out::Out;
 use super::active;
 use super::checksum::between;
 use super::format::{MAGIC, opcode};
-use super::index::{IndexedBlock, SnapshotPosition, write_index};
+use super::index::{IndexedBlock, write_index};
 use crate::env::{Disk, OpenMode};
 use crate::keyspace::{AccessClock, Entry, Snapshot};
+use crate::persist::Position;
 use crate::value::payload::{Encoder, write_length};
 
 /// What is remembered of a key's last uses.
@@ -56,7 +57,7 @@ pub struct RdbOptions {
     /// Libraries of functions, by their source texts.
     pub libraries: Vec<Vec<u8>>,
     /// The moment of the log that the snapshot shows, if there is a log.
-    pub position: Option<SnapshotPosition>,
+    pub position: Option<Position>,
     /// A block ends behind the key with which it reaches so many bytes; `None`: one MiB, four behind the first GiB.
     pub block_bytes: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! The log on a simulated disk: five commands, every crash, every fault.
 
+mod compaction;
 mod crashes;
 mod damage;
 mod faults;

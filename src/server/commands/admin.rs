@@ -3,9 +3,8 @@
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, TimeoutReply, parse_i64};
 use crate::engine::Parts;
 use crate::server::Server;
-use crate::server::info;
-use crate::server::saving;
 use crate::server::shutdown::{self, Request};
+use crate::server::{info, rewriting, saving};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS);
 const READY: Flags = Flags::LOADING.and(Flags::STALE);
@@ -46,7 +45,7 @@ pub static COMMANDS: &[Command] = &[
         name: "bgrewriteaof",
         arity: 1,
         flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-        run: no_rewrite,
+        run: rewrite_log,
         summary: "Asynchronously rewrites the append-only file to disk.",
         ..SERVER
     },
@@ -220,8 +219,17 @@ fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandE
     }
 }
 
-fn no_rewrite(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::fixed("ERR this version does not rewrite the append-only file"))
+fn rewrite_log(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    let in_transaction = !cx.turn.may_block;
+    let rewriting = &mut Server::of(cx)?.rewriting;
+    if in_transaction && !rewriting.is_running() {
+        rewriting.schedule();
+        cx.reply.simple("Background append only file rewriting scheduled");
+        return Ok(());
+    }
+    rewriting::start(cx)?;
+    cx.reply.simple("Background append only file rewriting started");
+    Ok(())
 }
 
 fn role(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {

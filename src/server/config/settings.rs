@@ -96,6 +96,15 @@ pub struct Settings {
     /// `stop-writes-on-bgsave-error`.
     pub stop_writes: bool,
     pub aof_load_truncated: bool,
+    /// `auto-aof-rewrite-percentage`; 0: never by itself.
+    pub rewrite_percentage: u64,
+    pub rewrite_min_size: u64,
+    /// `aof-use-rdb-preamble`: a base is an RDB file, else commands.
+    pub rdb_preamble: bool,
+    /// `aof-rewrite-incremental-fsync`.
+    pub rewrite_sync: bool,
+    /// `aof-disable-auto-gc`.
+    pub keep_superseded: bool,
     pub segment_bytes_max: u64,
     pub unsynced_bytes_max: u64,
     pub bulk_bytes_max: usize,
@@ -182,6 +191,11 @@ impl Settings {
             },
             stop_writes: flag(config, "stop-writes-on-bgsave-error"),
             aof_load_truncated: flag(config, "aof-load-truncated"),
+            rewrite_percentage: int(config, "auto-aof-rewrite-percentage") as u64,
+            rewrite_min_size: bytes(config, "auto-aof-rewrite-min-size"),
+            rdb_preamble: flag(config, "aof-use-rdb-preamble"),
+            rewrite_sync: flag(config, "aof-rewrite-incremental-fsync"),
+            keep_superseded: flag(config, "aof-disable-auto-gc"),
             segment_bytes_max: bytes(config, "aof-segment-size"),
             unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),
             bulk_bytes_max: bytes(config, "proto-max-bulk-len") as usize,

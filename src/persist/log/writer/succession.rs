@@ -99,9 +99,7 @@ impl LogWriter {
         let mut manifest = self.manifest.clone();
         manifest.add_incremental(fresh.name().to_owned(), fresh.sequence());
         manifest.state = CloseState::Open;
-        manifest.store(&*self.disk, &self.options.manifest_path())?;
-        self.manifest = manifest;
-        Ok(())
+        self.store(manifest)
     }
 
     /// Stores the manifest again whose first attempt may or may not have come to the disk.
@@ -132,9 +130,12 @@ impl LogWriter {
                 if let Err(error) = before.seal(end) {
                     tracing::warn!("Sealing {} failed: {error}; the next header says where it ends", before.path());
                 }
+                self.settle_cut(Ok(()));
             }
             Fresh::Rehome => {
                 tracing::warn!("The log goes on in {}", self.segment.path());
+                // What a disk has lied about once is not relied on for longer than it takes to write it anew.
+                self.progress.ask_rebase();
                 let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(end).max(end);
                 self.pending.clear();
                 self.written = 0;
@@ -152,6 +153,10 @@ impl LogWriter {
 
     /// Everything is durable: goes on in a new segment. If that fails, stays on the present one for a while.
     pub(super) fn roll(&mut self, now: Duration) {
+        if self.cut.is_some() && self.segment.is_empty() {
+            // What lies before the cut is in other segments already.
+            return self.settle_cut(Ok(()));
+        }
         let (end, chain) = (self.progress.durable(), self.segment.chain());
         // What was written is durable; marks of the full segment have no place in the next one.
         self.pending.drain(..self.written);
@@ -163,6 +168,7 @@ impl LogWriter {
         if let Err(error) = rolled {
             tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
             self.roll_after = now + ROLL_RETRY;
+            self.settle_cut(Err(format!("no segment could be begun in {}: {error}", self.options.directory.display())));
         }
     }
 }

@@ -14,9 +14,9 @@ use crate::value::{Group, Stream, StreamId};
 
 const PATH: &str = "/dump.rdb";
 
-fn position() -> SnapshotPosition {
+fn position() -> Position {
     let [timeline, parent] = [&[b'a'; 40], &[b'7'; 40]].map(|digits| Timeline::parse(digits).expect("digits"));
-    SnapshotPosition { lineage: Lineage { timeline, parent, fork: Lsn(17) }, lsn: Lsn(0x1_0000_0001) }
+    Position { lineage: Lineage { timeline, parent, fork: Lsn(17) }, lsn: Lsn(0x1_0000_0001) }
 }
 
 fn saved(options: RdbOptions) -> (SimDisk, Keyspace) {

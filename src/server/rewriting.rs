@@ -1,0 +1,442 @@
+//! Rewriting the append-only file: by BGREWRITEAOF, by itself when the log has grown or the disk is filling up, and behind
+//! whatever has left bytes in the log that no checksum of ours covers.
+//!
+//! A rewrite works on a snapshot and a cut of the log, taken in one hold of the engine, on a thread of its own.
+//!
+//! Invariants
+//! - One rewrite at a time; saves go on beside it.
+//! - A rewrite that fails leaves the log as it was, nobody is refused anything because of it, and it is tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::saving;
+use super::shared::Shared;
+use super::state::Server;
+use crate::command::{CommandError, Cx};
+use crate::engine::{Engine, Parts};
+use crate::env::Disk;
+use crate::env::disk::OsDisk;
+use crate::keyspace::{AccessClock, Snapshot};
+use crate::persist::{BaseOptions, Compaction, CompactionError, CompactionStep, Position};
+
+/// After a failed rewrite the next one by itself waits this long, and twice as long after each further one.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// Longest time for which the thread waits for the log's writer before it looks whether it is still wanted.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+const FAILED: CommandError = CommandError::fixed(
+    "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+);
+
+/// What the server knows of its rewrites.
+#[derive(Default)]
+pub struct Rewriting {
+    running: Option<Running>,
+    /// BGREWRITEAOF inside a transaction: begun when that is over.
+    scheduled: bool,
+    last: Option<Ended>,
+    rewrites: u64,
+    failures: u32,
+    growth: Growth,
+}
+
+struct Running {
+    started: Duration,
+    progress: Arc<RewriteProgress>,
+}
+
+struct Ended {
+    error: Option<String>,
+    at: Duration,
+    took: Duration,
+}
+
+/// How far a rewrite has come; shared with its thread.
+#[derive(Debug)]
+struct RewriteProgress {
+    keys: AtomicU64,
+    keys_total: u64,
+    cancelled: AtomicBool,
+}
+
+/// The fields of INFO.
+pub struct RewriteFigures {
+    pub in_progress: bool,
+    pub scheduled: bool,
+    pub keys: u64,
+    pub keys_total: u64,
+    /// Seconds; -1 before the first, and while none runs.
+    pub last_seconds: i64,
+    pub current_seconds: i64,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    pub rewrites: u64,
+    pub failures: u32,
+}
+
+impl Rewriting {
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Begins a rewrite as soon as the transaction that asks is over, whatever failed before.
+    pub fn schedule(&mut self) {
+        (self.scheduled, self.failures) = (true, 0);
+    }
+
+    pub fn figures(&self, now: Duration) -> RewriteFigures {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let progress = self.running.as_ref().map(|running| &running.progress);
+        RewriteFigures {
+            in_progress: self.is_running(),
+            scheduled: self.scheduled,
+            keys: progress.map_or(0, |progress| progress.keys.load(Ordering::Relaxed)),
+            keys_total: progress.map_or(0, |progress| progress.keys_total),
+            last_seconds: self.last.as_ref().map_or(-1, |last| seconds(last.took)),
+            current_seconds: self.running.as_ref().map_or(-1, |running| seconds(now.saturating_sub(running.started))),
+            last_error: self.last.as_ref().and_then(|last| last.error.clone()),
+            rewrites: self.rewrites,
+            failures: self.failures,
+        }
+    }
+
+    fn may_try_again(&self, now: Duration) -> bool {
+        let Some(last) = self.last.as_ref().filter(|_| self.failures > 0) else { return true };
+        let pause = RETRY_FIRST.saturating_mul(1 << (self.failures - 1).min(12)).min(RETRY_MAX);
+        now.saturating_sub(last.at) >= pause
+    }
+
+    fn end(&mut self, error: Option<String>, now: Duration) {
+        let Some(running) = self.running.take() else { return };
+        self.failures = if error.is_none() { 0 } else { self.failures + 1 };
+        self.rewrites += u64::from(error.is_none());
+        self.last = Some(Ended { error, at: now, took: now.saturating_sub(running.started) });
+    }
+
+    fn fail_at_once(&mut self, error: String, now: Duration) {
+        self.scheduled = false;
+        self.failures += 1;
+        self.last = Some(Ended { error: Some(error), at: now, took: Duration::ZERO });
+    }
+}
+
+/// How fast the log grows, and how much room there is for it.
+#[derive(Debug, Default)]
+pub struct Growth {
+    looked: Option<(Duration, u64)>,
+    bytes_per_second: u64,
+    free: Option<u64>,
+}
+
+/// The log is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time that a rewrite and whatever else happens may take before the disk is full.
+const AHEAD: Duration = Duration::from_secs(600);
+
+impl Growth {
+    /// Notes the log's size and the room on its disk.
+    fn look(&mut self, now: Duration, size: u64, free: u64) {
+        if let Some((then, before)) = self.looked {
+            let millis = now.saturating_sub(then).as_millis().max(1) as u64;
+            let rate = size.saturating_sub(before).saturating_mul(1000) / millis;
+            // The mean of about the last ten looks.
+            self.bytes_per_second = (self.bytes_per_second * 9 + rate).div_ceil(10);
+        }
+        self.looked = Some((now, size));
+        self.free = Some(free);
+    }
+
+    /// Whether the disk will be full soon, and a rewrite, which needs `base` bytes itself, gains more than that much again.
+    fn is_short(&self, size: u64, base: u64) -> bool {
+        let Some(free) = self.free else { return false };
+        let ahead = self.bytes_per_second.saturating_mul(AHEAD.as_secs());
+        size > base.saturating_mul(2) && free < base.saturating_add(ahead)
+    }
+}
+
+/// Why a rewrite begins by itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Reason {
+    Scheduled,
+    /// The last one failed.
+    Again,
+    Growth(u64),
+    Space {
+        free: u64,
+    },
+    /// The log holds bytes that no checksum of ours covers, or a file whose disk has lied.
+    Unverified,
+}
+
+/// What is weighed.
+struct Case {
+    size: u64,
+    base: u64,
+    percentage: u64,
+    min_size: u64,
+    asked: bool,
+}
+
+impl Rewriting {
+    fn reason(&self, now: Duration, case: &Case) -> Option<Reason> {
+        if self.scheduled {
+            return Some(Reason::Scheduled);
+        }
+        if !self.may_try_again(now) {
+            return None;
+        }
+        if case.asked {
+            return Some(Reason::Unverified);
+        }
+        if self.failures > 0 {
+            return Some(Reason::Again);
+        }
+        if case.percentage > 0 && case.size > case.min_size {
+            let growth = (u128::from(case.size) * 100 / u128::from(case.base.max(1))).saturating_sub(100);
+            if growth >= u128::from(case.percentage) {
+                return Some(Reason::Growth(u64::try_from(growth).unwrap_or(u64::MAX)));
+            }
+        }
+        // Without percentage nothing happens by itself, as in stock.
+        let short = case.percentage > 0 && self.growth.is_short(case.size, case.base);
+        short.then_some(Reason::Space { free: self.growth.free.unwrap_or(0) })
+    }
+}
+
+/// BGREWRITEAOF, outside of transactions.
+///
+/// # Errors
+/// One is under way, or none can begin.
+pub fn start(cx: &mut Cx<'_>) -> Result<(), CommandError> {
+    let (snapshot, access) = (cx.store.snapshot(), cx.store.db(0).access_clock());
+    let parts = Parts::of(cx);
+    Server::in_parts(parts)?.rewriting.failures = 0;
+    begin(parts, snapshot, access)
+}
+
+/// Begins a rewrite if one is due.
+pub fn tick(engine: &mut Engine, shared: &Shared) {
+    let Some(log) = shared.log() else { return };
+    let now = shared.clock.monotonic();
+    let settings = shared.settings();
+    let stats = &log.progress.stats;
+    let (size, base) = (stats.size.load(Ordering::Relaxed), stats.base_size.load(Ordering::Relaxed));
+    let case = Case {
+        size,
+        base,
+        percentage: settings.rewrite_percentage,
+        min_size: settings.rewrite_min_size,
+        asked: log.progress.is_rebase_asked(),
+    };
+    let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    if server.rewriting.is_running() || shared.is_draining() {
+        return;
+    }
+    match server.rewriting.reason(now, &case) {
+        None => return,
+        Some(Reason::Scheduled) => {}
+        Some(Reason::Again) => tracing::info!("Starting AOF rewrite again after a failure"),
+        Some(Reason::Growth(growth)) => tracing::info!("Starting automatic rewriting of AOF on {growth}% growth"),
+        Some(Reason::Space { free }) => {
+            tracing::warn!("Starting automatic rewriting of AOF: {free} bytes are free on its disk and will not last");
+        }
+        Some(Reason::Unverified) => {
+            tracing::info!("Starting automatic rewriting of AOF: it holds what no checksum covers");
+        }
+    }
+    let (snapshot, access) = (engine.store.snapshot(), engine.store.db(0).access_clock());
+    if let Err(error) = begin(&mut engine.parts, snapshot, access) {
+        tracing::warn!("{}", error.text());
+        if let Ok(server) = Server::in_parts(&mut engine.parts) {
+            server.rewriting.fail_at_once(error.text().to_owned(), now);
+        }
+    }
+}
+
+/// Looks at the room on the log's disk, now and then; without the engine, because that may wait.
+pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
+    let now = shared.clock.monotonic();
+    let Some(log) = shared.log().filter(|_| looked.is_none_or(|then| now.saturating_sub(then) >= LOOK_EVERY)) else {
+        return;
+    };
+    *looked = Some(now);
+    let Ok(free) = OsDisk.free_bytes(&log.options.directory) else { return };
+    let size = log.progress.stats.size.load(Ordering::Relaxed);
+    let mut engine = shared.engine.lock_patiently();
+    if let Ok(server) = Server::in_parts(&mut engine.parts) {
+        server.rewriting.growth.look(now, size, free);
+    }
+}
+
+fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(), CommandError> {
+    let clock = Arc::clone(&parts.clock);
+    let server = Server::in_parts(parts)?;
+    if server.rewriting.is_running() {
+        return Err(CommandError::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    let shared = server.shared()?;
+    let Some(log) = shared.log() else {
+        tracing::warn!("There is no append-only file to rewrite: appendonly is off");
+        return Err(FAILED);
+    };
+    let settings = shared.settings();
+    let mut rdb = saving::options(parts, &settings, access)?;
+    for (name, value) in &mut rdb.fields {
+        if *name == "aof-base" {
+            *value = "1".to_owned();
+        }
+    }
+    rdb.sync_every = settings.rewrite_sync.then_some(saving::SYNC_EVERY);
+    let keys_total = snapshot.len() as u64;
+    let progress = Arc::new(RewriteProgress { keys: AtomicU64::new(0), keys_total, cancelled: AtomicBool::new(false) });
+    // Nothing can come between the snapshot and the cut: the engine is held.
+    let cut = log.buffer.cut();
+    let position = Position { lineage: log.lineage, lsn: cut.lsn };
+    let options = BaseOptions {
+        log: log.options.clone(),
+        position,
+        rdb,
+        as_commands: !settings.rdb_preamble,
+        keep_superseded: settings.keep_superseded,
+    };
+    log.progress.forget_rebase();
+    let compaction = Compaction::new(Arc::new(OsDisk), Arc::clone(&log.buffer), cut, snapshot, options);
+    let (seen, for_thread) = (Arc::clone(&progress), Arc::clone(&shared));
+    let thread = Builder::new().name("aof-rewrite".into()).spawn(move || {
+        let outcome = run(compaction, &seen);
+        finish(&for_thread, outcome);
+    });
+    let thread = thread.map_err(|error| {
+        tracing::warn!("Can't rewrite append only file in background: {error}");
+        FAILED
+    })?;
+    shared.keep_rewrite_thread(thread);
+    tracing::info!("Background append only file rewriting started by pid {}", std::process::id());
+    let rewriting = &mut Server::in_parts(parts)?.rewriting;
+    rewriting.scheduled = false;
+    rewriting.running = Some(Running { started: clock.monotonic(), progress });
+    Ok(())
+}
+
+/// The size of the base, or why there is no new one; nothing where it was given up.
+type Outcome = Result<u64, Option<CompactionError>>;
+
+/// Steps a compaction to its end; the snapshot is freed here, away from the engine.
+fn run(mut compaction: Compaction, progress: &RewriteProgress) -> Outcome {
+    loop {
+        if progress.cancelled.load(Ordering::Acquire) {
+            // Where the manifest may name the base already, the next start finds out and removes what is superseded.
+            return if compaction.abandon() { Err(None) } else { Ok(compaction.base_bytes()) };
+        }
+        match compaction.step() {
+            Ok(CompactionStep::Worked) => progress.keys.store(compaction.keys(), Ordering::Relaxed),
+            Ok(CompactionStep::Waits) => compaction.wait(PATIENCE),
+            Ok(CompactionStep::Done) => return Ok(compaction.base_bytes()),
+            Err(error) => return Err(Some(error)),
+        }
+    }
+}
+
+/// Notes how a rewrite has ended.
+fn finish(shared: &Shared, outcome: Outcome) {
+    let error = match outcome {
+        Ok(bytes) => {
+            tracing::info!("Background AOF rewrite terminated with success (base of {bytes} bytes)");
+            tracing::info!("Background AOF rewrite finished successfully");
+            None
+        }
+        Err(None) => {
+            tracing::warn!("Background AOF rewrite was given up");
+            Some("given up".to_owned())
+        }
+        Err(Some(error)) => {
+            let text = match error.remedy() {
+                Some(remedy) => format!("{error}; {remedy}"),
+                None => error.to_string(),
+            };
+            tracing::warn!("Background AOF rewrite terminated with error: {text}. The log goes on as it was");
+            Some(text)
+        }
+    };
+    let mut engine = shared.engine.lock_patiently();
+    let now = shared.clock.monotonic();
+    if let Ok(server) = Server::in_parts(&mut engine.parts) {
+        server.rewriting.end(error, now);
+    }
+}
+
+/// Gives up a rewrite that is under way, and waits for its thread.
+pub fn cancel(shared: &Shared) {
+    let Some(thread) = shared.take_rewrite_thread() else { return };
+    {
+        let mut engine = shared.engine.lock_patiently();
+        if let Ok(server) = Server::in_parts(&mut engine.parts)
+            && let Some(running) = &server.rewriting.running
+        {
+            running.progress.cancelled.store(true, Ordering::Release);
+        }
+    }
+    // A thread that panicked has ended the process already.
+    let _ = thread.join();
+}
+
+/// The thread of a rewrite.
+pub type RewriteThread = JoinHandle<()>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    fn case(size: u64, base: u64) -> Case {
+        Case { size, base, percentage: 100, min_size: 64 * MB, asked: false }
+    }
+
+    #[test]
+    fn growth_is_measured_against_the_size_behind_the_last_rewrite() {
+        for (size, base, expected) in [
+            (64 * MB, 0, None),
+            (65 * MB, 0, Some(Reason::Growth(65 * MB * 100 - 100))),
+            (65 * MB, 40 * MB, None),
+            (79 * MB, 40 * MB, None),
+            (80 * MB, 40 * MB, Some(Reason::Growth(100))),
+        ] {
+            assert_eq!(Rewriting::default().reason(Duration::ZERO, &case(size, base)), expected, "{size} {base}");
+        }
+        let never = Case { percentage: 0, ..case(900 * MB, MB) };
+        assert_eq!(Rewriting::default().reason(Duration::ZERO, &never), None);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_later_and_later_and_at_once_when_asked() {
+        let mut rewriting = Rewriting::default();
+        let quiet = case(0, 0);
+        for (failures, pause) in [(1, 5), (2, 10), (3, 20), (12, 3600), (40, 3600)] {
+            rewriting.failures = failures;
+            rewriting.last = Some(Ended { error: Some("x".into()), at: Duration::ZERO, took: Duration::ZERO });
+            let at = |seconds| Duration::from_secs(seconds);
+            assert_eq!(rewriting.reason(at(pause - 1), &quiet), None);
+            assert_eq!(rewriting.reason(at(pause), &quiet), Some(Reason::Again));
+        }
+        rewriting.schedule();
+        assert_eq!(rewriting.reason(Duration::ZERO, &quiet), Some(Reason::Scheduled));
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_is_seen_before_it_is_full() {
+        let mut rewriting = Rewriting::default();
+        let small = case(30 * MB, 10 * MB);
+        for second in 0..100 {
+            rewriting.growth.look(Duration::from_secs(second), second * MB, 10_000 * MB);
+        }
+        assert_eq!(rewriting.reason(Duration::ZERO, &small), None, "room for hours");
+        rewriting.growth.look(Duration::from_secs(100), 100 * MB, 500 * MB);
+        assert_eq!(rewriting.reason(Duration::ZERO, &small), Some(Reason::Space { free: 500 * MB }));
+        assert_eq!(rewriting.reason(Duration::ZERO, &case(19 * MB, 10 * MB)), None, "there is little to gain");
+    }
+}
