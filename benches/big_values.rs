@@ -18,7 +18,7 @@ use graven::engine::{ConnectionInfo, Engine, NoWake, Outbox, families};
 use graven::env::{ManualClock, SeededEntropy, UnixMillis};
 use graven::keyspace::{Keyspace, Ttl};
 use graven::resp::Request;
-use graven::value::{End, Hash, Limits, List, Set, Value, Zset};
+use graven::value::{End, Hash, Limits, List, Set, Stream, StreamId, Value, Zset};
 
 const BIG: usize = 1_000_000;
 const SMALL: usize = 1000;
@@ -77,10 +77,16 @@ struct Kind {
     empty: fn() -> Value,
     put: fn(&mut Value, usize),
     change: fn(&mut Value, usize),
+    /// Bytes that a change may copy at most.
+    copied_max: usize,
     find: fn(&Value, usize) -> bool,
 }
 
-const KINDS: [Kind; 4] = [
+fn entry_id(n: usize) -> StreamId {
+    StreamId::new(1_700_000_000_000 + n as u64, 0)
+}
+
+const KINDS: [Kind; 5] = [
     Kind {
         name: "hash",
         empty: || Hash::new().into(),
@@ -92,6 +98,7 @@ const KINDS: [Kind; 4] = [
             let Value::Hash(hash) = value else { unreachable!() };
             hash.set(&name(n), &name(n), &limits());
         },
+        copied_max: 4096,
         find: |value, n| matches!(value, Value::Hash(hash) if hash.get(&name(n)).is_some()),
     },
     Kind {
@@ -105,6 +112,7 @@ const KINDS: [Kind; 4] = [
             let Value::Set(set) = value else { unreachable!() };
             assert!(set.remove(&name(n)) || set.add(&name(n), &limits()));
         },
+        copied_max: 4096,
         find: |value, n| matches!(value, Value::Set(set) if set.contains(&name(n))),
     },
     Kind {
@@ -118,6 +126,8 @@ const KINDS: [Kind; 4] = [
             let Value::Zset(zset) = value else { unreachable!() };
             zset.set(&name(n), (n * 104_723 % BIG) as f64 + 0.5, &limits());
         },
+        // Two places in the tree, that of the old score and that of the new one, and one in the table.
+        copied_max: 12 * 1024,
         // ZRANK.
         find: |value, n| matches!(value, Value::Zset(zset) if zset.rank(&name(n)).is_some()),
     },
@@ -132,8 +142,35 @@ const KINDS: [Kind; 4] = [
             let Value::List(list) = value else { unreachable!() };
             assert!(list.set(n, &name(n + 1), &limits()));
         },
+        copied_max: 6144,
         // LINDEX.
         find: |value, n| matches!(value, Value::List(list) if list.get(n).is_some()),
+    },
+    Kind {
+        name: "stream",
+        empty: || Stream::new().into(),
+        put: |value, n| {
+            let Value::Stream(stream) = value else { unreachable!() };
+            stream.add(entry_id(n), &[b"field", b"a value of thirty-two bytes ...."], &limits());
+        },
+        // XADD and XDEL by turns.
+        change: |value, n| {
+            let Value::Stream(stream) = value else { unreachable!() };
+            if n % 2 == 0 {
+                let id = stream.last_id().next().expect("there are more");
+                stream.add(id, &[b"field", b"a value of thirty-two bytes ...."], &limits());
+            } else {
+                assert!(stream.delete(entry_id(n)));
+            }
+        },
+        copied_max: 8192,
+        // XRANGE's first entry.
+        find: |value, n| match value {
+            Value::Stream(stream) => {
+                stream.range(entry_id(n), StreamId::MAX).next().is_some_and(|e| e.id == entry_id(n))
+            }
+            _ => false,
+        },
     },
 ];
 
@@ -183,20 +220,20 @@ fn structures(verdict: &mut Verdict) {
         let freeze = |value: &Value| mean(100_000, |_| drop(std::hint::black_box(value.clone())));
         let (of_big, of_small) = (freeze(&big), freeze(&small));
         verdict.row(&format!("{}: freezing 1M / freezing 1k", kind.name), of_big / of_small, "x", 5.0);
-        // A node of a list is 8 KiB of bytes, and is put together before it is stored.
-        let at_most = if kind.name == "list" { 32_768.0 } else { 8192.0 };
-        let mut most = 0;
+        let (mut most, mut all) = (0, 0);
         for write in 0..FROZEN_WRITES {
             let frozen = big.clone();
-            most = most.max(cost(|| (kind.change)(&mut big, write * 104_729 % BIG)).0);
+            let (bytes, ..) = cost(|| (kind.change)(&mut big, write * 104_729 % BIG));
+            (most, all) = (most.max(bytes), all + bytes);
             drop(frozen);
         }
         verdict.row(
             &format!("{}: most bytes copied by a write beside a snapshot", kind.name),
             most as f64,
             "B",
-            at_most,
+            kind.copied_max as f64,
         );
+        println!("{:48} {:12.2} B", format!("{}: mean of that", kind.name), all as f64 / FROZEN_WRITES as f64);
         let find = |value: &Value, len: usize| {
             mean(200_000, |n| {
                 std::hint::black_box((kind.find)(value, n * 104_729 % len));

@@ -9,7 +9,9 @@ use super::{BlockRequest, ClientId, CommandError, Event, Host, StreamWait, Timeo
 use crate::env::{Entropy, UnixMillis};
 use crate::keyspace::{Database, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
-use crate::value::{Hash, Limits, List, Set, Str, StrRef, Stream, Type, Value, ValueRef, Zset};
+use crate::value::{
+    Hash, HashRef, Limits, List, ListRef, Set, Str, StrRef, Stream, Type, Value, ValueRef, Zset, ZsetRef,
+};
 
 /// A type of value that handlers ask for by name.
 pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
@@ -19,14 +21,12 @@ pub trait Kind: Clone + Into<Value> + TryFrom<Value> {
     /// How a value is read.
     type Ref<'a>;
 
-    fn of(value: ValueRef<'_>) -> Option<Self::Ref<'_>>;
+    fn of<'a>(value: ValueRef<'a>) -> Option<Self::Ref<'a>>;
 }
 
 /// A type that is changed in place.
 pub trait Collection: Kind + Default {
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
-    /// Whether its key goes.
-    fn is_empty(&self) -> bool;
 }
 
 impl Kind for Str {
@@ -34,7 +34,7 @@ impl Kind for Str {
     const EVENT: Event = Event::String;
     type Ref<'a> = StrRef<'a>;
 
-    fn of(value: ValueRef<'_>) -> Option<StrRef<'_>> {
+    fn of<'a>(value: ValueRef<'a>) -> Option<StrRef<'a>> {
         match value {
             ValueRef::Str(text) => Some(text),
             _ => None,
@@ -43,13 +43,13 @@ impl Kind for Str {
 }
 
 macro_rules! collections {
-    ($($kind:ident $event:ident),*) => {$(
+    ($($kind:ident $event:ident $read:ty),*) => {$(
         impl Kind for $kind {
             const TYPE: Type = Type::$kind;
             const EVENT: Event = Event::$event;
-            type Ref<'a> = &'a $kind;
+            type Ref<'a> = $read;
 
-            fn of(value: ValueRef<'_>) -> Option<&$kind> {
+            fn of<'a>(value: ValueRef<'a>) -> Option<$read> {
                 match value {
                     ValueRef::$kind(value) => Some(value),
                     _ => None,
@@ -65,14 +65,13 @@ macro_rules! collections {
                 }
             }
 
-            fn is_empty(&self) -> bool {
-                ValueRef::$kind(self).is_empty()
-            }
         }
     )*};
 }
 
-collections!(List List, Set Set, Hash Hash, Zset Zset, Stream Stream);
+collections!(
+    List List ListRef<'a>, Set Set &'a Set, Hash Hash HashRef<'a>, Zset Zset ZsetRef<'a>, Stream Stream &'a Stream
+);
 
 /// What an edit may use, and what it reports.
 pub struct Edit<'e> {
@@ -345,8 +344,9 @@ impl<'a> Cx<'a> {
         }
         let mut value = T::default();
         let (result, changed, event) = self.run_edit(&mut value, event, change);
+        let value: Value = value.into();
         if changed > 0 && !value.is_empty() {
-            self.set_value(key, value.into(), Ttl::Clear);
+            self.set_value(key, value, Ttl::Clear);
             self.report::<T>(key, changed, event);
             self.host.key_ready(self.db, key, T::TYPE);
         }
@@ -367,7 +367,7 @@ impl<'a> Cx<'a> {
     /// wait for it. The command counts, notifies and says so itself where it must.
     pub fn edit_quietly<T: Collection, R>(&mut self, key: &[u8], change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let (now, stamp) = (self.turn.expiry_now(), self.turn.stamp);
-        self.store.db_mut(self.db).edit(key, now, stamp).and_then(T::of_mut).map(change)
+        self.store.db_mut(self.db).edit(key, now, stamp, |value| T::of_mut(value).map(change)).flatten()
     }
 
     /// Whether a key holds this type; false when it is absent, a due one being deleted first. Raises the read tag,
@@ -388,16 +388,17 @@ impl<'a> Cx<'a> {
     ) -> Result<R, CommandError> {
         let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
         let database = self.store.db_mut(self.db);
-        let Some(value) = database.edit(key, now, stamp).and_then(T::of_mut) else {
-            return Err(CommandError::WRONG_TYPE);
-        };
         let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
-        let result = change(value, &mut edit);
-        let (changed, event, empty) = (edit.changed, edit.event, value.is_empty());
+        let edited = database.edit(key, now, stamp, |value| {
+            let result = change(T::of_mut(value)?, &mut edit);
+            Some((result, value.is_empty()))
+        });
+        let (changed, event) = (edit.changed, edit.event);
+        let (result, gone) = edited.flatten().ok_or(CommandError::WRONG_TYPE)?;
         if changed > 0 {
             self.report::<T>(key, changed, event);
         }
-        if empty {
+        if gone {
             self.remove_silently(key);
             self.host.notify(Event::Generic, "del", key, self.db);
         } else if changed > 0 {
@@ -461,16 +462,13 @@ impl<'a> Cx<'a> {
     ) -> Result<R, CommandError> {
         self.use_entry(key);
         let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
-        let Some(Value::Str(text)) = self.store.db_mut(self.db).edit(key, now, stamp) else {
-            return Err(CommandError::WRONG_TYPE);
-        };
         let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
-        let result = change(text, &mut edit);
+        let result = self.store.db_mut(self.db).edit_string(key, now, stamp, |text| change(text, &mut edit));
         let (changed, event) = (edit.changed, edit.event);
         if changed > 0 {
             self.report::<Str>(key, changed, event);
         }
-        result
+        result.unwrap_or(Err(CommandError::WRONG_TYPE))
     }
 
     /// Puts a value at a key, whatever was there. Counts no change and notifies nothing: the command does, where its

@@ -14,8 +14,9 @@ use triomphe::{Arc, HeaderSlice};
 /// What one allocation carries beside its bytes: the reference count and the length in use.
 const OVERHEAD: usize = 2 * size_of::<usize>();
 
-/// Fresh buffers up to this size are copied from one page of zeros; larger ones are built as vectors first.
-const ZEROS: [u8; 4096] = [0; 4096];
+/// Fresh buffers up to this size, which has room for every node of a list or stream, begin as a copy of zeros; larger
+/// ones are built as vectors first.
+static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
 /// Bytes with O(1) clone and copy-on-write.
 #[derive(Clone)]
@@ -151,9 +152,14 @@ impl CowBytes {
 
 /// The capacity that goes with `len` bytes: what the allocator's size class leaves after the overhead.
 fn capacity_for(len: usize) -> usize {
-    let wanted = len + OVERHEAD;
-    let step = if wanted <= 128 { 16 } else { wanted.next_power_of_two() / 8 };
-    wanted.next_multiple_of(step) - OVERHEAD
+    allocation_size(len + OVERHEAD) - OVERHEAD
+}
+
+/// What the allocator gives where so many bytes are asked for: its size classes are steps of 16 bytes up to 128, then
+/// four to each doubling.
+pub fn allocation_size(bytes: usize) -> usize {
+    let step = if bytes <= 128 { 16 } else { bytes.next_power_of_two() / 8 };
+    bytes.next_multiple_of(step)
 }
 
 impl Default for CowBytes {

@@ -10,10 +10,13 @@ pub mod rope;
 pub mod table;
 pub mod tree;
 
-pub use cow_bytes::CowBytes;
+pub use cow_bytes::{CowBytes, allocation_size};
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
-pub use listpack::{Item, Iter as ListpackIter, Listpack, ListpackDamage, Pos, element_bytes, item_bytes, run};
+pub use listpack::{
+    Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Pos, element_bytes,
+    item_bytes, run,
+};
 pub use rope::{Piece, Pieces, Rope};
 pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

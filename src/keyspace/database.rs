@@ -180,11 +180,18 @@ impl Database {
         Ok(())
     }
 
-    /// The value for change in place; `None` when the key is absent or expired at `now`, which changes nothing.
+    /// Changes the value; `None` when the key is absent or expired at `now`, which changes nothing.
     ///
-    /// A value that a snapshot shares is shared no longer afterwards; a string comes out of its packed form.
-    pub fn edit(&mut self, key: &[u8], now: UnixMillis, stamp: u64) -> Option<&mut Value> {
-        self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now)).map(Entry::value_mut)
+    /// A value that a snapshot shares is shared no longer afterwards.
+    pub fn edit<R>(
+        &mut self,
+        key: &[u8],
+        now: UnixMillis,
+        stamp: u64,
+        change: impl FnOnce(&mut Value) -> R,
+    ) -> Option<R> {
+        let entry = self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now))?;
+        Some(entry.edit(change))
     }
 
     /// The string for change in place, long ones without a copy; the deadline stays. `None` when the key is absent,

@@ -4,7 +4,7 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::{AccessPolicy, Database, DatabaseView, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::env::{SeededEntropy, UnixMillis};
-use crate::value::{Limits, Set, Str, StrRef, Type, Value, ValueRef};
+use crate::value::{End, Hash, Item, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
 const BEFORE_ALL: UnixMillis = UnixMillis(i64::MIN);
 
@@ -38,20 +38,60 @@ fn set(members: u16, limits: &Limits) -> Set {
     set
 }
 
-fn number(digits: &[u8]) -> u16 {
-    digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+/// A collection of another type for every fourth key.
+fn collection(key: u8, members: u16, limits: &Limits) -> Value {
+    let mut value: Value = match key % 4 {
+        0 => return set(members, limits).into(),
+        1 => List::new().into(),
+        2 => Hash::new().into(),
+        _ => Zset::new().into(),
+    };
+    (0..members).for_each(|member| add(&mut value, member, limits));
+    value
+}
+
+fn add(value: &mut Value, member: u16, limits: &Limits) {
+    let text = member.to_string().into_bytes();
+    match value {
+        Value::Set(set) => assert!(set.add(&text, limits)),
+        Value::List(list) => list.push(if member % 2 == 0 { End::Front } else { End::Back }, &text, limits),
+        Value::Hash(hash) => assert!(hash.set(&text, &text, limits)),
+        Value::Zset(zset) => assert_eq!(zset.set(&text, f64::from(member) / 2.0, limits), None),
+        Value::Str(_) | Value::Stream(_) => panic!("no collection of members"),
+    }
+}
+
+fn remove(value: &mut Value, member: u16, limits: &Limits) {
+    let text = member.to_string().into_bytes();
+    match value {
+        Value::Set(set) => assert!(set.remove(&text)),
+        Value::List(list) => assert_eq!(list.remove_equal(&text, End::Back, 2, limits), 1),
+        Value::Hash(hash) => assert!(hash.remove(&text)),
+        Value::Zset(zset) => assert_eq!(zset.remove(&text), Some(f64::from(member) / 2.0)),
+        Value::Str(_) | Value::Stream(_) => panic!("no collection of members"),
+    }
+}
+
+fn members<'a>(items: impl Iterator<Item = Item<'a>>) -> Plain {
+    let mut members: Vec<_> = items.map(|item| item.as_int().unwrap() as u16).collect();
+    members.sort_unstable();
+    Plain::Members(members)
 }
 
 fn plain(entry: &Entry) -> (Plain, Option<i64>) {
     let value = match entry.value() {
         ValueRef::Str(string) => Plain::Text(string.to_vec()),
-        ValueRef::Set(set) => {
-            let text = set.iter().map(|member| member.as_bytes(&mut itoa::Buffer::new()).to_vec());
-            let mut members = text.map(|member| number(&member)).collect::<Vec<_>>();
-            members.sort_unstable();
-            Plain::Members(members)
-        }
-        _ => panic!("never stored here"),
+        ValueRef::Set(set) => members(set.iter()),
+        ValueRef::List(list) => members(list.iter()),
+        ValueRef::Hash(hash) => members(hash.iter().map(|(field, value)| {
+            assert_eq!(field.to_vec(), value.to_vec());
+            field
+        })),
+        ValueRef::Zset(zset) => members(zset.iter().map(|(member, score)| {
+            assert_eq!(member.as_int(), Some((score * 2.0) as i64));
+            member
+        })),
+        ValueRef::Stream(_) => panic!("never stored here"),
     };
     (value, entry.expiry().map(|deadline| deadline.0))
 }
@@ -83,7 +123,7 @@ impl Arbitrary for Op {
         match u8::arbitrary(g) % 24 {
             0..6 => Self::SetText(n, u16::arbitrary(g), Arbitrary::arbitrary(g)),
             6..8 => Self::SetMembers(n, u16::arbitrary(g) % 700),
-            8..10 => Self::Edit(n, u16::arbitrary(g)),
+            8..10 => Self::Edit(n, u16::arbitrary(g) % 700),
             10..12 => Self::EditText(n, u16::arbitrary(g)),
             12..15 => Self::Expire(n, Arbitrary::arbitrary(g)),
             15 => Self::Remove(n),
@@ -144,27 +184,32 @@ quickcheck! {
                     changed = Some(k);
                 }
                 Op::SetMembers(k, members) => {
-                    db.set(&key(k), Value::Set(set(members, &limits)), Ttl::Clear, stamp);
+                    db.set(&key(k), collection(k, members, &limits), Ttl::Clear, stamp);
                     model.insert(key(k), (Plain::Members((0..members).collect()), None));
                     changed = Some(key(k));
                 }
                 Op::Edit(k, n) => {
-                    let value = db.edit(&key(k), now, stamp);
-                    assert_eq!(value.is_some(), live(&model, &key(k)).is_some());
-                    if let (Some(value), Some((plain, _))) = (value, model.get_mut(&key(k))) {
-                        match (value, plain) {
-                            (Value::Str(string), Plain::Text(text)) => {
-                                string.append(&[n as u8]);
-                                text.push(n as u8);
-                            }
-                            (Value::Set(set), Plain::Members(members)) => {
-                                set.remove(n.to_string().as_bytes());
-                                members.retain(|&member| member != n);
-                            }
-                            _ => panic!("types differ"),
+                    let there = live(&model, &key(k)).is_some();
+                    let mut plain = model.get_mut(&key(k)).map(|(plain, _)| plain);
+                    let edited = db.edit(&key(k), now, stamp, |value| match (value, plain.as_mut().unwrap()) {
+                        (Value::Str(string), Plain::Text(text)) => {
+                            string.append(&[n as u8]);
+                            text.push(n as u8);
                         }
-                        changed = Some(key(k));
-                    }
+                        (value, Plain::Members(members)) => match members.binary_search(&n) {
+                            Ok(at) => {
+                                remove(value, n, &limits);
+                                members.remove(at);
+                            }
+                            Err(at) => {
+                                add(value, n, &limits);
+                                members.insert(at, n);
+                            }
+                        },
+                        _ => panic!("types differ"),
+                    });
+                    assert_eq!(edited.is_some(), there);
+                    changed = edited.map(|()| key(k));
                 }
                 Op::EditText(k, n) => {
                     let expected = match live(&model, &key(k)) {
@@ -244,6 +289,49 @@ fn a_small_entry_fills_its_size_class() {
     assert_eq!(entry.own_bytes(), 72);
     let entry = Entry::new(&[b'k'; 16], StrRef::encode(b"12345"), None, 0);
     assert_eq!(entry.own_bytes(), 40);
+}
+
+/// As above, for small collections: what lies in the entry has no other allocation.
+#[test]
+fn small_collections_lie_in_their_entry() {
+    let limits = Limits::default();
+    let (mut hash, mut zset, mut list) = (Hash::new(), Zset::new(), List::new());
+    for n in 1..=10 {
+        hash.set(format!("field{n}").as_bytes(), b"8 bytes.", &limits);
+    }
+    for n in 0..20_u32 {
+        zset.set(format!("member:{n:04}").as_bytes(), f64::from(200_000 + n), &limits);
+    }
+    for n in 0..50 {
+        list.push(End::Back, (1_000_000 + n).to_string().as_bytes(), &limits);
+    }
+    for (value, bytes) in [(Value::from(hash), 224), (zset.into(), 384), (list.into(), 320)] {
+        let entry = Entry::new(&[b'k'; 14], value, None, 0);
+        assert_eq!((entry.own_bytes(), entry.memory_bytes() - bytes < 16), (bytes, true));
+    }
+}
+
+/// A packed collection is changed where it lies as long as its size class stays, but never under a snapshot's eyes.
+#[test]
+fn packed_collections_are_changed_in_place() {
+    let mut space = Keyspace::new(1, Limits::default());
+    let limits = space.limits;
+    let db = space.db_mut(0);
+    let place = |db: &Database| db.get(b"k", BEFORE_ALL).map(|entry| entry.key().as_ptr());
+    db.set(b"k", collection(2, 10, &limits), Ttl::Clear, 1);
+    let before = place(db);
+    db.edit(b"k", BEFORE_ALL, 2, |value| remove(value, 9, &limits));
+    db.edit(b"k", BEFORE_ALL, 3, |value| add(value, 9, &limits));
+    assert_eq!(place(db), before);
+    let frozen = db.snapshot();
+    db.edit(b"k", BEFORE_ALL, 4, |value| remove(value, 3, &limits));
+    assert_ne!(place(db), before);
+    let seen: Vec<_> = frozen.iter().map(plain).collect();
+    assert_eq!(seen, [(Plain::Members((0..10).collect()), None)]);
+    db.edit(b"k", BEFORE_ALL, 5, |value| (10..400).for_each(|member| add(value, member, &limits)));
+    db.edit(b"k", BEFORE_ALL, 6, |value| (5..400).for_each(|member| remove(value, member, &limits)));
+    let left = db.get(b"k", BEFORE_ALL).map(|entry| plain(entry).0);
+    assert_eq!(left, Some(Plain::Members(vec![0, 1, 2, 4])));
 }
 
 /// Counters and values of fixed size are overwritten where they lie, but never under a snapshot's eyes.

@@ -1,6 +1,6 @@
 //! A value of any type.
 
-use super::{Hash, List, Set, Str, StrRef, Stream, Zset};
+use super::{Hash, HashRef, List, ListRef, Set, Str, StrRef, Stream, Zset, ZsetRef};
 
 /// The types of the data model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,10 +52,10 @@ const _: () = assert!(size_of::<Value>() <= 32);
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'a> {
     Str(StrRef<'a>),
-    List(&'a List),
+    List(ListRef<'a>),
     Set(&'a Set),
-    Hash(&'a Hash),
-    Zset(&'a Zset),
+    Hash(HashRef<'a>),
+    Zset(ZsetRef<'a>),
     Stream(&'a Stream),
 }
 
@@ -63,10 +63,10 @@ impl Value {
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::Str(string) => ValueRef::Str(string.as_ref()),
-            Self::List(list) => ValueRef::List(list),
+            Self::List(list) => ValueRef::List(list.as_ref()),
             Self::Set(set) => ValueRef::Set(set),
-            Self::Hash(hash) => ValueRef::Hash(hash),
-            Self::Zset(zset) => ValueRef::Zset(zset),
+            Self::Hash(hash) => ValueRef::Hash(hash.as_ref()),
+            Self::Zset(zset) => ValueRef::Zset(zset.as_ref()),
             Self::Stream(stream) => ValueRef::Stream(stream),
         }
     }
@@ -143,14 +143,14 @@ impl ValueRef<'_> {
         self.len() == 0 && self.kind() != Type::Stream
     }
 
-    /// An owned value; O(1) but for a string, whose bytes are copied.
+    /// An owned value; O(1) but for strings and small collections, whose bytes are copied.
     pub fn to_value(self) -> Value {
         match self {
             Self::Str(string) => Value::Str(string.into()),
-            Self::List(list) => Value::List(list.clone()),
+            Self::List(list) => Value::List(list.to_list()),
             Self::Set(set) => Value::Set(set.clone()),
-            Self::Hash(hash) => Value::Hash(hash.clone()),
-            Self::Zset(zset) => Value::Zset(zset.clone()),
+            Self::Hash(hash) => Value::Hash(hash.to_hash()),
+            Self::Zset(zset) => Value::Zset(zset.to_zset()),
             Self::Stream(stream) => Value::Stream(stream.clone()),
         }
     }

@@ -14,6 +14,7 @@ mod hash;
 pub mod index;
 mod limits;
 mod list;
+mod packed;
 pub mod payload;
 mod sample;
 mod set;
@@ -23,13 +24,14 @@ mod zset;
 
 pub use crate::ds::Item;
 pub use any::{Type, Value, ValueRef};
-pub use hash::{Fields, Hash};
+pub use hash::{Fields, Hash, HashRef};
 pub use limits::Limits;
-pub use list::{Elements, End, List, ListBuilder, Node};
+pub use list::{Elements, End, List, ListBuilder, ListRef, Node};
+pub use packed::{Packed, PackedKind};
 pub use set::{Members, Set};
 pub use stream::{
     Consumer, ENTRY_BYTES_MAX, Entries, EntriesBack, EntryFields, Exactness, Group, Pending, Stream, StreamDamage,
     StreamEntry, StreamId, StreamNode, Trim,
 };
 pub use string::{Str, StrRef};
-pub use zset::{LexBound, Ranked, Zset};
+pub use zset::{LexBound, Ranked, Zset, ZsetRef};

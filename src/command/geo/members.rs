@@ -5,7 +5,7 @@ use super::shape::distance;
 use super::{DECLARATION, READ, point, reply_distance, reply_point, unit};
 use crate::command::zset::{AddRule, add};
 use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
-use crate::value::Zset;
+use crate::value::{Zset, ZsetRef};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -75,7 +75,7 @@ fn geoadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn place(zset: Option<&Zset>, member: &[u8]) -> Option<Point> {
+fn place(zset: Option<ZsetRef<'_>>, member: &[u8]) -> Option<Point> {
     zset?.score(member).map(Point::of_score)
 }
 

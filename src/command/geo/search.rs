@@ -6,7 +6,7 @@ use super::geohash::{Cell, Point};
 use super::shape::{Form, Shape};
 use super::{DECLARATION, OVERWRITE, READ, point, reply_distance, reply_point, unit};
 use crate::command::{Args, Begin, Command, CommandError, Cx, Deprecated, Find, Flags, KeySpec};
-use crate::value::Zset;
+use crate::value::{Zset, ZsetRef};
 
 const RADIUS_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular \
                                  area delimited by center and radius and M is the number of items inside the index.";
@@ -169,7 +169,12 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn read_options(&mut self, args: &mut Args<'a>, grammar: Grammar, zset: Option<&Zset>) -> Result<(), CommandError> {
+    fn read_options(
+        &mut self,
+        args: &mut Args<'a>,
+        grammar: Grammar,
+        zset: Option<ZsetRef<'_>>,
+    ) -> Result<(), CommandError> {
         let searches = matches!(grammar, Grammar::Search | Grammar::SearchStore);
         let is_circle = |form: Option<(Form, f64)>| matches!(form, Some((Form::Circle { .. }, _)));
         let (mut by_member, mut by_point) = (false, false);
@@ -249,7 +254,7 @@ struct Found {
     distance: f64,
 }
 
-fn place_of(zset: &Zset, member: &[u8]) -> Result<Point, CommandError> {
+fn place_of(zset: ZsetRef<'_>, member: &[u8]) -> Result<Point, CommandError> {
     let score = zset.score(member).ok_or(CommandError::fixed("ERR could not decode requested zset member"))?;
     Ok(Point::of_score(score))
 }
@@ -294,35 +299,35 @@ fn georadiusbymember_ro(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Comm
 fn geosearch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     let zset = cx.get::<Zset>(key)?;
-    run(cx, args, Grammar::Search, zset.as_ref(), Query::new(None, None))
+    run(cx, args, Grammar::Search, zset.as_ref().map(Zset::as_ref), Query::new(None, None))
 }
 
 fn geosearchstore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (destination, source) = (args.bytes(), args.bytes());
     let zset = cx.get::<Zset>(source)?;
     let query = Query { store_at: Some(destination), ..Query::new(None, None) };
-    run(cx, args, Grammar::SearchStore, zset.as_ref(), query)
+    run(cx, args, Grammar::SearchStore, zset.as_ref().map(Zset::as_ref), query)
 }
 
 fn around_point(cx: &mut Cx<'_>, args: &mut Args<'_>, grammar: Grammar) -> Result<(), CommandError> {
     let key = args.bytes();
     let zset = cx.get::<Zset>(key)?;
     let query = Query::new(Some(point(args)?), Some(circle(args)?));
-    run(cx, args, grammar, zset.as_ref(), query)
+    run(cx, args, grammar, zset.as_ref().map(Zset::as_ref), query)
 }
 
 fn around_member(cx: &mut Cx<'_>, args: &mut Args<'_>, grammar: Grammar) -> Result<(), CommandError> {
     let (key, member) = (args.bytes(), args.bytes());
     let zset = cx.get::<Zset>(key)?;
     let query = match &zset {
-        Some(zset) => Query::new(Some(place_of(zset, member)?), Some(circle(args)?)),
+        Some(zset) => Query::new(Some(place_of(zset.as_ref(), member)?), Some(circle(args)?)),
         // Without a set nothing is known of the center, and stock does not look at the radius either.
         None => {
             args.take(2);
             Query::new(None, None)
         }
     };
-    run(cx, args, grammar, zset.as_ref(), query)
+    run(cx, args, grammar, zset.as_ref().map(Zset::as_ref), query)
 }
 
 /// Reads the options, searches, and replies or stores.
@@ -330,7 +335,7 @@ fn run<'a>(
     cx: &mut Cx<'_>,
     args: &mut Args<'a>,
     grammar: Grammar,
-    zset: Option<&Zset>,
+    zset: Option<ZsetRef<'_>>,
     mut query: Query<'a>,
 ) -> Result<(), CommandError> {
     query.read_options(args, grammar, zset)?;
@@ -356,7 +361,7 @@ fn run<'a>(
 }
 
 /// The places in a shape: in the asked order, else cell by cell.
-fn find(zset: &Zset, shape: Shape, query: &Query<'_>) -> Vec<Found> {
+fn find(zset: ZsetRef<'_>, shape: Shape, query: &Query<'_>) -> Vec<Found> {
     let enough = query.count.filter(|_| query.any).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     let mut searched: Option<Cell> = None;

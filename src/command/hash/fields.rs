@@ -3,7 +3,7 @@
 use crate::command::extended::Extended;
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, KeyFlags, KeySpec, parse_i64};
 use crate::resp::Reply;
-use crate::value::{Hash, Item};
+use crate::value::{Hash, HashRef, Item};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -245,7 +245,7 @@ fn hlen(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
     let (hash, reply) = cx.read::<Hash>(key)?;
-    reply.count(hash.map_or(0, Hash::len));
+    reply.count(hash.map_or(0, HashRef::len));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::fields::write;
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec};
 use crate::resp::Reply;
-use crate::value::{Hash, Item};
+use crate::value::{Hash, HashRef, Item};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -68,8 +68,8 @@ fn hgetall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
     let (hash, reply) = cx.read::<Hash>(key)?;
-    reply.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+    reply.map(hash.map_or(0, HashRef::len));
+    for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
         write(field, reply);
         write(value, reply);
     }
@@ -94,8 +94,8 @@ fn reply_each(
     let key = args.bytes();
     args.finish()?;
     let (hash, reply) = cx.read::<Hash>(key)?;
-    reply.array(hash.map_or(0, Hash::len));
-    for pair in hash.into_iter().flat_map(Hash::iter) {
+    reply.array(hash.map_or(0, HashRef::len));
+    for pair in hash.into_iter().flat_map(HashRef::iter) {
         write(part(pair), reply);
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::{DECLARATION, INSERT, READ};
 use crate::command::{Args, Command, CommandError, Cx, Event, Flags, KeyFlags, KeySpec};
 use crate::value::index::{place, span};
-use crate::value::{End, List};
+use crate::value::{End, List, ListRef};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -102,7 +102,7 @@ fn llen(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
     let (list, reply) = cx.read::<List>(key)?;
-    reply.count(list.map_or(0, List::len));
+    reply.count(list.map_or(0, ListRef::len));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::{DECLARATION, READ};
 use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
-use crate::value::{Limits, Zset};
+use crate::value::{Limits, Zset, ZsetRef};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -275,7 +275,7 @@ fn zcard(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
     let (zset, reply) = cx.read::<Zset>(key)?;
-    reply.count(zset.map_or(0, Zset::len));
+    reply.count(zset.map_or(0, ZsetRef::len));
     Ok(())
 }
 

@@ -204,7 +204,7 @@ fn zrangestore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError>
     let limits = cx.limits();
     let mut result = Zset::new();
     if let Some(zset) = cx.get::<Zset>(source)? {
-        let members = query.select(&zset);
+        let members = query.select(zset.as_ref());
         result.expect(members.len(), 0, &limits);
         let mut text = itoa::Buffer::new();
         for (member, score) in members {
@@ -254,7 +254,7 @@ fn remove(cx: &mut Cx<'_>, args: &mut Args<'_>, by: By, event: &'static str) -> 
     let ends = Ends::parse(by, args.bytes(), args.bytes(), false)?;
     args.finish()?;
     let removed = cx.edit_existing::<Zset, _>(key, event, |zset, edit| {
-        let removed = zset.remove_range(ends.ranks(zset, false));
+        let removed = zset.remove_range(ends.ranks(zset.as_ref(), false));
         edit.changed(removed);
         removed
     })?;

@@ -7,7 +7,7 @@ use std::ops::{Bound, Range};
 
 use crate::command::{Args, CommandError, parse_f64_saturating};
 use crate::value::index::span;
-use crate::value::{LexBound, Ranked, Zset};
+use crate::value::{LexBound, Ranked, ZsetRef};
 
 /// What a range is given by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl<'a> Ends<'a> {
     }
 
     /// The ranks between the ends, counted from the lowest score.
-    pub fn ranks(self, zset: &Zset, reverse: bool) -> Range<usize> {
+    pub fn ranks(self, zset: ZsetRef<'_>, reverse: bool) -> Range<usize> {
         match self {
             Self::Rank(start, stop) => {
                 let len = zset.len();
@@ -141,7 +141,7 @@ impl<'a> Query<'a> {
     }
 
     /// The members asked for, in the order asked for.
-    pub fn select<'z>(&self, zset: &'z Zset) -> Ranked<'z> {
+    pub fn select<'z>(&self, zset: ZsetRef<'z>) -> Ranked<'z> {
         let ranks = self.limited(self.ends.ranks(zset, self.reverse));
         if self.reverse { zset.iter_range_back(ranks) } else { zset.iter_range(ranks) }
     }

@@ -4,7 +4,7 @@ use super::Pos;
 use super::encoding::{Item, decode, entry_before};
 
 /// Elements in order; walks from both ends.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Iter<'a> {
     bytes: &'a [u8],
     front: usize,

@@ -14,15 +14,18 @@
 mod encoding;
 mod iter;
 pub mod run;
+mod slice;
 #[cfg(test)]
 mod tests;
 
-use crate::ds::cow_bytes::CowBytes;
-use crate::ds::decimal::parse_canonical_i64;
+use std::ops::Deref;
 
-use encoding::{Element, decode, entry_before};
+use crate::ds::cow_bytes::CowBytes;
+
+use encoding::{Element, decode};
 pub use encoding::{Item, element_bytes, item_bytes};
 pub use iter::{Entries, Iter};
+pub use slice::ListpackSlice;
 
 /// Bytes before the first element.
 const HEADER: usize = 6;
@@ -62,8 +65,11 @@ pub struct Listpack {
 }
 
 impl Listpack {
+    /// Bytes of a listpack without elements: header and end mark.
+    pub const FRAME: usize = HEADER + 1;
+
     pub fn new() -> Self {
-        Self { bytes: CowBytes::new(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]) }
+        Self { bytes: CowBytes::new(&[Self::FRAME as u8, 0, 0, 0, 0, 0, END]) }
     }
 
     /// A listpack from foreign bytes, every element checked.
@@ -95,122 +101,9 @@ impl Listpack {
         Ok(Self { bytes: CowBytes::new(bytes) })
     }
 
-    /// The whole layout, header and end mark included.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.as_slice()
-    }
-
-    /// Size of [`Self::as_bytes`].
-    pub fn byte_len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Bytes of the allocation behind it.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.heap_bytes()
-    }
-
-    /// Number of elements; O(1) below 65535, else counted.
-    pub fn len(&self) -> usize {
-        match self.declared_count() {
-            COUNT_UNKNOWN => self.iter().count(),
-            count => usize::from(count),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.byte_len() == HEADER + 1
-    }
-
-    /// Whether `more` bytes of elements may still be added.
-    pub fn fits(&self, more: usize) -> bool {
-        more <= BYTES_MAX && self.byte_len() + more <= BYTES_MAX
-    }
-
-    pub fn iter(&self) -> Iter<'_> {
-        Iter::new(self.as_bytes(), HEADER, self.end())
-    }
-
-    /// Elements from `from` to the end.
-    pub fn iter_from(&self, from: Pos) -> Iter<'_> {
-        Iter::new(self.as_bytes(), from.0, self.end())
-    }
-
-    /// Elements before `until`, for walking backwards from it.
-    pub fn iter_until(&self, until: Pos) -> Iter<'_> {
-        Iter::new(self.as_bytes(), HEADER, until.0)
-    }
-
-    /// Elements with their positions.
-    pub fn entries(&self) -> Entries<'_> {
-        Entries::new(self.iter())
-    }
-
-    pub fn first(&self) -> Option<Pos> {
-        (!self.is_empty()).then_some(Pos(HEADER))
-    }
-
-    pub fn last(&self) -> Option<Pos> {
-        (!self.is_empty()).then(|| Pos(entry_before(self.as_bytes(), self.end())))
-    }
-
-    /// The element behind `pos`.
-    pub fn next(&self, pos: Pos) -> Option<Pos> {
-        let at = pos.0 + self.entry_size(pos);
-        (at < self.end()).then_some(Pos(at))
-    }
-
-    /// The element before `pos`.
-    pub fn prev(&self, pos: Pos) -> Option<Pos> {
-        (pos.0 > HEADER).then(|| Pos(entry_before(self.as_bytes(), pos.0)))
-    }
-
-    pub fn item(&self, pos: Pos) -> Item<'_> {
-        self.decode_at(pos).0
-    }
-
-    /// The position of the element at `index`, walked to from the nearer end.
-    pub fn seek(&self, index: usize) -> Option<Pos> {
-        let count = self.len();
-        if index >= count {
-            return None;
-        }
-        if index <= count / 2 {
-            let mut pos = self.first()?;
-            for _ in 0..index {
-                pos = self.next(pos)?;
-            }
-            Some(pos)
-        } else {
-            let mut pos = self.last()?;
-            for _ in 0..count - 1 - index {
-                pos = self.prev(pos)?;
-            }
-            Some(pos)
-        }
-    }
-
-    pub fn get(&self, index: usize) -> Option<Item<'_>> {
-        self.seek(index).map(|pos| self.item(pos))
-    }
-
-    /// The first element equal to `needle` at `from` or behind, looking at one element and then skipping `skip`.
-    pub fn find(&self, needle: &[u8], from: Option<Pos>, skip: usize) -> Option<Pos> {
-        let number = parse_canonical_i64(needle);
-        let mut pos = from?;
-        loop {
-            let (item, _) = self.decode_at(pos);
-            let found = match item {
-                Item::Int(n) => number == Some(n),
-                Item::Bytes(bytes) => bytes == needle,
-            };
-            if found {
-                return Some(pos);
-            }
-            for _ in 0..=skip {
-                pos = self.next(pos)?;
-            }
-        }
     }
 
     pub fn push_back(&mut self, content: &[u8]) {
@@ -299,24 +192,6 @@ impl Listpack {
         self.change_count(1);
     }
 
-    /// Offset of the end mark.
-    fn end(&self) -> usize {
-        self.byte_len() - 1
-    }
-
-    fn entry_size(&self, pos: Pos) -> usize {
-        self.decode_at(pos).1
-    }
-
-    fn decode_at(&self, pos: Pos) -> (Item<'_>, usize) {
-        decode(&self.as_bytes()[..self.end()], pos.0).expect("elements are checked where they enter")
-    }
-
-    fn declared_count(&self) -> u16 {
-        let bytes = self.as_bytes();
-        u16::from_le_bytes([bytes[4], bytes[5]])
-    }
-
     fn set_total(&mut self) {
         let total = u32::try_from(self.byte_len()).expect("callers ask fits() first");
         self.bytes.as_mut_slice()[..4].copy_from_slice(&total.to_le_bytes());
@@ -341,16 +216,53 @@ impl Default for Listpack {
 
 impl<'a> FromIterator<Item<'a>> for Listpack {
     fn from_iter<I: IntoIterator<Item = Item<'a>>>(items: I) -> Self {
-        let mut listpack = Self::new();
-        for item in items {
-            listpack.push_item(item);
-        }
+        let mut builder = ListpackBuilder::new();
+        items.into_iter().for_each(|item| builder.push(item));
+        builder.finish()
+    }
+}
+
+/// A listpack of elements that are known one after the other, put together at once.
+pub struct ListpackBuilder {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl ListpackBuilder {
+    #[expect(clippy::new_without_default, reason = "nothing builds one but by name")]
+    pub fn new() -> Self {
+        Self { bytes: vec![0; HEADER], count: 0 }
+    }
+
+    /// Adds an element as [`Listpack::push_item`] does.
+    pub fn push(&mut self, item: Item<'_>) {
+        let element = match item {
+            Item::Int(number) => Element::from_int(number),
+            Item::Bytes(content) => Element::new(content),
+        };
+        element.parts().into_iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.count += 1;
+    }
+
+    pub fn finish(mut self) -> Listpack {
+        self.bytes.push(END);
+        let mut listpack = Listpack { bytes: CowBytes::new(&self.bytes) };
+        listpack.set_total();
+        listpack.change_count(self.count as isize);
         listpack
+    }
+}
+
+impl Deref for Listpack {
+    type Target = ListpackSlice;
+
+    fn deref(&self) -> &ListpackSlice {
+        ListpackSlice::from_own(&self.bytes)
     }
 }
 
 impl std::fmt::Debug for Listpack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        (**self).fmt(f)
     }
 }

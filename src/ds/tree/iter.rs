@@ -2,20 +2,20 @@
 
 use arrayvec::ArrayVec;
 
-use super::node::{Inner, Node, Position, Route};
+use super::node::{Inner, LEAF, Node, Position, Route};
 use super::{Item, Tree};
 
-/// Far beyond any tree that fits into memory: nodes but for the edges hold sixteen entries or more.
+/// Far beyond any tree that fits into memory: inner nodes but for the edges have four children or more.
 const HEIGHT_MAX: usize = 24;
 
 /// The way from the root to a leaf.
-struct Path<'a, T: Item> {
-    inner: ArrayVec<(&'a Inner<T>, usize), HEIGHT_MAX>,
+struct Path<'a, T: Item, const L: usize> {
+    inner: ArrayVec<(&'a Inner<T, L>, usize), HEIGHT_MAX>,
 }
 
-impl<'a, T: Item> Path<'a, T> {
+impl<'a, T: Item, const L: usize> Path<'a, T, L> {
     /// Descends from a node, each step as `choose` says.
-    fn descend(&mut self, mut node: &'a Node<T>, mut choose: impl FnMut(&Inner<T>) -> usize) -> &'a [T] {
+    fn descend(&mut self, mut node: &'a Node<T, L>, mut choose: impl FnMut(&Inner<T, L>) -> usize) -> &'a [T] {
         loop {
             match node {
                 Node::Inner(inner) => {
@@ -50,26 +50,26 @@ impl<'a, T: Item> Path<'a, T> {
 }
 
 /// Items in order, from a position on.
-pub struct Iter<'a, T: Item> {
-    path: Path<'a, T>,
+pub struct Iter<'a, T: Item, const L: usize = LEAF> {
+    path: Path<'a, T, L>,
     items: std::slice::Iter<'a, T>,
     offset: usize,
 }
 
 /// Items in reverse order, back from a position.
-pub struct IterBack<'a, T: Item> {
-    path: Path<'a, T>,
+pub struct IterBack<'a, T: Item, const L: usize = LEAF> {
+    path: Path<'a, T, L>,
     items: std::slice::Iter<'a, T>,
     offset: usize,
 }
 
-impl<T: Item> Tree<T> {
-    pub fn iter(&self) -> Iter<'_, T> {
+impl<T: Item, const L: usize> Tree<T, L> {
+    pub fn iter(&self) -> Iter<'_, T, L> {
         self.iter_at(0)
     }
 
     /// Begins with the item that covers `position`.
-    pub fn iter_at(&self, position: usize) -> Iter<'_, T> {
+    pub fn iter_at(&self, position: usize) -> Iter<'_, T, L> {
         let mut path = Path { inner: ArrayVec::new() };
         let mut at = Position::new(position, self.len);
         let items = match &self.root {
@@ -81,7 +81,7 @@ impl<T: Item> Tree<T> {
     }
 
     /// Begins with the item that covers `position - 1` and goes back; `len` begins with the last item.
-    pub fn iter_before(&self, position: usize) -> IterBack<'_, T> {
+    pub fn iter_before(&self, position: usize) -> IterBack<'_, T, L> {
         let mut path = Path { inner: ArrayVec::new() };
         let Some(last) = position.min(self.len).checked_sub(1) else {
             return IterBack { path, items: [].iter(), offset: 0 };
@@ -95,26 +95,26 @@ impl<T: Item> Tree<T> {
         IterBack { path, items: items[..end].iter(), offset: at.at }
     }
 
-    pub fn iter_rev(&self) -> IterBack<'_, T> {
+    pub fn iter_rev(&self) -> IterBack<'_, T, L> {
         self.iter_before(self.len)
     }
 }
 
-impl<T: Item> Iter<'_, T> {
+impl<T: Item, const L: usize> Iter<'_, T, L> {
     /// Offset of the position that the walk began at inside the first item.
     pub fn offset(&self) -> usize {
         self.offset
     }
 }
 
-impl<T: Item> IterBack<'_, T> {
+impl<T: Item, const L: usize> IterBack<'_, T, L> {
     /// Offset of the position before the one that the walk began at, inside the first item that it meets.
     pub fn offset(&self) -> usize {
         self.offset
     }
 }
 
-impl<'a, T: Item> Iterator for Iter<'a, T> {
+impl<'a, T: Item, const L: usize> Iterator for Iter<'a, T, L> {
     type Item = &'a T;
 
     fn next(&mut self) -> Option<&'a T> {
@@ -127,7 +127,7 @@ impl<'a, T: Item> Iterator for Iter<'a, T> {
     }
 }
 
-impl<'a, T: Item> Iterator for IterBack<'a, T> {
+impl<'a, T: Item, const L: usize> Iterator for IterBack<'a, T, L> {
     type Item = &'a T;
 
     fn next(&mut self) -> Option<&'a T> {
@@ -140,11 +140,11 @@ impl<'a, T: Item> Iterator for IterBack<'a, T> {
     }
 }
 
-impl<'a, T: Item> IntoIterator for &'a Tree<T> {
+impl<'a, T: Item, const L: usize> IntoIterator for &'a Tree<T, L> {
     type Item = &'a T;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = Iter<'a, T, L>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Iter<'a, T, L> {
         self.iter()
     }
 }

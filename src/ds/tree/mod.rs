@@ -24,6 +24,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 pub use iter::{Iter, IterBack};
+pub use node::LEAF;
 use node::{Edges, FANOUT, Inner, Leaf, Node, Order, Position, Route};
 
 /// What a tree holds: cheap to clone (a few words, or a counted pointer).
@@ -43,26 +44,26 @@ pub trait Item: Clone {
     }
 }
 
-/// A persistent counted B+tree. See the module for its promises.
-pub struct Tree<T: Item> {
-    root: Option<Node<T>>,
+/// A persistent counted B+tree with up to `L` items in a leaf. See the module for its promises.
+pub struct Tree<T: Item, const L: usize = LEAF> {
+    root: Option<Node<T, L>>,
     len: usize,
 }
 
-impl<T: Item> Clone for Tree<T> {
+impl<T: Item, const L: usize> Clone for Tree<T, L> {
     /// Freezes: shares everything, O(1).
     fn clone(&self) -> Self {
         Self { root: self.root.clone(), len: self.len }
     }
 }
 
-impl<T: Item> Default for Tree<T> {
+impl<T: Item, const L: usize> Default for Tree<T, L> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T: Item> Tree<T> {
+impl<T: Item, const L: usize> Tree<T, L> {
     pub const fn new() -> Self {
         Self { root: None, len: 0 }
     }
@@ -147,7 +148,7 @@ impl<T: Item> Tree<T> {
     pub fn split_off(&mut self, position: usize) -> Self {
         let Some(root) = self.root.take() else { return Self::new() };
         let (left, right) = root.split(position);
-        let weigh = |root: Option<Node<T>>| {
+        let weigh = |root: Option<Node<T, L>>| {
             let mut tree = Self { len: root.as_ref().map_or(0, Node::weight), root };
             tree.lower_root();
             tree
@@ -248,7 +249,7 @@ impl<T: Item> Tree<T> {
     }
 }
 
-impl<T: Item> FromIterator<T> for Tree<T> {
+impl<T: Item, const L: usize> FromIterator<T> for Tree<T, L> {
     /// Builds a tree of full nodes from items that come in order. O(n).
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let mut level = Vec::new();
@@ -277,7 +278,7 @@ impl<T: Item> FromIterator<T> for Tree<T> {
     }
 }
 
-impl<T: Item> std::fmt::Debug for Tree<T> {
+impl<T: Item, const L: usize> std::fmt::Debug for Tree<T, L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tree").field("len", &self.len).finish_non_exhaustive()
     }

@@ -9,27 +9,39 @@ use triomphe::Arc;
 
 use super::Item;
 
-/// Entries of a node. With the node's own words, items of 8 and of 16 bytes fill allocations of 512 and 1024 bytes.
-pub(super) const FANOUT: usize = 62;
-/// A node that falls below this looks for a neighbour to join.
-const SPARSE: usize = FANOUT / 4;
+/// Items of a leaf, where the tree does not say otherwise. With the leaf's own words, items of 8 and of 16 bytes fill
+/// allocations of 512 and 1024 bytes.
+pub const LEAF: usize = 62;
+
+/// Children of an inner node: few, since beside a snapshot a change copies a whole path.
+pub(super) const FANOUT: usize = 16;
+
+/// A node with a smaller part of its entries than this looks for a neighbour to join.
+const fn sparse(full: usize) -> usize {
+    full / 4
+}
+
 /// Two neighbours join when they are no fuller than this together, so that the next insert does not divide them again.
-const JOINED_MAX: usize = FANOUT * 3 / 4;
+const fn joined_max(full: usize) -> usize {
+    full * 3 / 4
+}
 
 /// Three leaves become two when those are no fuller than seven eighths.
-const EVENED_MAX: usize = 2 * FANOUT * 7 / 8;
+const fn evened_max(full: usize) -> usize {
+    2 * full * 7 / 8
+}
 
-pub(super) type Leaf<T> = ArrayVec<T, FANOUT>;
+pub(super) type Leaf<T, const L: usize> = ArrayVec<T, L>;
 
-pub(super) struct Inner<T: Item> {
-    pub(super) nodes: ArrayVec<Node<T>, FANOUT>,
+pub(super) struct Inner<T: Item, const L: usize> {
+    pub(super) nodes: ArrayVec<Node<T, L>, FANOUT>,
     pub(super) weights: ArrayVec<usize, FANOUT>,
     pub(super) separators: ArrayVec<T::Separator, FANOUT>,
 }
 
-pub(super) enum Node<T: Item> {
-    Leaf(Arc<Leaf<T>>),
-    Inner(Arc<Inner<T>>),
+pub(super) enum Node<T: Item, const L: usize> {
+    Leaf(Arc<Leaf<T, L>>),
+    Inner(Arc<Inner<T, L>>),
 }
 
 /// Which way a change goes: decides per node, and may count down a position on its way.
@@ -37,7 +49,7 @@ pub(super) trait Route<T: Item> {
     /// Whether an insert takes the place of the item that it leads to, rather than going before it.
     const REPLACES: bool;
 
-    fn child(&mut self, inner: &Inner<T>) -> usize;
+    fn child<const L: usize>(&mut self, inner: &Inner<T, L>) -> usize;
     /// The item that the route leads to, or the place where it would be.
     fn item(&mut self, leaf: &[T]) -> Result<usize, usize>;
 }
@@ -88,7 +100,7 @@ pub(super) struct Order<F>(pub(super) F);
 impl<T: Item> Route<T> for Position {
     const REPLACES: bool = false;
 
-    fn child(&mut self, inner: &Inner<T>) -> usize {
+    fn child<const L: usize>(&mut self, inner: &Inner<T, L>) -> usize {
         self.find(inner.weights.iter().copied()).unwrap_or_else(|| {
             // Behind the end: the end of the last child.
             let last = inner.weights.len() - 1;
@@ -105,7 +117,7 @@ impl<T: Item> Route<T> for Position {
 impl<T: Item, F: FnMut(&T::Key) -> std::cmp::Ordering> Route<T> for Order<F> {
     const REPLACES: bool = true;
 
-    fn child(&mut self, inner: &Inner<T>) -> usize {
+    fn child<const L: usize>(&mut self, inner: &Inner<T, L>) -> usize {
         use std::borrow::Borrow;
         inner.separators.partition_point(|separator| (self.0)(separator.borrow()).is_le()).saturating_sub(1)
     }
@@ -116,10 +128,10 @@ impl<T: Item, F: FnMut(&T::Key) -> std::cmp::Ordering> Route<T> for Order<F> {
 }
 
 /// What an insert left behind.
-pub(super) struct Inserted<T: Item> {
+pub(super) struct Inserted<T: Item, const L: usize> {
     pub(super) replaced: Option<T>,
     /// The right half of the node, when it had to be divided.
-    pub(super) sibling: Option<Node<T>>,
+    pub(super) sibling: Option<Node<T, L>>,
     first_changed: bool,
 }
 
@@ -142,7 +154,7 @@ pub(super) struct Edges {
     pub(super) last: bool,
 }
 
-impl<T: Item> Clone for Node<T> {
+impl<T: Item, const L: usize> Clone for Node<T, L> {
     fn clone(&self) -> Self {
         match self {
             Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
@@ -151,28 +163,28 @@ impl<T: Item> Clone for Node<T> {
     }
 }
 
-impl<T: Item> Clone for Inner<T> {
+impl<T: Item, const L: usize> Clone for Inner<T, L> {
     fn clone(&self) -> Self {
         Self { nodes: self.nodes.clone(), weights: self.weights.clone(), separators: self.separators.clone() }
     }
 }
 
-impl<T: Item> Inner<T> {
+impl<T: Item, const L: usize> Inner<T, L> {
     pub(super) fn new() -> Self {
         Self { nodes: ArrayVec::new(), weights: ArrayVec::new(), separators: ArrayVec::new() }
     }
 
-    pub(super) fn push(&mut self, node: Node<T>) {
+    pub(super) fn push(&mut self, node: Node<T, L>) {
         self.insert(self.nodes.len(), node);
     }
 
-    fn insert(&mut self, index: usize, node: Node<T>) {
+    fn insert(&mut self, index: usize, node: Node<T, L>) {
         self.weights.insert(index, node.weight());
         self.separators.insert(index, node.first_separator());
         self.nodes.insert(index, node);
     }
 
-    fn remove(&mut self, index: usize) -> Node<T> {
+    fn remove(&mut self, index: usize) -> Node<T, L> {
         self.weights.remove(index);
         self.separators.remove(index);
         self.nodes.remove(index)
@@ -206,15 +218,16 @@ impl<T: Item> Inner<T> {
         let Some(first) = index.checked_sub(1) else { return };
         let Some([Node::Leaf(a), Node::Leaf(b), Node::Leaf(c)]) = self.nodes.get_mut(first..first + 3) else { return };
         let total = a.len() + b.len() + c.len();
-        if total > EVENED_MAX {
+        if total > evened_max(L) {
             return;
         }
-        let mut all: ArrayVec<T, EVENED_MAX> = ArrayVec::new();
+        let mut all = Vec::with_capacity(total);
         for leaf in [&mut *a, b, c] {
             all.extend(Arc::make_mut(leaf).drain(..));
         }
-        Arc::make_mut(a).extend(all.drain(..total / 2));
-        Arc::make_mut(b).extend(all);
+        let rest = all.split_off(total / 2);
+        Arc::make_mut(a).extend(all);
+        Arc::make_mut(b).extend(rest);
         self.remove(first + 2);
         for leaf in [first, first + 1] {
             self.weights[leaf] = self.nodes[leaf].weight();
@@ -224,11 +237,12 @@ impl<T: Item> Inner<T> {
 
     /// Joins the child with a neighbour when both are sparse.
     fn join_sparse(&mut self, index: usize) {
-        if self.nodes[index].len() >= SPARSE {
+        let full = self.nodes[index].capacity();
+        if self.nodes[index].len() >= sparse(full) {
             return;
         }
         let fits = |left: usize| {
-            self.nodes.get(left + 1).is_some_and(|right| self.nodes[left].len() + right.len() <= JOINED_MAX)
+            self.nodes.get(left + 1).is_some_and(|right| self.nodes[left].len() + right.len() <= joined_max(full))
         };
         let left = match index.checked_sub(1) {
             Some(before) if fits(before) => before,
@@ -242,12 +256,12 @@ impl<T: Item> Inner<T> {
     }
 }
 
-impl<T: Item> Node<T> {
-    pub(super) fn leaf(items: Leaf<T>) -> Self {
+impl<T: Item, const L: usize> Node<T, L> {
+    pub(super) fn leaf(items: Leaf<T, L>) -> Self {
         Self::Leaf(Arc::new(items))
     }
 
-    pub(super) fn inner(inner: Inner<T>) -> Self {
+    pub(super) fn inner(inner: Inner<T, L>) -> Self {
         Self::Inner(Arc::new(inner))
     }
 
@@ -256,6 +270,14 @@ impl<T: Item> Node<T> {
         match self {
             Self::Leaf(leaf) => leaf.len(),
             Self::Inner(inner) => inner.nodes.len(),
+        }
+    }
+
+    /// Number of items or children that there is room for.
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.capacity(),
+            Self::Inner(inner) => inner.nodes.capacity(),
         }
     }
 
@@ -286,7 +308,7 @@ impl<T: Item> Node<T> {
         }
     }
 
-    pub(super) fn insert(&mut self, route: &mut impl Route<T>, item: T, edges: Edges) -> Inserted<T> {
+    pub(super) fn insert(&mut self, route: &mut impl Route<T>, item: T, edges: Edges) -> Inserted<T, L> {
         match self {
             Self::Leaf(leaf) => insert_into_leaf(Arc::make_mut(leaf), route, item, edges),
             Self::Inner(inner) => {
@@ -393,7 +415,12 @@ impl<T: Item> Node<T> {
     }
 }
 
-fn insert_into_leaf<T: Item, R: Route<T>>(leaf: &mut Leaf<T>, route: &mut R, item: T, edges: Edges) -> Inserted<T> {
+fn insert_into_leaf<T: Item, R: Route<T>, const L: usize>(
+    leaf: &mut Leaf<T, L>,
+    route: &mut R,
+    item: T,
+    edges: Edges,
+) -> Inserted<T, L> {
     let index = match route.item(leaf) {
         Ok(index) if R::REPLACES => {
             let replaced = Some(std::mem::replace(&mut leaf[index], item));
@@ -407,8 +434,8 @@ fn insert_into_leaf<T: Item, R: Route<T>>(leaf: &mut Leaf<T>, route: &mut R, ite
         return Inserted { replaced: None, sibling: None, first_changed };
     }
     let cut = cut(index, leaf.len(), edges);
-    let mut right: Leaf<T> = leaf.drain(cut..).collect();
-    if index <= cut && cut < FANOUT {
+    let mut right: Leaf<T, L> = leaf.drain(cut..).collect();
+    if index <= cut && cut < L {
         leaf.insert(index, item);
     } else {
         right.insert(index - cut, item);
@@ -416,7 +443,12 @@ fn insert_into_leaf<T: Item, R: Route<T>>(leaf: &mut Leaf<T>, route: &mut R, ite
     Inserted { replaced: None, sibling: Some(Node::leaf(right)), first_changed }
 }
 
-fn insert_child<T: Item>(inner: &mut Inner<T>, index: usize, node: Node<T>, edges: Edges) -> Option<Node<T>> {
+fn insert_child<T: Item, const L: usize>(
+    inner: &mut Inner<T, L>,
+    index: usize,
+    node: Node<T, L>,
+    edges: Edges,
+) -> Option<Node<T, L>> {
     if !inner.nodes.is_full() {
         inner.insert(index, node);
         return None;

@@ -44,7 +44,7 @@ impl Item for Chunk {
 
 /// Weights, separators, depth and emptiness are as promised.
 fn check<T: Item<Separator: PartialEq>>(tree: &Tree<T>) {
-    fn node<T: Item<Separator: PartialEq>>(at: &Node<T>) -> (usize, usize, Option<T::Separator>) {
+    fn node<T: Item<Separator: PartialEq>, const L: usize>(at: &Node<T, L>) -> (usize, usize, Option<T::Separator>) {
         match at {
             Node::Leaf(leaf) => {
                 assert!(!leaf.is_empty());
@@ -248,6 +248,6 @@ fn runs_fill_nodes() {
                 Node::Inner(inner) => nodes.extend(&inner.nodes),
             }
         }
-        assert!(leaves <= 10_000 / super::FANOUT + 2, "{leaves}");
+        assert!(leaves <= 10_000 / super::LEAF + 2, "{leaves}");
     }
 }

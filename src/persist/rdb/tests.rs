@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -5,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use quickcheck::quickcheck;
 
 use super::*;
-use crate::ds::{Intset, Listpack};
+use crate::ds::{Intset, Listpack, ListpackSlice};
 use crate::env::{DiskFile, UnixMillis};
-use crate::value::{Limits, Node, Value};
+use crate::value::{Limits, Node, Value, ValueRef};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -489,17 +490,16 @@ fn packed_forms_are_built_as_stock_builds_them() {
     }
     impl RdbSink for Rebuilt {
         fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
-            let listpacks: Vec<&Listpack> = match &entry.value {
-                Value::Hash(hash) => hash.packed().into_iter().collect(),
-                Value::Zset(zset) => zset.packed().into_iter().collect(),
-                Value::List(list) => {
+            let listpacks: Vec<Cow<'_, ListpackSlice>> = match entry.value.as_ref() {
+                ValueRef::Hash(hash) => hash.packed().into_iter().map(Cow::Borrowed).collect(),
+                ValueRef::List(list) => {
                     let nodes = list.nodes().filter_map(|node| match node {
                         Node::Packed(listpack) => Some(listpack),
                         Node::Plain(_) => None,
                     });
                     nodes.collect()
                 }
-                Value::Set(set) => {
+                ValueRef::Set(set) => {
                     if let Some(intset) = set.intset() {
                         let mut rebuilt = Intset::new();
                         intset.iter().for_each(|number| assert!(rebuilt.add(number)));
@@ -508,7 +508,7 @@ fn packed_forms_are_built_as_stock_builds_them() {
                     }
                     Vec::new()
                 }
-                Value::Str(_) | Value::Stream(_) => Vec::new(),
+                ValueRef::Str(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => Vec::new(),
             };
             for listpack in listpacks {
                 let rebuilt: Listpack = listpack.iter().collect();

@@ -12,7 +12,7 @@ use triomphe::{Arc, ThinArc};
 
 use super::payload::Problem;
 use super::{Limits, sample};
-use crate::ds::{Entry, Item, Listpack, Pos, Table, TableIter};
+use crate::ds::{Entry, Item, Listpack, ListpackSlice, Pos, Table, TableIter};
 use crate::env::Entropy;
 
 /// A hash. Clone is O(1).
@@ -25,6 +25,18 @@ pub struct Hash {
 enum Form {
     Packed(Listpack),
     Table(Arc<Table<Pair>>),
+}
+
+/// A hash as it is read, wherever its packed form lies.
+#[derive(Clone, Copy, Debug)]
+pub struct HashRef<'a> {
+    form: FormRef<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FormRef<'a> {
+    Packed(&'a ListpackSlice),
+    Table(&'a Arc<Table<Pair>>),
 }
 
 /// Field and value, one behind the other in one allocation; the length of the field stands beside it, in the bucket,
@@ -93,52 +105,55 @@ impl Hash {
         Ok(hash)
     }
 
-    /// Number of fields.
-    pub fn len(&self) -> usize {
-        match &self.form {
-            Form::Packed(listpack) => listpack.len() / 2,
-            Form::Table(table) => table.len(),
+    pub fn as_ref(&self) -> HashRef<'_> {
+        HashRef {
+            form: match &self.form {
+                Form::Packed(listpack) => FormRef::Packed(listpack),
+                Form::Table(table) => FormRef::Table(table),
+            },
         }
     }
 
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+
     pub fn is_empty(&self) -> bool {
-        match &self.form {
-            Form::Packed(listpack) => listpack.is_empty(),
-            Form::Table(table) => table.is_empty(),
-        }
+        self.as_ref().is_empty()
     }
 
     /// As OBJECT ENCODING names it.
     pub fn encoding(&self) -> &'static str {
-        match self.form {
-            Form::Packed(_) => "listpack",
-            Form::Table(_) => "hashtable",
-        }
-    }
-
-    /// The packed form's bytes, as RDB files carry them.
-    pub fn packed(&self) -> Option<&Listpack> {
-        match &self.form {
-            Form::Packed(listpack) => Some(listpack),
-            Form::Table(_) => None,
-        }
+        self.as_ref().encoding()
     }
 
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
-        match &self.form {
-            Form::Packed(listpack) => {
-                let value = listpack.next(find(listpack, field)?)?;
-                Some(listpack.item(value))
-            }
-            Form::Table(table) => table.get(field).map(|pair| Item::Bytes(pair.value())),
-        }
+        self.as_ref().get(field)
     }
 
     pub fn contains(&self, field: &[u8]) -> bool {
-        match &self.form {
-            Form::Packed(listpack) => find(listpack, field).is_some(),
-            Form::Table(table) => table.contains(field),
-        }
+        self.as_ref().contains(field)
+    }
+
+    /// See [`HashRef::iter`].
+    pub fn iter(&self) -> Fields<'_> {
+        self.as_ref().iter()
+    }
+
+    /// See [`HashRef::scan`].
+    pub fn scan(&self, cursor: u64, found: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
+        self.as_ref().scan(cursor, found)
+    }
+
+    /// See [`HashRef::random`].
+    pub fn random(&self, entropy: &mut dyn Entropy) -> Option<(Item<'_>, Item<'_>)> {
+        self.as_ref().random(entropy)
+    }
+
+    /// See [`HashRef::random_distinct`].
+    pub fn random_distinct(&self, count: usize, entropy: &mut dyn Entropy) -> Vec<(Item<'_>, Item<'_>)> {
+        self.as_ref().random_distinct(count, entropy)
     }
 
     /// Sets a field; whether it is new.
@@ -187,39 +202,6 @@ impl Hash {
         }
     }
 
-    /// Fields with their values; in order of insertion while packed.
-    pub fn iter(&self) -> Fields<'_> {
-        Fields(match &self.form {
-            Form::Packed(listpack) => FieldsForm::Packed(listpack.iter()),
-            Form::Table(table) => FieldsForm::Table(table.iter()),
-        })
-    }
-
-    /// Reports a part of the fields and returns the cursor of the next part; 0 starts and ends. See [`Table::scan`];
-    /// a packed hash is reported whole.
-    pub fn scan(&self, cursor: u64, mut found: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
-        match &self.form {
-            Form::Packed(_) => {
-                self.iter().for_each(|(field, value)| found(field, value));
-                0
-            }
-            Form::Table(table) => table.scan(cursor, |pair| found(Item::Bytes(pair.key()), Item::Bytes(pair.value()))),
-        }
-    }
-
-    /// One field with its value, each equally likely.
-    pub fn random(&self, entropy: &mut dyn Entropy) -> Option<(Item<'_>, Item<'_>)> {
-        match &self.form {
-            Form::Packed(_) => self.iter().nth(entropy.below(self.len() as u64) as usize),
-            Form::Table(table) => table.random(entropy.next_u64()).map(Pair::items),
-        }
-    }
-
-    /// `count` different fields with their values in random order; all of them when there are no more.
-    pub fn random_distinct(&self, count: usize, entropy: &mut dyn Entropy) -> Vec<(Item<'_>, Item<'_>)> {
-        sample::distinct(self.len(), count, self.iter(), |entropy| self.random(entropy), entropy)
-    }
-
     /// Bytes allocated; exact for the packed form, estimated from a few fields for a table.
     pub fn heap_bytes(&self) -> usize {
         match &self.form {
@@ -243,13 +225,113 @@ impl Hash {
     }
 }
 
+impl<'a> HashRef<'a> {
+    /// A hash in packed form: bytes that [`Self::packed`] gave.
+    pub(super) fn from_packed(bytes: &'a [u8]) -> Self {
+        Self { form: FormRef::Packed(ListpackSlice::from_own(bytes)) }
+    }
+
+    /// An owned hash; a packed one is copied.
+    pub fn to_hash(self) -> Hash {
+        Hash {
+            form: match self.form {
+                FormRef::Packed(listpack) => Form::Packed(listpack.to_owned()),
+                FormRef::Table(table) => Form::Table(table.clone()),
+            },
+        }
+    }
+
+    /// Number of fields.
+    pub fn len(self) -> usize {
+        match self.form {
+            FormRef::Packed(listpack) => listpack.len() / 2,
+            FormRef::Table(table) => table.len(),
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        match self.form {
+            FormRef::Packed(listpack) => listpack.is_empty(),
+            FormRef::Table(table) => table.is_empty(),
+        }
+    }
+
+    /// As OBJECT ENCODING names it.
+    pub fn encoding(self) -> &'static str {
+        match self.form {
+            FormRef::Packed(_) => "listpack",
+            FormRef::Table(_) => "hashtable",
+        }
+    }
+
+    /// The packed form's bytes, as RDB files carry them.
+    pub fn packed(self) -> Option<&'a ListpackSlice> {
+        match self.form {
+            FormRef::Packed(listpack) => Some(listpack),
+            FormRef::Table(_) => None,
+        }
+    }
+
+    pub fn get(self, field: &[u8]) -> Option<Item<'a>> {
+        match self.form {
+            FormRef::Packed(listpack) => {
+                let value = listpack.next(find(listpack, field)?)?;
+                Some(listpack.item(value))
+            }
+            FormRef::Table(table) => table.get(field).map(|pair| Item::Bytes(pair.value())),
+        }
+    }
+
+    pub fn contains(self, field: &[u8]) -> bool {
+        match self.form {
+            FormRef::Packed(listpack) => find(listpack, field).is_some(),
+            FormRef::Table(table) => table.contains(field),
+        }
+    }
+
+    /// Fields with their values; in order of insertion while packed.
+    pub fn iter(self) -> Fields<'a> {
+        Fields(match self.form {
+            FormRef::Packed(listpack) => FieldsForm::Packed(listpack.iter()),
+            FormRef::Table(table) => FieldsForm::Table(table.iter()),
+        })
+    }
+
+    /// Reports a part of the fields and returns the cursor of the next part; 0 starts and ends. See [`Table::scan`];
+    /// a packed hash is reported whole.
+    pub fn scan(self, cursor: u64, mut found: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
+        match self.form {
+            FormRef::Packed(_) => {
+                self.iter().for_each(|(field, value)| found(field, value));
+                0
+            }
+            FormRef::Table(table) => {
+                table.scan(cursor, |pair| found(Item::Bytes(pair.key()), Item::Bytes(pair.value())))
+            }
+        }
+    }
+
+    /// One field with its value, each equally likely.
+    pub fn random(self, entropy: &mut dyn Entropy) -> Option<(Item<'a>, Item<'a>)> {
+        match self.form {
+            FormRef::Packed(_) => self.iter().nth(entropy.below(self.len() as u64) as usize),
+            FormRef::Table(table) => table.random(entropy.next_u64()).map(Pair::items),
+        }
+    }
+
+    /// `count` different fields with their values in random order; all of them when there are no more.
+    pub fn random_distinct(self, count: usize, entropy: &mut dyn Entropy) -> Vec<(Item<'a>, Item<'a>)> {
+        sample::distinct(self.len(), count, self.iter(), |entropy| self.random(entropy), entropy)
+    }
+}
+
 impl Default for Hash {
     fn default() -> Self {
         Self::new()
     }
 }
 
-fn find(listpack: &Listpack, field: &[u8]) -> Option<Pos> {
+fn find(listpack: &ListpackSlice, field: &[u8]) -> Option<Pos> {
     listpack.find(field, listpack.first(), 1)
 }
 

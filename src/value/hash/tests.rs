@@ -86,7 +86,7 @@ quickcheck! {
                 }
             };
             packed &= !grown;
-            if !same || !agrees(&ours, &model) || (ours.encoding() == "listpack") != packed || ours.packed().is_some() != packed {
+            if !same || !agrees(&ours, &model) || (ours.encoding() == "listpack") != packed || ours.as_ref().packed().is_some() != packed {
                 return false;
             }
         }

@@ -1,6 +1,7 @@
-//! A piece of a large list: a listpack of neighbours, or one element too large to share one.
+//! A node of a large list: neighbours in a few listpacks, or one element too large to share one.
 
-use crate::ds::{CowBytes, Item, Listpack, ListpackIter, tree};
+use super::parts::{Parts, PartsIter};
+use crate::ds::{CowBytes, Item, Listpack, ListpackIter, Tree, tree};
 use crate::value::Limits;
 
 /// Bytes that an element is reckoned to add to its node, beside its own.
@@ -54,18 +55,30 @@ impl Fill {
 
     /// Whether what is left in a large list is little enough to make it a small one again: `part` is 2 where elements
     /// were taken away, so that a list at the threshold does not change form at every step, and 1 after loading.
-    pub(super) fn small(self, listpack: &Listpack, part: usize) -> bool {
+    pub(super) fn small(self, node: &Parts, part: usize) -> bool {
         match self.max {
-            Max::Bytes(max) => listpack.byte_len() <= max / part,
-            Max::Elements(max) => listpack.len() <= max / part,
+            Max::Bytes(max) => node.byte_len() <= max / part,
+            Max::Elements(max) => node.len() <= max / part,
+        }
+    }
+
+    /// Most bytes of a part of a node, where that can be kept.
+    pub(super) fn part_max(self) -> usize {
+        match self.max {
+            Max::Bytes(max) => max / 4,
+            Max::Elements(_) => BYTES_MAX_WHEN_COUNTED / 4,
         }
     }
 }
 
+/// Nodes in a leaf of the tree of a list: a write beside a snapshot copies one.
+pub(super) const LEAF: usize = 14;
+pub(super) type Chunks = Tree<Chunk, LEAF>;
+
 /// One node of a large list. Never empty inside a tree.
 #[derive(Clone, Debug)]
 pub(super) enum Chunk {
-    Packed(Listpack),
+    Packed(Parts),
     /// One element, larger than a node may be.
     Plain(CowBytes),
 }
@@ -82,7 +95,7 @@ impl tree::Item for Chunk {
 
     fn weight(&self) -> usize {
         match self {
-            Self::Packed(listpack) => listpack.len(),
+            Self::Packed(parts) => parts.len(),
             Self::Plain(_) => 1,
         }
     }
@@ -94,16 +107,32 @@ impl Chunk {
         if fill.large(element.len()) {
             return Self::Plain(CowBytes::new(element));
         }
-        let mut listpack = Listpack::new();
-        listpack.push_back(element);
-        Self::Packed(listpack)
+        let mut parts = Parts::default();
+        parts.insert(0, element, fill.part_max());
+        Self::Packed(parts)
+    }
+
+    /// A node of these elements.
+    pub(super) fn packed(listpack: Listpack, fill: Fill) -> Self {
+        Self::Packed(Parts::new(listpack, fill.part_max()))
     }
 
     /// Whether an element of so many bytes may join this node.
     pub(super) fn admits(&self, bytes: usize, fill: Fill) -> bool {
         match self {
-            Self::Packed(listpack) => {
-                !fill.large(bytes) && !fill.exceeded(listpack.byte_len() + bytes + ELEMENT_OVERHEAD, listpack.len() + 1)
+            Self::Packed(parts) => {
+                !fill.large(bytes) && !fill.exceeded(parts.byte_len() + bytes + ELEMENT_OVERHEAD, parts.len() + 1)
+            }
+            Self::Plain(_) => false,
+        }
+    }
+
+    /// Whether an element of so many bytes may take the place of the one at `index`.
+    pub(super) fn admits_instead(&self, index: usize, bytes: usize, fill: Fill) -> bool {
+        match self {
+            Self::Packed(parts) => {
+                let old = parts.get(index).map_or(0, |item| item.text_len());
+                !fill.large(bytes) && !fill.exceeded((parts.byte_len() + bytes).saturating_sub(old), parts.len())
             }
             Self::Plain(_) => false,
         }
@@ -111,54 +140,51 @@ impl Chunk {
 
     pub(super) fn get(&self, index: usize) -> Option<Item<'_>> {
         match self {
-            Self::Packed(listpack) => listpack.get(index),
+            Self::Packed(parts) => parts.get(index),
             Self::Plain(bytes) => (index == 0).then_some(Item::Bytes(bytes)),
         }
     }
 
     /// Inserts before `index`, at the end when nothing is there. Only where [`Self::admits`] said so.
-    pub(super) fn insert(&mut self, index: usize, element: &[u8]) {
-        let Self::Packed(listpack) = self else { unreachable!("a plain node admits nothing") };
-        match listpack.seek(index) {
-            Some(at) => listpack.insert_before(at, element),
-            None => listpack.push_back(element),
-        }
+    pub(super) fn insert(&mut self, index: usize, element: &[u8], fill: Fill) {
+        let Self::Packed(parts) = self else { unreachable!("a plain node admits nothing") };
+        parts.insert(index, element, fill.part_max());
+    }
+
+    /// Puts an element in the place of that at `index`. Only where [`Self::admits_instead`] said so.
+    pub(super) fn replace(&mut self, index: usize, element: &[u8]) {
+        let Self::Packed(parts) = self else { unreachable!("a plain node admits nothing") };
+        parts.replace(index, element);
     }
 
     pub(super) fn remove(&mut self, index: usize) {
         match self {
-            Self::Packed(listpack) => {
-                if let Some(at) = listpack.seek(index) {
-                    listpack.remove(at);
-                }
-            }
-            Self::Plain(_) => *self = Self::Packed(Listpack::new()),
+            Self::Packed(parts) => parts.remove(index),
+            Self::Plain(_) => *self = Self::Packed(Parts::default()),
         }
     }
 
     /// Removes the elements at these ascending indexes.
     pub(super) fn remove_all(&mut self, indexes: &[usize]) {
-        let mut gone = indexes.iter().copied().peekable();
-        let kept = self.iter().enumerate().filter_map(|(index, item)| match gone.next_if_eq(&index) {
-            Some(_) => None,
-            None => Some(item),
-        });
-        let rest = kept.collect();
-        *self = Self::Packed(rest);
+        match self {
+            Self::Packed(parts) => parts.remove_all(indexes),
+            Self::Plain(_) if indexes.is_empty() => {}
+            Self::Plain(_) => *self = Self::Packed(Parts::default()),
+        }
     }
 
     /// Cuts the elements from `index` on away and returns them.
     pub(super) fn split_off(&mut self, index: usize) -> Self {
         match self {
-            Self::Packed(listpack) => Self::Packed(listpack.split_off(index)),
-            Self::Plain(_) if index == 0 => std::mem::replace(self, Self::Packed(Listpack::new())),
-            Self::Plain(_) => Self::Packed(Listpack::new()),
+            Self::Packed(parts) => Self::Packed(parts.split_off(index)),
+            Self::Plain(_) if index == 0 => std::mem::replace(self, Self::Packed(Parts::default())),
+            Self::Plain(_) => Self::Packed(Parts::default()),
         }
     }
 
     pub(super) fn iter(&self) -> ChunkIter<'_> {
         match self {
-            Self::Packed(listpack) => ChunkIter::Packed(listpack.iter()),
+            Self::Packed(parts) => ChunkIter::Packed(parts.iter()),
             Self::Plain(bytes) => ChunkIter::Plain(Some(bytes)),
         }
     }
@@ -166,28 +192,22 @@ impl Chunk {
     /// Elements from `index` on.
     pub(super) fn iter_from(&self, index: usize) -> ChunkIter<'_> {
         match self {
-            Self::Packed(listpack) if index > 0 => match listpack.seek(index) {
-                Some(at) => ChunkIter::Packed(listpack.iter_from(at)),
-                None => ChunkIter::Plain(None),
-            },
-            _ => self.iter(),
+            Self::Packed(parts) => ChunkIter::Packed(parts.iter_from(index)),
+            Self::Plain(_) => self.iter(),
         }
     }
 
     /// Elements before `index`.
     pub(super) fn iter_until(&self, index: usize) -> ChunkIter<'_> {
         match self {
-            Self::Packed(listpack) => match listpack.seek(index) {
-                Some(at) => ChunkIter::Packed(listpack.iter_until(at)),
-                None => self.iter(),
-            },
+            Self::Packed(parts) => ChunkIter::Packed(parts.iter_until(index)),
             Self::Plain(_) => self.iter(),
         }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
-            Self::Packed(listpack) => listpack.heap_bytes(),
+            Self::Packed(parts) => parts.heap_bytes(),
             Self::Plain(bytes) => bytes.heap_bytes(),
         }
     }
@@ -195,8 +215,14 @@ impl Chunk {
 
 /// Elements of one node.
 pub(super) enum ChunkIter<'a> {
-    Packed(ListpackIter<'a>),
+    Packed(PartsIter<'a>),
     Plain(Option<&'a CowBytes>),
+}
+
+impl<'a> From<ListpackIter<'a>> for ChunkIter<'a> {
+    fn from(items: ListpackIter<'a>) -> Self {
+        Self::Packed(items.into())
+    }
 }
 
 impl<'a> Iterator for ChunkIter<'a> {

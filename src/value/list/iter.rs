@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::chunk::{Chunk, ChunkIter};
-use super::{Form, List};
+use super::chunk::{Chunk, ChunkIter, LEAF};
+use super::{FormRef, ListRef};
 use crate::ds::{Item, parse_canonical_i64, tree};
 
 /// Elements of a list, forwards or backwards.
@@ -14,25 +14,25 @@ pub struct Elements<'a> {
 }
 
 enum Further<'a> {
-    Forward(Option<tree::Iter<'a, Chunk>>),
-    Backward(Option<tree::IterBack<'a, Chunk>>),
+    Forward(Option<tree::Iter<'a, Chunk, LEAF>>),
+    Backward(Option<tree::IterBack<'a, Chunk, LEAF>>),
 }
 
-impl List {
-    pub fn iter(&self) -> Elements<'_> {
+impl<'a> ListRef<'a> {
+    pub fn iter(self) -> Elements<'a> {
         self.iter_range(0..self.len())
     }
 
     /// Elements at the indexes of `range`, ascending.
-    pub fn iter_range(&self, range: Range<usize>) -> Elements<'_> {
+    pub fn iter_range(self, range: Range<usize>) -> Elements<'a> {
         let left = range.end.min(self.len()).saturating_sub(range.start);
-        let (current, further) = match &self.form {
+        let (current, further) = match self.form {
             _ if left == 0 => (ChunkIter::Plain(None), None),
-            Form::Packed(listpack) => match listpack.seek(range.start) {
-                Some(at) => (ChunkIter::Packed(listpack.iter_from(at)), None),
+            FormRef::Packed(listpack) => match listpack.seek(range.start) {
+                Some(at) => (listpack.iter_from(at).into(), None),
                 None => (ChunkIter::Plain(None), None),
             },
-            Form::Chunks(tree) => {
+            FormRef::Chunks(tree) => {
                 let mut chunks = tree.iter_at(range.start);
                 let offset = chunks.offset();
                 (chunks.next().map_or(ChunkIter::Plain(None), |chunk| chunk.iter_from(offset)), Some(chunks))
@@ -42,16 +42,16 @@ impl List {
     }
 
     /// Elements at the indexes of `range`, descending.
-    pub fn iter_range_back(&self, range: Range<usize>) -> Elements<'_> {
+    pub fn iter_range_back(self, range: Range<usize>) -> Elements<'a> {
         let end = range.end.min(self.len());
         let left = end.saturating_sub(range.start);
-        let (current, further) = match &self.form {
+        let (current, further) = match self.form {
             _ if left == 0 => (ChunkIter::Plain(None), None),
-            Form::Packed(listpack) => match listpack.seek(end) {
-                Some(at) => (ChunkIter::Packed(listpack.iter_until(at)), None),
-                None => (ChunkIter::Packed(listpack.iter()), None),
+            FormRef::Packed(listpack) => match listpack.seek(end) {
+                Some(at) => (listpack.iter_until(at).into(), None),
+                None => (listpack.iter().into(), None),
             },
-            Form::Chunks(tree) => {
+            FormRef::Chunks(tree) => {
                 let mut chunks = tree.iter_before(end);
                 let offset = chunks.offset();
                 (chunks.next().map_or(ChunkIter::Plain(None), |chunk| chunk.iter_until(offset + 1)), Some(chunks))
@@ -62,12 +62,7 @@ impl List {
 
     /// Indexes of elements equal to `element`, ascending, or descending when `backward`; at most `compare_max`
     /// elements are looked at.
-    pub fn positions<'a>(
-        &'a self,
-        element: &'a [u8],
-        backward: bool,
-        compare_max: usize,
-    ) -> impl Iterator<Item = usize> + 'a {
+    pub fn positions(self, element: &'a [u8], backward: bool, compare_max: usize) -> impl Iterator<Item = usize> + 'a {
         let len = self.len();
         let number = parse_canonical_i64(element);
         let elements = if backward { self.iter_range_back(0..len) } else { self.iter() };

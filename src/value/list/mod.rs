@@ -2,21 +2,23 @@
 //!
 //! Invariants
 //! - Small: the listpack was within `list_max_listpack_size` when the last element came.
-//! - Large: every node holds at least one element. Nodes are filled as `list_max_listpack_size` says; an element
-//!   larger than a node has one of its own.
+//! - Large: every node holds at least one element. Nodes are filled as `list_max_listpack_size` says, and are written
+//!   and counted as the stock server's; an element larger than a node has one of its own.
 //! - A large list whose elements are taken away becomes small again when one node is left, half full or less.
 
 mod chunk;
 mod iter;
+mod parts;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Limits;
-use crate::ds::{CowBytes, Item, Listpack, Tree};
+use crate::ds::{CowBytes, Item, Listpack, ListpackSlice};
 
-use chunk::{Chunk, Fill};
+use chunk::{Chunk, Chunks, Fill};
 pub use iter::Elements;
 
 /// A list. Clone is O(1).
@@ -28,7 +30,19 @@ pub struct List {
 #[derive(Clone, Debug)]
 enum Form {
     Packed(Listpack),
-    Chunks(Tree<Chunk>),
+    Chunks(Chunks),
+}
+
+/// A list as it is read, wherever its packed form lies.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRef<'a> {
+    form: FormRef<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FormRef<'a> {
+    Packed(&'a ListpackSlice),
+    Chunks(&'a Chunks),
 }
 
 /// One end of a list.
@@ -47,46 +61,55 @@ impl List {
         Self { form: Form::Packed(Listpack::new()) }
     }
 
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match &self.form {
-            Form::Packed(listpack) => listpack.len(),
-            Form::Chunks(tree) => tree.len(),
+    pub fn as_ref(&self) -> ListRef<'_> {
+        ListRef {
+            form: match &self.form {
+                Form::Packed(listpack) => FormRef::Packed(listpack),
+                Form::Chunks(tree) => FormRef::Chunks(tree),
+            },
         }
     }
 
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+
     pub fn is_empty(&self) -> bool {
-        match &self.form {
-            Form::Packed(listpack) => listpack.is_empty(),
-            Form::Chunks(tree) => tree.is_empty(),
-        }
+        self.as_ref().is_empty()
     }
 
     /// As OBJECT ENCODING names it.
     pub fn encoding(&self) -> &'static str {
-        match self.form {
-            Form::Packed(_) => "listpack",
-            Form::Chunks(_) => "quicklist",
-        }
-    }
-
-    /// The nodes in order: what a list is saved as.
-    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        let (packed, chunks) = match &self.form {
-            Form::Packed(listpack) => (Some(Node::Packed(listpack)), None),
-            Form::Chunks(tree) => (None, Some(tree.iter())),
-        };
-        packed.into_iter().chain(chunks.into_iter().flatten().map(|chunk| match chunk {
-            Chunk::Packed(listpack) => Node::Packed(listpack),
-            Chunk::Plain(bytes) => Node::Plain(bytes),
-        }))
+        self.as_ref().encoding()
     }
 
     pub fn get(&self, index: usize) -> Option<Item<'_>> {
-        match &self.form {
-            Form::Packed(listpack) => listpack.get(index),
-            Form::Chunks(tree) => tree.get(index).and_then(|(chunk, offset)| chunk.get(offset)),
-        }
+        self.as_ref().get(index)
+    }
+
+    pub fn iter(&self) -> Elements<'_> {
+        self.as_ref().iter()
+    }
+
+    /// See [`ListRef::iter_range`].
+    pub fn iter_range(&self, range: Range<usize>) -> Elements<'_> {
+        self.as_ref().iter_range(range)
+    }
+
+    /// See [`ListRef::iter_range_back`].
+    pub fn iter_range_back(&self, range: Range<usize>) -> Elements<'_> {
+        self.as_ref().iter_range_back(range)
+    }
+
+    /// See [`ListRef::positions`].
+    pub fn positions<'a>(
+        &'a self,
+        element: &'a [u8],
+        backward: bool,
+        compare_max: usize,
+    ) -> impl Iterator<Item = usize> + 'a {
+        self.as_ref().positions(element, backward, compare_max)
     }
 
     /// Adds one element at an end.
@@ -132,25 +155,9 @@ impl List {
             }
             Form::Chunks(tree) => {
                 let fill = Fill::new(limits);
-                let fits = tree.get(index).is_some_and(|(chunk, offset)| {
-                    let old = chunk.get(offset).map_or(0, |item| item.text_len());
-                    match chunk {
-                        Chunk::Packed(listpack) => {
-                            !fill.large(element.len())
-                                && !fill
-                                    .exceeded((listpack.byte_len() + element.len()).saturating_sub(old), listpack.len())
-                        }
-                        Chunk::Plain(_) => false,
-                    }
-                });
-                if fits {
-                    tree.update(index, |chunk, offset| {
-                        if let Chunk::Packed(listpack) = chunk
-                            && let Some(at) = listpack.seek(offset)
-                        {
-                            listpack.replace(at, element);
-                        }
-                    });
+                let found = tree.get(index);
+                if found.is_some_and(|(chunk, offset)| chunk.admits_instead(offset, element.len(), fill)) {
+                    tree.update(index, |chunk, offset| chunk.replace(offset, element));
                 } else {
                     tree.update(index, Chunk::remove);
                     insert(tree, index, element, fill);
@@ -196,11 +203,7 @@ impl List {
         match &mut self.form {
             _ if removed == 0 => {}
             Form::Packed(listpack) => {
-                let mut chunk = Chunk::Packed(std::mem::take(listpack));
-                chunk.remove_all(&indexes);
-                if let Chunk::Packed(rest) = chunk {
-                    *listpack = rest;
-                }
+                *listpack = parts::without(listpack, &indexes);
             }
             Form::Chunks(tree) => {
                 // From the back, one node at a time, so that the indexes in front stay what they are.
@@ -273,7 +276,7 @@ impl List {
             let fill = Fill::new(limits);
             if fill.exceeded(listpack.byte_len() + bytes, listpack.len() + elements) {
                 let listpack = std::mem::take(listpack);
-                let chunks = (!listpack.is_empty()).then_some(Chunk::Packed(listpack));
+                let chunks = (!listpack.is_empty()).then(|| Chunk::packed(listpack, fill));
                 self.form = Form::Chunks(chunks.into_iter().collect());
             }
         }
@@ -284,13 +287,88 @@ impl List {
         let Form::Chunks(tree) = &mut self.form else { return };
         let small = match tree.first() {
             None => Some(Listpack::new()),
-            Some(Chunk::Packed(listpack)) if listpack.len() == tree.len() => {
-                Fill::new(limits).small(listpack, part).then(|| listpack.clone())
+            Some(Chunk::Packed(parts)) if parts.len() == tree.len() => {
+                Fill::new(limits).small(parts, part).then(|| parts.to_listpack().into_owned())
             }
             Some(_) => None,
         };
         if let Some(listpack) = small {
             self.form = Form::Packed(listpack);
+        }
+    }
+}
+
+impl<'a> ListRef<'a> {
+    /// A list in packed form: bytes that [`Self::packed`] gave.
+    pub(super) fn from_packed(bytes: &'a [u8]) -> Self {
+        Self { form: FormRef::Packed(ListpackSlice::from_own(bytes)) }
+    }
+
+    /// The packed form's bytes.
+    pub(super) fn packed(self) -> Option<&'a ListpackSlice> {
+        match self.form {
+            FormRef::Packed(listpack) => Some(listpack),
+            FormRef::Chunks(_) => None,
+        }
+    }
+
+    /// An owned list; a packed one is copied.
+    pub fn to_list(self) -> List {
+        List {
+            form: match self.form {
+                FormRef::Packed(listpack) => Form::Packed(listpack.to_owned()),
+                FormRef::Chunks(tree) => Form::Chunks(tree.clone()),
+            },
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        match self.form {
+            FormRef::Packed(listpack) => listpack.len(),
+            FormRef::Chunks(tree) => tree.len(),
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        match self.form {
+            FormRef::Packed(listpack) => listpack.is_empty(),
+            FormRef::Chunks(tree) => tree.is_empty(),
+        }
+    }
+
+    /// As OBJECT ENCODING names it.
+    pub fn encoding(self) -> &'static str {
+        match self.form {
+            FormRef::Packed(_) => "listpack",
+            FormRef::Chunks(_) => "quicklist",
+        }
+    }
+
+    /// Number of nodes.
+    pub fn node_count(self) -> usize {
+        match self.form {
+            FormRef::Packed(_) => 1,
+            FormRef::Chunks(tree) => tree.iter().count(),
+        }
+    }
+
+    /// The nodes in order, put together from their parts: what a list is saved as.
+    pub fn nodes(self) -> impl Iterator<Item = Node<'a>> {
+        let (packed, chunks) = match self.form {
+            FormRef::Packed(listpack) => (Some(Node::Packed(Cow::Borrowed(listpack))), None),
+            FormRef::Chunks(tree) => (None, Some(tree.iter())),
+        };
+        packed.into_iter().chain(chunks.into_iter().flatten().map(|chunk| match chunk {
+            Chunk::Packed(parts) => Node::Packed(parts.to_listpack()),
+            Chunk::Plain(bytes) => Node::Plain(bytes),
+        }))
+    }
+
+    pub fn get(self, index: usize) -> Option<Item<'a>> {
+        match self.form {
+            FormRef::Packed(listpack) => listpack.get(index),
+            FormRef::Chunks(tree) => tree.get(index).and_then(|(chunk, offset)| chunk.get(offset)),
         }
     }
 }
@@ -302,9 +380,9 @@ impl Default for List {
 }
 
 /// A part of a list as it is saved.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Node<'a> {
-    Packed(&'a Listpack),
+    Packed(Cow<'a, ListpackSlice>),
     /// One large element.
     Plain(&'a [u8]),
 }
@@ -312,13 +390,13 @@ pub enum Node<'a> {
 /// Puts a list together from the parts that a file holds.
 #[derive(Debug)]
 pub struct ListBuilder {
-    tree: Tree<Chunk>,
+    tree: Chunks,
     fill: Fill,
 }
 
 impl ListBuilder {
     pub fn new(limits: &Limits) -> Self {
-        Self { tree: Tree::new(), fill: Fill::new(limits) }
+        Self { tree: Chunks::new(), fill: Fill::new(limits) }
     }
 
     pub fn push(&mut self, element: &[u8]) {
@@ -334,7 +412,7 @@ impl ListBuilder {
             let mut text = itoa::Buffer::new();
             listpack.iter().for_each(|item| self.push(item.as_bytes(&mut text)));
         } else {
-            self.tree.push_back(Chunk::Packed(listpack));
+            self.tree.push_back(Chunk::packed(listpack, self.fill));
         }
     }
 
@@ -353,26 +431,28 @@ impl ListBuilder {
     }
 }
 
-fn push(tree: &mut Tree<Chunk>, end: End, element: &[u8], fill: Fill) {
+fn push(tree: &mut Chunks, end: End, element: &[u8], fill: Fill) {
     let len = tree.len();
     let (outermost, at) = match end {
         End::Front => (tree.first(), 0),
         End::Back => (tree.last(), len.saturating_sub(1)),
     };
     if outermost.is_some_and(|chunk| chunk.admits(element.len(), fill)) {
-        tree.update(at, |chunk, _| chunk.insert(if end == End::Front { 0 } else { usize::MAX }, element));
+        tree.update(at, |chunk, _| {
+            chunk.insert(if end == End::Front { 0 } else { usize::MAX }, element, fill);
+        });
     } else {
         tree.insert_at(if end == End::Front { 0 } else { len }, Chunk::new(element, fill));
     }
 }
 
 /// Inserts before the element at `index`, which is at most the length.
-fn insert(tree: &mut Tree<Chunk>, index: usize, element: &[u8], fill: Fill) {
+fn insert(tree: &mut Chunks, index: usize, element: &[u8], fill: Fill) {
     let Some((chunk, offset)) = tree.get(index) else {
         return push(tree, End::Back, element, fill);
     };
     if chunk.admits(element.len(), fill) {
-        tree.update(index, |chunk, offset| chunk.insert(offset, element));
+        tree.update(index, |chunk, offset| chunk.insert(offset, element, fill));
         return;
     }
     if offset > 0
@@ -384,13 +464,13 @@ fn insert(tree: &mut Tree<Chunk>, index: usize, element: &[u8], fill: Fill) {
     let before = index.checked_sub(1);
     match before {
         Some(before) if tree.get(before).is_some_and(|(chunk, _)| chunk.admits(element.len(), fill)) => {
-            tree.update(before, |chunk, offset| chunk.insert(offset + 1, element));
+            tree.update(before, |chunk, offset| chunk.insert(offset + 1, element, fill));
         }
         _ => tree.insert_at(index, Chunk::new(element, fill)),
     }
 }
 
-fn trim(tree: &mut Tree<Chunk>, range: Range<usize>) {
+fn trim(tree: &mut Chunks, range: Range<usize>) {
     // Splitting leaves the node at the seam whole: what hangs over is cut from it.
     drop(tree.split_off(range.end));
     if tree.len() > range.end {

@@ -71,9 +71,9 @@ fn agrees(list: &List, model: &Model) -> bool {
 
 fn saved_and_built_again(list: &List, limits: &Limits) -> List {
     let mut builder = ListBuilder::new(limits);
-    for node in list.nodes() {
+    for node in list.as_ref().nodes() {
         match node {
-            Node::Packed(listpack) => builder.push_node(listpack.clone()),
+            Node::Packed(listpack) => builder.push_node(listpack.into_owned()),
             Node::Plain(bytes) => builder.push_plain(bytes),
         }
     }
@@ -189,6 +189,7 @@ fn counted_nodes_hold_what_the_limit_says() {
     let mut list = list((0..9).map(|n| n.to_string()), &limits);
     assert_eq!(list.encoding(), "quicklist");
     let sizes: Vec<_> = list
+        .as_ref()
         .nodes()
         .map(|node| match node {
             Node::Packed(listpack) => listpack.len(),

@@ -158,7 +158,7 @@ fn zset_packed(
     listpack: fn(&[u8]) -> Result<Listpack, Problem>,
     limits: &Limits,
 ) -> Result<Zset, DecodeError> {
-    parsed(input, "packed sorted set", |bytes| Zset::from_listpack(listpack(bytes)?, limits))
+    parsed(input, "packed sorted set", |bytes| Zset::from_listpack(&listpack(bytes)?, limits))
 }
 
 fn hash(input: &mut Input<'_>, limits: &Limits) -> Result<Hash, DecodeError> {

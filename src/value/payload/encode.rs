@@ -1,7 +1,8 @@
 //! From a value to its object bytes, in pieces.
 //!
 //! Invariants
-//! - What is packed is written as it lies in memory; what is large goes out element by element, never joined.
+//! - What is packed is written as it lies in memory, but for sorted sets, which lack back lengths there; what is large
+//!   goes out element by element, never joined.
 //! - The version decides the forms: in version 10, which stock 7.0 loads, a set has none as listpack and goes out member
 //!   by member, and a consumer of a stream has no time of its last success.
 
@@ -11,7 +12,7 @@ use super::lzf::Lzf;
 use super::object;
 use crate::ds::{Rope, parse_canonical_i64};
 use crate::value::list::Node;
-use crate::value::{Hash, List, Set, StrRef, ValueRef, Zset};
+use crate::value::{HashRef, ListRef, Set, StrRef, ValueRef, ZsetRef};
 
 /// The version that stock 7.0 loads, and so does everything newer.
 pub const VERSION: u16 = 10;
@@ -49,7 +50,7 @@ impl Encoder {
             ValueRef::Set(_) => object::SET,
             ValueRef::Hash(hash) if hash.packed().is_some() => object::HASH_LISTPACK,
             ValueRef::Hash(_) => object::HASH,
-            ValueRef::Zset(zset) if zset.packed().is_some() => object::ZSET_LISTPACK,
+            ValueRef::Zset(zset) if zset.is_packed() => object::ZSET_LISTPACK,
             ValueRef::Zset(_) => object::ZSET_2,
             ValueRef::Stream(_) if self.version >= VERSION_WITH_ACTIVE_TIME => object::STREAM_LISTPACKS_3,
             ValueRef::Stream(_) => object::STREAM_LISTPACKS_2,
@@ -111,11 +112,11 @@ impl Encoder {
         }
     }
 
-    fn list(&mut self, list: &List, sink: &mut dyn Write) -> io::Result<()> {
-        write_length(list.nodes().count() as u64, sink)?;
+    fn list(&mut self, list: ListRef<'_>, sink: &mut dyn Write) -> io::Result<()> {
+        write_length(list.node_count() as u64, sink)?;
         for node in list.nodes() {
-            let (kind, bytes) = match node {
-                Node::Plain(bytes) => (object::NODE_PLAIN, bytes),
+            let (kind, bytes) = match &node {
+                Node::Plain(bytes) => (object::NODE_PLAIN, *bytes),
                 Node::Packed(listpack) => (object::NODE_PACKED, listpack.as_bytes()),
             };
             write_length(kind, sink)?;
@@ -136,7 +137,7 @@ impl Encoder {
         set.iter().try_for_each(|member| self.string(member.as_bytes(&mut text), sink))
     }
 
-    fn hash(&mut self, hash: &Hash, sink: &mut dyn Write) -> io::Result<()> {
+    fn hash(&mut self, hash: HashRef<'_>, sink: &mut dyn Write) -> io::Result<()> {
         if let Some(listpack) = hash.packed() {
             return self.string(listpack.as_bytes(), sink);
         }
@@ -149,8 +150,8 @@ impl Encoder {
     }
 
     /// The highest score first, as stock does: who inserts at the front of a skiplist searches least.
-    fn zset(&mut self, zset: &Zset, sink: &mut dyn Write) -> io::Result<()> {
-        if let Some(listpack) = zset.packed() {
+    fn zset(&mut self, zset: ZsetRef<'_>, sink: &mut dyn Write) -> io::Result<()> {
+        if let Some(listpack) = zset.to_listpack() {
             return self.string(listpack.as_bytes(), sink);
         }
         write_length(zset.len() as u64, sink)?;

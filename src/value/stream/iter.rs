@@ -1,19 +1,19 @@
 //! Ranges of entries in both directions.
 
-use super::node::NodeEntries;
+use super::node::{LEAF, NodeEntries, Nodes};
 use super::{StreamEntry, StreamId, StreamNode};
-use crate::ds::{Tree, tree};
+use crate::ds::tree;
 
 /// Entries in order.
 pub struct Entries<'a> {
-    nodes: tree::Iter<'a, StreamNode>,
+    nodes: tree::Iter<'a, StreamNode, LEAF>,
     node: Option<NodeEntries<'a>>,
     first: StreamId,
     last: StreamId,
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(nodes: &'a Tree<StreamNode>, position: usize, first: StreamId, last: StreamId) -> Self {
+    pub(super) fn new(nodes: &'a Nodes, position: usize, first: StreamId, last: StreamId) -> Self {
         let mut nodes = nodes.iter_at(position);
         let node = nodes.next().map(StreamNode::entries);
         Self { nodes, node, first, last }
@@ -37,7 +37,7 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Entries in reverse order.
 pub struct EntriesBack<'a> {
-    nodes: Option<tree::IterBack<'a, StreamNode>>,
+    nodes: Option<tree::IterBack<'a, StreamNode, LEAF>>,
     /// What is left of a node, in order.
     node: Vec<StreamEntry<'a>>,
     first: StreamId,
@@ -46,7 +46,7 @@ pub struct EntriesBack<'a> {
 
 impl<'a> EntriesBack<'a> {
     /// `until`: the position behind the node to begin with.
-    pub(super) fn new(nodes: &'a Tree<StreamNode>, until: usize, first: StreamId, last: StreamId) -> Self {
+    pub(super) fn new(nodes: &'a Nodes, until: usize, first: StreamId, last: StreamId) -> Self {
         Self { nodes: Some(nodes.iter_before(until)), node: Vec::new(), first, last }
     }
 }

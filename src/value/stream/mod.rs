@@ -26,6 +26,7 @@ use group::GroupRef;
 pub use group::{Consumer, Group, Pending};
 pub use id::StreamId;
 pub use iter::{Entries, EntriesBack};
+use node::Nodes;
 pub use node::{EntryFields, Node as StreamNode, StreamEntry};
 pub use packed::StreamDamage;
 
@@ -40,7 +41,7 @@ pub struct Stream {
 
 #[derive(Clone, Debug, Default)]
 struct Inner {
-    nodes: Tree<StreamNode>,
+    nodes: Nodes,
     last_id: StreamId,
     max_deleted_id: StreamId,
     /// Entries ever added.

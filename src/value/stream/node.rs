@@ -14,15 +14,13 @@
 //! - No node of a stream is without a live entry.
 
 use super::StreamId;
-use crate::ds::{CowBytes, Item, Listpack, item_bytes, run, tree};
+use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, Tree, item_bytes, run, tree};
 use crate::value::Limits;
 
 /// Flags of an entry, as in RDB files.
 pub(super) const DELETED: i64 = 1;
 pub(super) const SAME_FIELDS: i64 = 2;
 
-/// Header and end mark of a listpack.
-const LISTPACK_FRAME: usize = 7;
 /// More than this no node may hold, whatever is configured.
 const BYTES_MAX: usize = 1 << 30;
 
@@ -37,6 +35,10 @@ pub struct Node {
     packed_bytes: u32,
     run: CowBytes,
 }
+
+/// Nodes of a stream in a leaf of its tree: few of these large ones, since a write beside a snapshot copies a leaf.
+pub(super) const LEAF: usize = 14;
+pub(super) type Nodes = Tree<Node, LEAF>;
 
 /// Memory per entry is counted in this.
 const _: () = assert!(size_of::<Node>() <= 48);
@@ -107,7 +109,7 @@ impl Node {
         let mut run = Vec::new();
         // The master entry of a listpack ends with a zero.
         let zero = item_bytes(Item::Int(0));
-        let mut packed = LISTPACK_FRAME + zero;
+        let mut packed = Listpack::FRAME + zero;
         for item in std::iter::once(Item::Int(names.len() as i64)).chain(names) {
             run::push(&mut run, item);
             packed += item_bytes(item);
@@ -233,36 +235,36 @@ impl Node {
 
     /// The node as RDB files hold it.
     pub fn to_listpack(&self) -> Listpack {
-        let mut packed = Listpack::new();
+        let mut packed = ListpackBuilder::new();
         let mut all = AllEntries::new(self);
-        packed.push_int(self.live.into());
-        packed.push_int(self.deleted.into());
-        packed.push_int(all.name_count as i64);
+        packed.push(Item::Int(self.live.into()));
+        packed.push(Item::Int(self.deleted.into()));
+        packed.push(Item::Int(all.name_count as i64));
         let mut names = all.names;
         for _ in 0..all.name_count {
             let Some((name, rest)) = run::split_first(names) else { break };
-            packed.push_item(name);
+            packed.push(name);
             names = rest;
         }
-        packed.push_int(0);
+        packed.push(Item::Int(0));
         for entry in &mut all {
-            packed.push_int(entry.flags);
-            packed.push_int(entry.delta.0);
-            packed.push_int(entry.delta.1);
+            packed.push(Item::Int(entry.flags));
+            packed.push(Item::Int(entry.delta.0));
+            packed.push(Item::Int(entry.delta.1));
             let same = entry.fields.names.is_some();
             let count = entry.fields.len();
             if !same {
-                packed.push_int(count as i64);
+                packed.push(Item::Int(count as i64));
             }
             for (name, value) in entry.fields {
                 if !same {
-                    packed.push_item(name);
+                    packed.push(name);
                 }
-                packed.push_item(value);
+                packed.push(value);
             }
-            packed.push_int(elements(count, same));
+            packed.push(Item::Int(elements(count, same)));
         }
-        packed
+        packed.finish()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Streams put together from what RDB files hold, with everything checked that the rest relies on.
 
 use super::group::GroupRef;
-use super::node::{DELETED, Node, SAME_FIELDS, elements};
+use super::node::{DELETED, Node, Nodes, SAME_FIELDS, elements};
 use super::{Group, Inner, Stream, StreamId};
 use crate::ds::tree::Item as _;
-use crate::ds::{Item, Listpack, ListpackIter, Tree};
+use crate::ds::{Item, Listpack, ListpackIter};
 use triomphe::Arc;
 
 /// Why bytes are no stream.
@@ -37,7 +37,7 @@ impl Stream {
                 return Err(StreamDamage::Order);
             }
         }
-        let nodes: Tree<Node> = nodes.into_iter().filter(|node| node.weight() > 0).collect();
+        let nodes: Nodes = nodes.into_iter().filter(|node| node.weight() > 0).collect();
         Ok(Self { inner: Arc::new(Inner { nodes, ..Inner::default() }) })
     }
 

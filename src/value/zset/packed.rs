@@ -1,108 +1,257 @@
-//! The small form of a sorted set: member and score alternate in one listpack, in order.
+//! The small form of a sorted set: members with their scores in order, in one run of bytes.
 //!
-//! Scores that are whole numbers are stored as numbers, others as their shortest text. A negative zero becomes zero, as
-//! in the stock server.
+//! Layout: the number of members (u32, little-endian), then member and score in turn as elements of
+//! [`crate::ds::run`]. A score is a number where it is whole, else the bytes of the shortest float that it fits: four
+//! for an `f32`, eight for an `f64`, little-endian. A negative zero becomes zero, as in the stock server.
+//!
+//! RDB files carry the same as a listpack, whose scores are text where they are not whole: [`Packed::to_listpack`].
+//! Without its header and the lengths for walking backwards, each member takes two bytes less.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::order;
-use crate::ds::{Item, Listpack, ListpackIter, Pos};
+use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, ListpackSlice, parse_canonical_i64, run};
 
 /// Whole numbers up to here are stored as such: the stock server's bound, half of what an `i64` holds.
 const WHOLE_MAX: f64 = (i64::MAX / 2) as f64;
 
-/// Where a member stands.
-pub(super) fn find(listpack: &Listpack, member: &[u8]) -> Option<Pos> {
-    listpack.find(member, listpack.first(), 1)
+/// Bytes of the number of members.
+const COUNT: usize = 4;
+
+/// More than this no packed sorted set may hold.
+const BYTES_MAX: usize = 1 << 30;
+
+/// The bytes of a packed sorted set, wherever they lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed<'a>(pub(super) &'a [u8]);
+
+/// A member as it stands in the run.
+struct Placed<'a> {
+    at: usize,
+    member: Item<'a>,
+    score: f64,
+    end: usize,
 }
 
-/// The score behind the member at `at`.
-pub(super) fn score_at(listpack: &Listpack, at: Pos) -> f64 {
-    listpack.next(at).map_or(f64::NAN, |score| score_of(listpack.item(score)))
+impl<'a> Packed<'a> {
+    pub(super) fn len(self) -> usize {
+        self.0.first_chunk().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+    }
+
+    /// Whether a member of so many bytes may still be added.
+    pub(super) fn fits(self, member: usize) -> bool {
+        member <= BYTES_MAX && self.0.len() + member + 64 <= BYTES_MAX
+    }
+
+    pub(super) fn score(self, member: &[u8]) -> Option<f64> {
+        self.find(member).map(|(_, placed)| placed.score)
+    }
+
+    /// The rank of a member and its score.
+    pub(super) fn rank(self, member: &[u8]) -> Option<(usize, f64)> {
+        self.find(member).map(|(rank, placed)| (rank, placed.score))
+    }
+
+    /// Members from this rank on, all of them up to the last where there are fewer.
+    pub(super) fn iter_from(self, rank: usize) -> Pairs<'a> {
+        let mut pairs = Pairs { bytes: self.0, at: COUNT };
+        for _ in 0..2 * rank.min(self.len()) {
+            pairs.at += run::split_first(&pairs.bytes[pairs.at..])
+                .map_or(0, |(_, rest)| pairs.bytes.len() - pairs.at - rest.len());
+        }
+        pairs
+    }
+
+    /// Members at these ranks, the last one first.
+    pub(super) fn iter_back(self, ranks: Range<usize>) -> PairsBack<'a> {
+        let mut pairs = self.iter_from(ranks.start);
+        let mut places = Vec::with_capacity(ranks.len());
+        places.extend(std::iter::from_fn(|| pairs.placed()).take(ranks.len()).map(|placed| placed.at));
+        PairsBack { bytes: self.0, places }
+    }
+
+    /// How many members in front satisfy `before`, which holds up to some member and for none behind it.
+    pub(super) fn partition_point(self, mut before: impl FnMut(f64, &[u8]) -> bool) -> usize {
+        let mut text = itoa::Buffer::new();
+        self.iter_from(0).take_while(|(member, score)| before(*score, member.as_bytes(&mut text))).count()
+    }
+
+    /// As RDB files carry it.
+    pub(super) fn to_listpack(self) -> Listpack {
+        let mut listpack = ListpackBuilder::new();
+        let mut text = ryu::Buffer::new();
+        for (member, score) in self.iter_from(0) {
+            listpack.push(member);
+            listpack.push(match whole(score) {
+                Some(whole) => Item::Int(whole),
+                None if score == f64::INFINITY => Item::Bytes(b"inf"),
+                None if score == f64::NEG_INFINITY => Item::Bytes(b"-inf"),
+                None => Item::Bytes(text.format_finite(score).as_bytes()),
+            });
+        }
+        listpack.finish()
+    }
+
+    fn find(self, member: &[u8]) -> Option<(usize, Placed<'a>)> {
+        let number = parse_canonical_i64(member);
+        let mut pairs = self.iter_from(0);
+        let all = std::iter::from_fn(|| pairs.placed());
+        all.enumerate().find(|(_, placed)| match placed.member {
+            Item::Int(own) => number == Some(own),
+            Item::Bytes(own) => own == member,
+        })
+    }
 }
 
-/// Inserts a member that is not there.
-pub(super) fn insert(listpack: &mut Listpack, member: &[u8], score: f64) {
+/// Members with their scores, ascending.
+pub(super) struct Pairs<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Pairs<'a> {
+    fn placed(&mut self) -> Option<Placed<'a>> {
+        let at = self.at;
+        let (member, rest) = run::split_first(&self.bytes[at..])?;
+        let (score, rest) = run::split_first(rest)?;
+        self.at = self.bytes.len() - rest.len();
+        Some(Placed { at, member, score: score_of(score), end: self.at })
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Item<'a>, f64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.placed().map(|placed| (placed.member, placed.score))
+    }
+}
+
+/// Members with their scores, descending.
+pub(super) struct PairsBack<'a> {
+    bytes: &'a [u8],
+    places: Vec<usize>,
+}
+
+impl<'a> Iterator for PairsBack<'a> {
+    type Item = (Item<'a>, f64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Pairs { bytes: self.bytes, at: self.places.pop()? }.next()
+    }
+}
+
+/// An empty run.
+pub(super) fn empty() -> CowBytes {
+    CowBytes::new(&[0; COUNT])
+}
+
+/// Members with their scores, in order and all different.
+pub(super) fn build<'a>(pairs: impl Iterator<Item = (Item<'a>, f64)>) -> CowBytes {
+    let (mut bytes, mut count) = (vec![0; COUNT], 0_u32);
+    for (member, score) in pairs {
+        run::push(&mut bytes, member);
+        push_score(&mut bytes, score);
+        count += 1;
+    }
+    bytes[..COUNT].copy_from_slice(&count.to_le_bytes());
+    CowBytes::new(&bytes)
+}
+
+/// What became of a member whose score was set.
+pub(super) enum Placement {
+    /// It was there, with this score.
+    There(f64),
+    Added,
+}
+
+/// Sets the score of a member, adding it where there is `room` for one more; `None`, and nothing done, where there is
+/// none.
+pub(super) fn set(bytes: &mut CowBytes, member: &[u8], score: f64, room: bool) -> Option<Placement> {
+    let found = Packed(bytes).find(member).map(|(_, placed)| (placed.at, placed.end, placed.score));
+    let placement = match found {
+        Some((_, _, before)) if before == score => return Some(Placement::There(before)),
+        Some((at, end, before)) => {
+            splice(bytes, at, end - at, &[], -1);
+            Placement::There(before)
+        }
+        None if room => Placement::Added,
+        None => return None,
+    };
+    let mut pairs = Packed(bytes).iter_from(0);
     let mut text = itoa::Buffer::new();
-    let mut at = listpack.first();
-    while let Some(pos) = at {
-        let other = listpack.item(pos).as_bytes(&mut text);
-        if order((score_at(listpack, pos), other), (score, member)) == Ordering::Greater {
-            break;
-        }
-        at = listpack.next(pos).and_then(|score| listpack.next(score));
-    }
-    let mut text = ScoreText::new(score);
-    match at {
-        Some(pos) => {
-            // The score goes in first, so that the member then stands before it.
-            listpack.insert_before(pos, text.as_bytes());
-            listpack.insert_before(pos, member);
-        }
-        None => {
-            listpack.push_back(member);
-            listpack.push_back(text.as_bytes());
-        }
+    let behind = std::iter::from_fn(|| pairs.placed())
+        .find(|placed| order((placed.score, placed.member.as_bytes(&mut text)), (score, member)) == Ordering::Greater);
+    let at = behind.map_or(bytes.len(), |placed| placed.at);
+    let mut pair = Vec::with_capacity(member.len() + 16);
+    run::push(&mut pair, Item::new(member));
+    push_score(&mut pair, score);
+    splice(bytes, at, 0, &pair, 1);
+    Some(placement)
+}
+
+/// Removes a member; its score.
+pub(super) fn remove(bytes: &mut CowBytes, member: &[u8]) -> Option<f64> {
+    let (_, Placed { at, end, score, .. }) = Packed(bytes).find(member)?;
+    splice(bytes, at, end - at, &[], -1);
+    Some(score)
+}
+
+/// Removes the members at these ranks, all of which are there.
+pub(super) fn remove_range(bytes: &mut CowBytes, ranks: Range<usize>) {
+    let from = Packed(bytes).iter_from(ranks.start).at;
+    let to = Packed(bytes).iter_from(ranks.end).at;
+    splice(bytes, from, to - from, &[], -(ranks.len() as i64));
+}
+
+fn splice(bytes: &mut CowBytes, at: usize, removed: usize, added: &[u8], members: i64) {
+    let count = Packed(bytes).len() as i64 + members;
+    bytes.splice(at, removed, &[added]);
+    bytes.as_mut_slice()[..COUNT].copy_from_slice(&(count as u32).to_le_bytes());
+}
+
+fn push_score(run: &mut Vec<u8>, score: f64) {
+    if let Some(whole) = whole(score) {
+        run::push(run, Item::Int(whole));
+    } else if f64::from(score as f32) == score {
+        run::push(run, Item::Bytes(&(score as f32).to_le_bytes()));
+    } else {
+        run::push(run, Item::Bytes(&score.to_le_bytes()));
     }
 }
 
-/// How many members in front satisfy `before`, which holds up to some member and for none behind it.
-pub(super) fn partition_point(listpack: &Listpack, mut before: impl FnMut(f64, &[u8]) -> bool) -> usize {
-    let mut text = itoa::Buffer::new();
-    pairs(listpack.iter()).take_while(|(member, score)| before(*score, member.as_bytes(&mut text))).count()
+fn score_of(item: Item<'_>) -> f64 {
+    match item {
+        Item::Int(whole) => whole as f64,
+        Item::Bytes(bytes) => match (bytes.first_chunk(), bytes.first_chunk()) {
+            (Some(wide), _) => f64::from_le_bytes(*wide),
+            (None, Some(narrow)) => f32::from_le_bytes(*narrow).into(),
+            (None, None) => f64::NAN,
+        },
+    }
 }
 
-/// Removes the members at these ranks.
-pub(super) fn remove_range(listpack: &mut Listpack, ranks: Range<usize>) {
-    if let Some(at) = listpack.seek(2 * ranks.start) {
-        listpack.remove_run(at, 2 * ranks.len());
-    }
+/// The number that a score is stored as, if it is a whole one.
+fn whole(score: f64) -> Option<i64> {
+    (score.fract() == 0.0 && score.abs() < WHOLE_MAX).then_some(score as i64)
+}
+
+/// The members of a listpack with their scores, taken two by two; NaN where there is no score.
+pub(super) fn listpack_pairs(listpack: &ListpackSlice) -> Vec<(Item<'_>, f64)> {
+    let mut items = listpack.iter();
+    let pairs = std::iter::from_fn(|| Some((items.next()?, items.next()?)));
+    let score = |item| match item {
+        Item::Int(whole) => whole as f64,
+        Item::Bytes(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN),
+    };
+    pairs.map(|(member, text)| (member, score(text))).collect()
 }
 
 /// Whether members stand in the order of sorted sets.
-pub(super) fn ordered(listpack: &Listpack) -> bool {
+pub(super) fn ordered(pairs: &[(Item<'_>, f64)]) -> bool {
     let (mut a_text, mut b_text) = (itoa::Buffer::new(), itoa::Buffer::new());
-    pairs(listpack.iter()).zip(pairs(listpack.iter()).skip(1)).all(|((a, a_score), (b, b_score))| {
-        order((a_score, a.as_bytes(&mut a_text)), (b_score, b.as_bytes(&mut b_text))) == Ordering::Less
+    pairs.is_sorted_by(|(a, a_score), (b, b_score)| {
+        order((*a_score, a.as_bytes(&mut a_text)), (*b_score, b.as_bytes(&mut b_text))) == Ordering::Less
     })
-}
-
-/// Elements taken two by two, as members with their scores.
-pub(super) fn pairs<'a>(mut items: ListpackIter<'a>) -> impl Iterator<Item = (Item<'a>, f64)> {
-    std::iter::from_fn(move || Some((items.next()?, score_of(items.next()?))))
-}
-
-/// The score that an element holds; NaN when it holds none, which foreign bytes are checked for.
-pub(super) fn score_of(item: Item<'_>) -> f64 {
-    match item {
-        Item::Int(whole) => whole as f64,
-        Item::Bytes(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN),
-    }
-}
-
-enum ScoreText {
-    Whole(itoa::Buffer, i64),
-    Short(ryu::Buffer, f64),
-    Infinite(&'static str),
-}
-
-impl ScoreText {
-    fn new(score: f64) -> Self {
-        if score.fract() == 0.0 && score.abs() < WHOLE_MAX {
-            Self::Whole(itoa::Buffer::new(), score as i64)
-        } else if score.is_finite() {
-            Self::Short(ryu::Buffer::new(), score)
-        } else {
-            Self::Infinite(if score > 0.0 { "inf" } else { "-inf" })
-        }
-    }
-
-    fn as_bytes(&mut self) -> &[u8] {
-        match self {
-            Self::Whole(buffer, whole) => buffer.format(*whole).as_bytes(),
-            Self::Short(buffer, score) => buffer.format_finite(*score).as_bytes(),
-            Self::Infinite(text) => text.as_bytes(),
-        }
-    }
 }

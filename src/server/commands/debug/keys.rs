@@ -46,7 +46,7 @@ pub(super) fn object(cx: &mut Cx<'_>, key: &[u8]) -> Result<(), CommandError> {
         clock.idle_seconds(entry.clock()),
     );
     if let (ValueRef::List(list), "quicklist") = (value, value.encoding()) {
-        let nodes = list.nodes().count();
+        let nodes = list.node_count();
         let bytes: usize = list
             .nodes()
             .map(|node| match node {
