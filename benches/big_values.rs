@@ -8,7 +8,7 @@
     reason = "an allocator that counts has to be one, and a thread's processor time is a system call"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use graven::env::{ManualClock, SeededEntropy, UnixMillis};
 use graven::keyspace::{Keyspace, Ttl};
 use graven::resp::Request;
 use graven::value::{End, Hash, Limits, List, Set, Stream, StreamId, Value, Zset};
+use tikv_jemallocator::Jemalloc;
 
 const BIG: usize = 1_000_000;
 const SMALL: usize = 1000;
@@ -31,17 +32,17 @@ thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came; counting touches no memory of it.
+// SAFETY: every call is handed on to the binary's allocator as it came; counting touches no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.with(|bytes| bytes.set(bytes.get() + layout.size()));
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
+        // SAFETY: the caller's promises are those that the allocator below asks for.
+        unsafe { Jemalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // SAFETY: as above.
-        unsafe { System.dealloc(place, layout) }
+        unsafe { Jemalloc.dealloc(place, layout) }
     }
 }
 

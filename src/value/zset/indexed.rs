@@ -51,10 +51,13 @@ impl tree::Item for Scored {
     }
 }
 
+/// Members in a leaf of the tree. A change of a score beside a snapshot copies two; one fills 512 bytes.
+pub(super) const LEAF: usize = 30;
+
 #[derive(Clone, Debug)]
 pub(super) struct Indexed {
     pub(super) table: Table<Scored>,
-    pub(super) tree: Tree<Scored>,
+    pub(super) tree: Tree<Scored, LEAF>,
 }
 
 impl Indexed {

@@ -26,7 +26,7 @@ use crate::env::Entropy;
 
 pub use bounds::LexBound;
 use bounds::{lex_before, lex_until, score_before, score_until};
-use indexed::Indexed;
+use indexed::{Indexed, LEAF};
 pub(super) use indexed::Scored;
 use packed::{Packed, Pairs, PairsBack, Placement};
 
@@ -439,8 +439,8 @@ pub struct Ranked<'a> {
 enum Walk<'a> {
     Packed(Pairs<'a>),
     PackedBack(PairsBack<'a>),
-    Tree(tree::Iter<'a, Scored>),
-    TreeBack(tree::IterBack<'a, Scored>),
+    Tree(tree::Iter<'a, Scored, LEAF>),
+    TreeBack(tree::IterBack<'a, Scored, LEAF>),
 }
 
 impl<'a> Iterator for Ranked<'a> {
