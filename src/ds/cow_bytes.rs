@@ -31,6 +31,12 @@ impl CowBytes {
         Self::concatenate(content.len(), &[content])
     }
 
+    /// A copy of `content` that is about to change: with room for a small element more.
+    pub fn with_room(content: &[u8]) -> Self {
+        const ROOM: usize = 64;
+        Self::allocate(content.len(), capacity_for(content.len() + ROOM), &[content])
+    }
+
     /// The bytes in use.
     pub fn as_slice(&self) -> &[u8] {
         &self.buffer.slice[..self.buffer.header]
@@ -112,7 +118,8 @@ impl CowBytes {
         } else {
             let mut content = Vec::with_capacity(capacity_for(len));
             content.extend_from_slice(self.as_slice());
-            *self = Self::from_vec(content, len);
+            content.resize(capacity_for(len), 0);
+            *self = Self { buffer: Arc::from_header_and_vec(len, content) };
         }
     }
 
@@ -122,7 +129,10 @@ impl CowBytes {
     }
 
     fn concatenate(len: usize, parts: &[&[u8]]) -> Self {
-        let capacity = capacity_for(len);
+        Self::allocate(len, capacity_for(len), parts)
+    }
+
+    fn allocate(len: usize, capacity: usize, parts: &[&[u8]]) -> Self {
         if let ([part], true) = (parts, capacity == len) {
             return Self { buffer: Arc::from_header_and_slice(len, part) };
         }
@@ -131,7 +141,8 @@ impl CowBytes {
             for part in parts {
                 content.extend_from_slice(part);
             }
-            return Self::from_vec(content, len);
+            content.resize(capacity, 0);
+            return Self { buffer: Arc::from_header_and_vec(len, content) };
         }
         let mut buffer = Arc::from_header_and_slice(len, &ZEROS[..capacity]);
         let inner = Arc::get_mut(&mut buffer).expect("a fresh buffer has one holder");
@@ -141,12 +152,6 @@ impl CowBytes {
             to += part.len();
         }
         Self { buffer }
-    }
-
-    /// Takes content of at most `len` bytes, zero-extended to `len`.
-    fn from_vec(mut content: Vec<u8>, len: usize) -> Self {
-        content.resize(capacity_for(len), 0);
-        Self { buffer: Arc::from_header_and_vec(len, content) }
     }
 }
 

@@ -161,7 +161,7 @@ impl ToOwned for ListpackSlice {
     type Owned = Listpack;
 
     fn to_owned(&self) -> Listpack {
-        Listpack { bytes: CowBytes::new(self.as_bytes()) }
+        Listpack { bytes: CowBytes::with_room(self.as_bytes()) }
     }
 }
 

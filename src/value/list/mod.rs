@@ -262,7 +262,7 @@ impl List {
             Form::Packed(listpack) => listpack.heap_bytes(),
             Form::Chunks(tree) => {
                 let sampled = tree.iter().take(SAMPLES).fold((0, 0), |(elements, bytes), chunk| {
-                    let per_node = 3 * size_of::<usize>();
+                    let per_node = size_of::<Chunk>() + size_of::<usize>();
                     (elements + chunk.iter().count(), bytes + chunk.heap_bytes() + per_node)
                 });
                 if sampled.0 == 0 { 0 } else { (sampled.1 as u128 * tree.len() as u128 / sampled.0 as u128) as usize }

@@ -26,8 +26,8 @@ use crate::env::Entropy;
 
 pub use bounds::LexBound;
 use bounds::{lex_before, lex_until, score_before, score_until};
-use indexed::{Indexed, LEAF};
 pub(super) use indexed::Scored;
+use indexed::{Indexed, LEAF};
 use packed::{Packed, Pairs, PairsBack, Placement};
 
 /// A sorted set. Clone is O(1).
@@ -240,8 +240,9 @@ impl Zset {
             Form::Packed(bytes) => bytes.heap_bytes(),
             Form::Indexed(indexed) => {
                 let members = indexed.table.iter().map(|scored| scored.member().len() + 2 * size_of::<usize>());
-                // Each member stands in the table and, in nodes about three quarters full, in the tree.
-                sample::table_bytes::<Scored>(self.len(), members) + self.len() * size_of::<Scored>() * 4 / 3
+                // Each member stands in the table and, in leaves about three quarters full and with its share of the
+                // nodes above, in the tree.
+                sample::table_bytes::<Scored>(self.len(), members) + self.len() * size_of::<Scored>() * 5 / 3
             }
         }
     }
@@ -271,7 +272,7 @@ impl<'a> ZsetRef<'a> {
     pub fn to_zset(self) -> Zset {
         Zset {
             form: match self.form {
-                FormRef::Packed(packed) => Form::Packed(CowBytes::new(packed.0)),
+                FormRef::Packed(packed) => Form::Packed(CowBytes::with_room(packed.0)),
                 FormRef::Indexed(indexed) => Form::Indexed(indexed.clone()),
             },
         }
