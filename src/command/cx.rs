@@ -7,7 +7,7 @@
 
 use super::{BlockRequest, ClientId, CommandError, Event, Host, StreamWait, TimeoutReply, Turn, parse_timeout};
 use crate::env::{Entropy, UnixMillis};
-use crate::keyspace::{Database, Entry, INLINE_MAX, Keyspace, Ttl};
+use crate::keyspace::{Content, Database, Entry, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
 use crate::value::{
     Hash, HashRef, Limits, List, ListRef, Set, Str, StrRef, Stream, Type, Value, ValueRef, Zset, ZsetRef,
@@ -494,11 +494,18 @@ impl<'a> Cx<'a> {
         self.reply.count(len);
     }
 
-    /// Puts a string at a key, whatever was there, as [`Cx::put`] does; no copy beside the entry's own.
+    /// Puts a string at a key, whatever was there, as [`Cx::put`] does; no copy beside the entry's own, and none at all of
+    /// a long argument of the call.
     pub fn put_string(&mut self, key: &[u8], text: StrRef<'_>, ttl: Ttl) {
         self.delete_if_due(key);
         let stamp = self.turn.stamp;
-        if !self.store.db_mut(self.db).set(key, text, ttl, stamp) {
+        let content = match text {
+            StrRef::Raw(bytes) if let Some(block) = self.turn.unit.block(bytes) => {
+                Str::from_block(block.clone()).into()
+            }
+            text => Content::from(text),
+        };
+        if !self.store.db_mut(self.db).set(key, content, ttl, stamp) {
             self.announce_new(key);
         }
         self.host.key_modified(self.db, key);

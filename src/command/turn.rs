@@ -7,6 +7,7 @@
 
 use super::PayloadRules;
 use crate::env::{Entropy, UnixMillis};
+use crate::resp::{Block, Woven, WovenSlice};
 use std::any::Any;
 
 /// A connection's identity, never used twice in one process.
@@ -33,7 +34,9 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 #[derive(Debug, Default)]
 pub struct Unit {
     /// Begins with MULTI, which is left out when one command remains alone.
-    bytes: Vec<u8>,
+    out: Woven,
+    /// The long arguments of the call in progress: words that are one of them are logged by reference.
+    blocks: Vec<Block>,
     commands: usize,
     first_db: u32,
     db: u32,
@@ -45,18 +48,39 @@ impl Unit {
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.out.truncate(0);
+        self.blocks.clear();
         self.commands = 0;
+    }
+
+    /// The turn is over: its long arguments are kept in memory no longer on its account.
+    pub fn let_go_of_blocks(&mut self) {
+        if !self.blocks.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// A call begins whose long arguments are these.
+    pub fn lend(&mut self, blocks: &[Block]) {
+        if !blocks.is_empty() || !self.blocks.is_empty() {
+            self.blocks.clear();
+            self.blocks.extend_from_slice(blocks);
+        }
+    }
+
+    /// The long argument that this word is, if it is one.
+    pub fn block(&self, word: &[u8]) -> Option<&Block> {
+        self.blocks.iter().find(|block| std::ptr::eq(block.as_slice(), word))
     }
 
     /// Where the next command goes.
     pub fn place(&self) -> UnitPlace {
-        UnitPlace { bytes: self.bytes.len(), commands: self.commands, db: self.db }
+        UnitPlace { bytes: self.out.bytes.len(), commands: self.commands, db: self.db }
     }
 
     /// Takes out what was added since.
     pub fn cut(&mut self, place: UnitPlace) {
-        self.bytes.truncate(place.bytes);
+        self.out.truncate(place.bytes);
         self.commands = place.commands;
         self.db = place.db;
     }
@@ -64,24 +88,27 @@ impl Unit {
     /// Adds a command, encoded from its words.
     pub fn push(&mut self, db: u32, argv: &[&[u8]]) {
         self.prepare(db);
-        push_header(&mut self.bytes, b'*', argv.len());
+        push_header(&mut self.out.bytes, b'*', argv.len());
         for word in argv {
-            push_header(&mut self.bytes, b'$', word.len());
-            self.bytes.extend_from_slice(word);
-            self.bytes.extend_from_slice(b"\r\n");
+            push_header(&mut self.out.bytes, b'$', word.len());
+            match self.block(word).cloned() {
+                Some(block) => self.out.push_run(block),
+                None => self.out.bytes.extend_from_slice(word),
+            }
+            self.out.bytes.extend_from_slice(b"\r\n");
         }
     }
 
     /// Adds a command as RESP bytes.
     pub fn push_raw(&mut self, db: u32, raw: &[u8]) {
         self.prepare(db);
-        self.bytes.extend_from_slice(raw);
+        self.out.bytes.extend_from_slice(raw);
     }
 
     fn prepare(&mut self, db: u32) {
         if self.commands == 0 {
-            self.bytes.clear();
-            self.bytes.extend_from_slice(MULTI);
+            self.out.truncate(0);
+            self.out.bytes.extend_from_slice(MULTI);
             self.first_db = db;
             self.db = db;
         }
@@ -96,14 +123,14 @@ impl Unit {
         self.commands += 1;
         let mut number = itoa::Buffer::new();
         let number = number.format(db).as_bytes();
-        self.bytes.extend_from_slice(b"*2\r\n$6\r\nselect\r\n");
-        push_header(&mut self.bytes, b'$', number.len());
-        self.bytes.extend_from_slice(number);
-        self.bytes.extend_from_slice(b"\r\n");
+        self.out.bytes.extend_from_slice(b"*2\r\n$6\r\nselect\r\n");
+        push_header(&mut self.out.bytes, b'$', number.len());
+        self.out.bytes.extend_from_slice(number);
+        self.out.bytes.extend_from_slice(b"\r\n");
     }
 
     /// The database selected before and after the unit, and its bytes; `None` when nothing is to be logged.
-    pub fn seal(&mut self) -> Option<(u32, &[u8])> {
+    pub fn seal(&mut self) -> Option<(u32, WovenSlice<'_>)> {
         if self.commands == 0 {
             return None;
         }
@@ -111,10 +138,10 @@ impl Unit {
             self.select(self.first_db);
         }
         if self.commands == 1 {
-            return Some((self.first_db, &self.bytes[MULTI.len()..]));
+            return Some((self.first_db, self.out.slice_from(MULTI.len())));
         }
-        self.bytes.extend_from_slice(EXEC);
-        Some((self.first_db, &self.bytes))
+        self.out.bytes.extend_from_slice(EXEC);
+        Some((self.first_db, self.out.slice_from(0)))
     }
 }
 
@@ -285,17 +312,43 @@ pub trait Host: Any + Send {
 mod tests {
     use super::*;
 
+    fn sealed(unit: &mut Unit) -> Option<(u32, String)> {
+        let (db, cut) = unit.seal()?;
+        assert_eq!(cut.joined().len(), cut.len());
+        Some((db, String::from_utf8(cut.joined()).expect("text")))
+    }
+
+    /// Alone or within MULTI, a long argument stands in the log as it was sent, and is not copied.
+    #[test]
+    fn a_long_argument_is_logged_by_reference() {
+        let block = Block::new(vec![b'v'; 40_000]);
+        let mut unit = Unit::default();
+        unit.lend(std::slice::from_ref(&block));
+        unit.push(0, &[b"SET", b"k", &block]);
+        let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$40000\r\n{}\r\n", "v".repeat(40_000));
+        assert_eq!(sealed(&mut unit), Some((0, set.clone())));
+        assert!(unit.out.bytes.len() < 100 && unit.block(&block[1..]).is_none());
+        let place = unit.place();
+        unit.push(0, &[b"SET", b"l", &block]);
+        unit.cut(place);
+        unit.push(0, &[b"PING"]);
+        let both = format!("*1\r\n$5\r\nMULTI\r\n{set}*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n");
+        assert_eq!(sealed(&mut unit), Some((0, both)));
+        unit.clear();
+        assert_eq!(Block::strong_count(&block), 1);
+    }
+
     #[test]
     fn one_command_stands_alone_and_several_are_wrapped() {
         let mut unit = Unit::default();
         unit.push(3, &[b"DEL", b"a"]);
-        assert_eq!(unit.seal(), Some((3, &b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n"[..])));
+        assert_eq!(sealed(&mut unit), Some((3, "*2\r\n$3\r\nDEL\r\n$1\r\na\r\n".to_owned())));
         unit.clear();
-        assert_eq!(unit.seal(), None);
+        assert_eq!(sealed(&mut unit), None);
         unit.push(0, &[b"PING"]);
         unit.push_raw(0, b"*1\r\n$4\r\nPING\r\n");
-        let expected = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
-        assert_eq!(unit.seal(), Some((0, &expected[..])));
+        let expected = "*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
+        assert_eq!(sealed(&mut unit), Some((0, expected.to_owned())));
     }
 
     #[test]
@@ -304,12 +357,12 @@ mod tests {
         let begin = unit.place();
         unit.push(0, &[b"A"]);
         unit.cut(begin);
-        assert_eq!(unit.seal(), None);
+        assert_eq!(sealed(&mut unit), None);
         unit.push(1, &[b"A"]);
         let place = unit.place();
         unit.push(2, &[b"B"]);
         unit.cut(place);
-        assert_eq!(unit.seal(), Some((1, &b"*1\r\n$1\r\nA\r\n"[..])));
+        assert_eq!(sealed(&mut unit), Some((1, "*1\r\n$1\r\nA\r\n".to_owned())));
     }
 
     #[test]
@@ -317,8 +370,7 @@ mod tests {
         let mut unit = Unit::default();
         unit.push(1, &[b"A"]);
         unit.push(2, &[b"B"]);
-        let (db, bytes) = unit.seal().expect("two commands");
-        let text = String::from_utf8_lossy(bytes);
+        let (db, text) = sealed(&mut unit).expect("two commands");
         assert_eq!(db, 1);
         assert!(text.contains("select\r\n$1\r\n2") && text.contains("select\r\n$1\r\n1"), "{text}");
     }

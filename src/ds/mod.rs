@@ -17,6 +17,6 @@ pub use listpack::{
     Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Pos, element_bytes,
     item_bytes, run,
 };
-pub use rope::{Piece, Pieces, Rope};
+pub use rope::{Block, Piece, Pieces, Rope};
 pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

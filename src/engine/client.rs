@@ -101,7 +101,7 @@ impl Client {
         let names = subscriptions.iter().flat_map(|set| set.iter()).chain(self.watches.iter().map(|(_, key)| key));
         size_of::<Self>()
             + self.name.capacity()
-            + self.outbox.capacity()
+            + self.outbox.heap_bytes()
             + self.outbox.meter.read().total()
             + self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
             + names.map(|name| size_of::<Vec<u8>>() + name.capacity()).sum::<usize>()

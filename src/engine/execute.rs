@@ -62,7 +62,8 @@ impl Engine {
         }
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
         let began = Parts::of(&mut cx).looked;
-        shown_call(&mut cx, resolved, Call { argv, raw: Some(request.resp_bytes()) });
+        cx.turn.unit.lend(request.blocks());
+        shown_call(&mut cx, resolved, Call { argv, raw: request.resp_bytes() });
         let parts = Parts::of(&mut cx);
         parts.stats.command_time += parts.looked.saturating_sub(began);
         // A script says itself when it has seen more than keys.
@@ -223,6 +224,7 @@ impl Engine {
             }
             None => false,
         };
+        self.turn.unit.let_go_of_blocks();
         self.parts.stats.dirty += self.turn.dirty;
         self.parts.finish_invalidations();
         let end = self.log.next();
@@ -251,7 +253,12 @@ impl Engine {
         };
         if !silent {
             match delivery {
-                Delivery::Own if self.reply.len() >= LONG_REPLY => client.outbox.long_reply(tag, self.reply.take()),
+                _ if self.reply.len() >= LONG_REPLY || self.reply.has_runs() => {
+                    client.outbox.long_reply(tag, self.reply.take());
+                    if delivery == Delivery::Late {
+                        client.outbox.wake();
+                    }
+                }
                 Delivery::Own => client.outbox.reply(tag, self.reply.as_bytes()),
                 Delivery::Late => client.outbox.late_reply(tag, self.reply.as_bytes()),
             }
@@ -419,7 +426,10 @@ pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
     let argv: Vec<&[u8]> = request.args().collect();
     match Parts::of(cx).table.resolve(&argv) {
         Ok(resolved) => match refused_in_exec(cx, resolved, &argv) {
-            None => shown_call(cx, resolved, Call { argv: &argv, raw: Some(request.resp_bytes()) }),
+            None => {
+                cx.turn.unit.lend(request.blocks());
+                shown_call(cx, resolved, Call { argv: &argv, raw: request.resp_bytes() });
+            }
             Some(refusal) => cx.reply.error(refusal),
         },
         Err(error) => cx.reply.error(error.text()),

@@ -1,6 +1,7 @@
 //! Where the engine meets the log: it appends a turn's unit and receives positions.
 
 use crate::env::UnixMillis;
+use crate::resp::WovenSlice;
 
 /// The log as the engine sees it. Positions are LSNs; see persist.
 pub trait Log: Send {
@@ -8,7 +9,7 @@ pub trait Log: Send {
     fn next(&self) -> u64;
 
     /// Appends one unit that begins and ends in `db`. Never blocks; room was asked for before.
-    fn append(&mut self, db: u32, unit: &[u8], now: UnixMillis);
+    fn append(&mut self, db: u32, unit: WovenSlice<'_>, now: UnixMillis);
 
     /// Whether a write may start now; if not, its connection waits until there is room.
     fn has_room(&self) -> bool;
@@ -34,7 +35,7 @@ impl Log for NoLog {
         self.next
     }
 
-    fn append(&mut self, _: u32, unit: &[u8], _: UnixMillis) {
+    fn append(&mut self, _: u32, unit: WovenSlice<'_>, _: UnixMillis) {
         self.next += unit.len() as u64;
     }
 

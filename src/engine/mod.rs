@@ -142,7 +142,7 @@ impl Engine {
             now: UnixMillis(0),
             turn: Turn::new(),
             turn_db: 0,
-            reply: Reply::new(Protocol::Resp2),
+            reply: Reply::taking_runs(Protocol::Resp2),
         }
     }
 

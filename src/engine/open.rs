@@ -5,6 +5,7 @@ use super::replay::Replaying;
 use super::{Engine, NoLog};
 use crate::env::UnixMillis;
 use crate::persist::{self, LogBuffer, OpenError, OpenOptions, Opened, Piece, Replay, Trouble, World};
+use crate::resp::WovenSlice;
 use std::sync::Arc;
 
 impl Engine {
@@ -65,7 +66,7 @@ impl Log for AofLog {
         self.buffer.next().0
     }
 
-    fn append(&mut self, db: u32, unit: &[u8], now: UnixMillis) {
+    fn append(&mut self, db: u32, unit: WovenSlice<'_>, now: UnixMillis) {
         self.buffer.append(db, unit, now.0);
     }
 

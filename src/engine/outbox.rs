@@ -6,6 +6,7 @@
 
 use super::gate::Gate;
 use super::meter::Meter;
+use crate::resp::Woven;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,10 +53,10 @@ impl Outbox {
         self.queue.lock().add(tag, bytes, 1);
     }
 
-    /// Adds a reply as [`Outbox::reply`] does, taking over its buffer where nothing is queued in front of it: a reply of
-    /// a hundred megabytes is not copied while the engine is held.
-    pub fn long_reply(&self, tag: u64, bytes: Vec<u8>) {
-        self.queue.lock().add_owned(tag, bytes, 1);
+    /// Adds a reply as [`Outbox::reply`] does, with its runs, taking over its buffer where nothing is queued in front of
+    /// it: a reply of a hundred megabytes is not copied while the engine is held.
+    pub fn long_reply(&self, tag: u64, written: Woven) {
+        self.queue.lock().add_owned(tag, written, 1);
     }
 
     /// Adds the reply of a command that was finished elsewhere, and wakes the connection.
@@ -93,7 +94,7 @@ impl Outbox {
     }
 
     /// Moves what may be sent to the end of `out`.
-    pub fn take(&self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
+    pub fn take(&self, gate: &Gate, out: &mut Woven) -> Taken {
         self.queue.lock().take(gate, out)
     }
 
@@ -106,7 +107,7 @@ impl Outbox {
     /// Bytes queued and not taken.
     pub fn len(&self) -> usize {
         let queue = self.queue.lock();
-        queue.bytes.len() - queue.taken
+        queue.out.len() - queue.taken
     }
 
     pub fn is_empty(&self) -> bool {
@@ -118,18 +119,18 @@ impl Outbox {
         self.queue.lock().stretches.len()
     }
 
-    /// Bytes allocated, for the client's memory figures.
-    pub fn capacity(&self) -> usize {
-        self.queue.lock().bytes.capacity()
+    /// Bytes kept in memory, for the client's figures.
+    pub fn heap_bytes(&self) -> usize {
+        self.queue.lock().out.heap_bytes()
     }
 }
 
 #[derive(Default)]
 struct Queue {
-    bytes: Vec<u8>,
-    /// First byte not taken yet.
+    out: Woven,
+    /// First byte of the buffer that is not taken yet; runs before it are gone.
     taken: usize,
-    /// Bytes dropped from the front of `bytes` so far: positions of stretches count from the beginning of time.
+    /// Bytes dropped from the front of the buffer so far: positions of stretches count from the beginning of time.
     dropped: u64,
     stretches: VecDeque<Stretch>,
     /// How far the gate was open when it was last looked at.
@@ -153,21 +154,26 @@ impl Queue {
         if bytes.is_empty() {
             return;
         }
-        self.bytes.extend_from_slice(bytes);
+        self.out.bytes.extend_from_slice(bytes);
         self.mark_end(tag, replies);
     }
 
-    fn add_owned(&mut self, tag: u64, bytes: Vec<u8>, replies: u32) {
-        if !self.bytes.is_empty() || bytes.is_empty() {
-            return self.add(tag, &bytes, replies);
+    fn add_owned(&mut self, tag: u64, mut written: Woven, replies: u32) {
+        if written.is_empty() {
+            return;
         }
-        self.bytes = bytes;
+        if self.out.is_empty() {
+            self.out = written;
+        } else {
+            let runs = std::iter::from_fn(|| written.runs.pop_first());
+            self.out.append(&written.bytes, 0, runs);
+        }
         self.mark_end(tag, replies);
     }
 
     /// What was appended to the bytes becomes a stretch.
     fn mark_end(&mut self, tag: u64, replies: u32) {
-        let end = self.dropped + self.bytes.len() as u64;
+        let end = self.dropped + self.out.bytes.len() as u64;
         // Bytes that wait for different positions stay apart: when the log fails, only those that depend on it do.
         let tag = if tag <= self.released { 0 } else { tag };
         match self.stretches.back_mut() {
@@ -179,7 +185,7 @@ impl Queue {
         }
     }
 
-    fn take(&mut self, gate: &Gate, out: &mut Vec<u8>) -> Taken {
+    fn take(&mut self, gate: &Gate, out: &mut Woven) -> Taken {
         let mut end = self.dropped + self.taken as u64;
         let mut outcome = Taken::All;
         self.note(gate);
@@ -192,10 +198,14 @@ impl Queue {
             self.stretches.pop_front();
         }
         let end = (end - self.dropped) as usize;
-        if self.taken == 0 && end == self.bytes.len() && out.is_empty() {
-            std::mem::swap(out, &mut self.bytes);
+        if self.taken == 0 && end == self.out.bytes.len() && out.is_empty() {
+            std::mem::swap(out, &mut self.out);
         } else {
-            out.extend_from_slice(&self.bytes[self.taken..end]);
+            let runs = std::iter::from_fn(|| match self.out.runs.first() {
+                Some((at, _)) if at < end => self.out.runs.pop_first(),
+                _ => None,
+            });
+            out.append(&self.out.bytes[self.taken..end], self.taken, runs);
             self.taken = end;
         }
         self.compact();
@@ -212,10 +222,11 @@ impl Queue {
         if self.stretches.is_empty() {
             self.dropped = 0;
             self.taken = 0;
-            self.bytes.clear();
-            self.bytes.shrink_to(1 << 20);
-        } else if self.taken > COMPACT_BYTES && self.taken * 2 > self.bytes.len() {
-            self.bytes.drain(..self.taken);
+            self.out.clear();
+            self.out.bytes.shrink_to(1 << 20);
+        } else if self.taken > COMPACT_BYTES && self.taken * 2 > self.out.bytes.len() {
+            self.out.bytes.drain(..self.taken);
+            self.out.runs.shift_back(self.taken);
             self.dropped += self.taken as u64;
             self.taken = 0;
         }
@@ -226,16 +237,21 @@ impl Queue {
         let Some(first) = self.stretches.iter().position(|stretch| !gate.reached(stretch.tag)) else { return };
         let behind: Vec<Stretch> = self.stretches.drain(first..).collect();
         let keep_to = self.stretches.back().map_or(self.taken, |last| (last.end - self.dropped) as usize);
-        let tail = self.bytes.split_off(keep_to);
+        let tail = self.out.bytes.split_off(keep_to);
+        let mut runs = self.out.runs.split_off(keep_to);
         let origin = self.dropped + keep_to as u64;
         let (mut start, mut messages) = (origin, Vec::new());
         for stretch in behind {
-            let bytes = &tail[(start - origin) as usize..(stretch.end - origin) as usize];
+            let from = (start - origin) as usize;
+            let bytes = &tail[from..(stretch.end - origin) as usize];
+            let behind = runs.split_off((stretch.end - self.dropped) as usize);
+            let mut own = std::mem::replace(&mut runs, behind);
             start = stretch.end;
             if stretch.replies == 0 {
                 messages.push((stretch.tag, bytes));
             } else if gate.reached(stretch.tag) {
-                self.add(stretch.tag, bytes, stretch.replies);
+                self.out.append(bytes, keep_to + from, std::iter::from_fn(|| own.pop_first()));
+                self.mark_end(stretch.tag, stretch.replies);
             } else {
                 for _ in 0..stretch.replies {
                     self.add(0, error, 1);
@@ -253,9 +269,9 @@ mod tests {
     use super::*;
 
     fn taken(outbox: &Outbox, gate: &Gate) -> (Vec<u8>, Taken) {
-        let mut out = Vec::new();
+        let mut out = Woven::default();
         let taken = outbox.take(gate, &mut out);
-        (out, taken)
+        (out.joined(), taken)
     }
 
     #[test]
@@ -300,16 +316,43 @@ mod tests {
     fn a_long_reply_keeps_its_buffer_and_its_place() {
         let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
         let long = vec![7; 1 << 20];
-        let place = long.as_ptr();
-        outbox.long_reply(5, long.clone());
+        let written = || Woven { bytes: long.clone(), ..Woven::default() };
+        outbox.long_reply(5, written());
         outbox.reply(20, b"x");
-        outbox.long_reply(20, long.clone());
+        outbox.long_reply(20, written());
         let (first, state) = taken(&outbox, &gate);
         assert_eq!((first, state), (long.clone(), Taken::Waiting(20)));
         gate.release(20);
         assert_eq!(taken(&outbox, &gate), ([&b"x"[..], &long].concat(), Taken::All));
-        outbox.long_reply(20, long);
-        assert_eq!(taken(&outbox, &gate).0.as_ptr(), place, "moved from the reply to the connection");
+        let (last, mut out) = (written(), Woven::default());
+        let place = last.bytes.as_ptr();
+        outbox.long_reply(20, last);
+        assert_eq!(outbox.take(&gate, &mut out), Taken::All);
+        assert_eq!(out.bytes.as_ptr(), place, "moved from the reply to the connection");
+    }
+
+    /// `$3\r\n`, a run of these bytes, and the end of the line.
+    fn bulk(content: [u8; 3]) -> Woven {
+        let mut reply = crate::resp::Reply::new(crate::resp::Protocol::Resp2);
+        reply.bulk_run(std::sync::Arc::new(content.to_vec()));
+        reply.take()
+    }
+
+    #[test]
+    fn runs_keep_their_place_are_counted_and_go_with_what_failed() {
+        let (outbox, gate) = (Outbox::new(Box::new(NoWake)), Gate::at(10));
+        outbox.reply(5, b"+a\r\n");
+        outbox.long_reply(6, bulk(*b"one"));
+        outbox.long_reply(20, bulk(*b"two"));
+        outbox.long_reply(7, bulk(*b"six"));
+        outbox.reply(30, b"+b\r\n");
+        assert_eq!(outbox.len(), 4 + 3 * 9 + 4);
+        assert_eq!(taken(&outbox, &gate), (b"+a\r\n$3\r\none\r\n".to_vec(), Taken::Waiting(20)));
+        assert_eq!(outbox.len(), 2 * 9 + 4);
+        outbox.fail_waiting(&gate, b"-E\r\n");
+        assert_eq!(outbox.len(), 4 + 9 + 4);
+        assert_eq!(taken(&outbox, &gate), (b"-E\r\n$3\r\nsix\r\n-E\r\n".to_vec(), Taken::All));
+        assert!(outbox.is_empty());
     }
 
     #[test]
@@ -321,7 +364,7 @@ mod tests {
             outbox.reply(tag + 1, b"x");
             gate.release(tag);
             let _ = taken(&outbox, &gate);
-            assert!(outbox.capacity() < 8 * COMPACT_BYTES);
+            assert!(outbox.heap_bytes() < 8 * COMPACT_BYTES);
         }
         gate.release(1000);
         assert_eq!(taken(&outbox, &gate), (b"x".to_vec(), Taken::All));

@@ -132,6 +132,6 @@ impl Drop for Replaying<'_> {
         self.engine.parts.stats.reset();
         self.engine.parts.stats.dirty = 0;
         let protocol = self.engine.reply.protocol();
-        self.engine.reply = Reply::new(protocol);
+        self.engine.reply = Reply::taking_runs(protocol);
     }
 }

@@ -8,7 +8,7 @@ mod tracking;
 
 use super::*;
 use crate::env::{ManualClock, SeededEntropy, UnixMillis};
-use crate::resp::Request;
+use crate::resp::{Request, Woven, WovenSlice};
 use crate::value::Limits;
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -31,9 +31,9 @@ impl Log for RecordingLog {
         self.next
     }
 
-    fn append(&mut self, _: u32, unit: &[u8], _: UnixMillis) {
+    fn append(&mut self, _: u32, unit: WovenSlice<'_>, _: UnixMillis) {
         self.next += unit.len() as u64;
-        let text = String::from_utf8_lossy(unit);
+        let text = String::from_utf8_lossy(&unit.joined()).into_owned();
         self.memory.freed(text.matches("\r\nDEL\r\n").count());
         let words = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>();
         self.units.0.lock().push(words.join(" ").trim().to_owned());
@@ -105,12 +105,12 @@ impl World {
     }
 
     fn received(&self, session: &Session) -> String {
-        let mut out = Vec::new();
+        let mut out = Woven::default();
         match &self.gate {
             Some(gate) => session.outbox.take(gate, &mut out),
             None => session.outbox.take(&Gate::at(self.engine.log.next()), &mut out),
         };
-        String::from_utf8_lossy(&out).replace("\r\n", "|")
+        String::from_utf8_lossy(&out.joined()).replace("\r\n", "|")
     }
 
     /// From here on nothing that depends on later writes is let through.

@@ -9,8 +9,10 @@ use super::entry::Entry;
 use super::expire::ExpiryIndex;
 use crate::value::{Value, ValueRef};
 
-/// Strings from this length on, in bytes, are freed elsewhere.
-const STRING_MIN: usize = 64 * 1024;
+/// Strings from this length on, in bytes, are freed elsewhere where they lie in chunks,
+const CHUNKED_MIN: usize = 64 * 1024;
+/// and where they lie in one piece: so much goes back to the system at once, page by page.
+const WHOLE_MIN: usize = 8 << 20;
 /// Collections from this length on, in elements, are freed elsewhere.
 const COLLECTION_MIN: usize = 64;
 
@@ -104,7 +106,7 @@ impl From<Value> for Garbage {
 
 fn is_big(value: ValueRef<'_>) -> bool {
     match value {
-        ValueRef::Str(string) => string.len() >= STRING_MIN,
+        ValueRef::Str(string) => string.chunked_bytes() >= CHUNKED_MIN || string.len() >= WHOLE_MIN,
         ValueRef::Stream(stream) => stream.len() + stream.pending_len() >= COLLECTION_MIN,
         value => value.len() >= COLLECTION_MIN,
     }

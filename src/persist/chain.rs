@@ -15,6 +15,7 @@ use super::recovery::{LoadReport, OpenOptions};
 use super::replay::Piece;
 use super::{Damage, DamageKind, Lineage, Lsn, OpenError, Position};
 use crate::env::{Disk, DiskFile, OpenMode, UnixMillis};
+use crate::resp::Woven;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -518,7 +519,7 @@ pub fn copy_frames(
         }
         let header = FrameHeader { previous: segment.chain(), durable, ..frame.header };
         let chain = header.encode(segment.header().salt, segment.size(), &mut bytes[..FRAME_HEADER_BYTES]);
-        segment.append(&bytes, chain)?;
+        segment.append(&Woven { bytes, ..Woven::default() }, chain)?;
     }
     Ok(())
 }

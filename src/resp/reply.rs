@@ -7,8 +7,10 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 
 use super::double::{DoubleBuffer, format_double};
+use super::woven::{RUN_BYTES_MIN, Run, Woven};
 
 /// The version of the protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,18 +28,24 @@ pub struct Deferred(usize);
 /// Replies, appended to one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    out: Vec<u8>,
+    out: Woven,
     protocol: Protocol,
+    takes_runs: bool,
 }
 
 impl Reply {
     pub fn new(protocol: Protocol) -> Self {
-        Self { out: Vec::new(), protocol }
+        Self { protocol, ..Self::default() }
     }
 
-    /// Appends behind what `buffer` already holds.
-    pub fn with_buffer(buffer: Vec<u8>, protocol: Protocol) -> Self {
-        Self { out: buffer, protocol }
+    /// A writer for who sends long strings from where they lie (see [`Reply::bulk_run`]).
+    pub fn taking_runs(protocol: Protocol) -> Self {
+        Self { protocol, takes_runs: true, ..Self::default() }
+    }
+
+    /// Whether a bulk string of this length is worth a run.
+    pub fn takes_run(&self, len: usize) -> bool {
+        self.takes_runs && len >= RUN_BYTES_MIN
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -52,20 +60,27 @@ impl Reply {
         self.protocol == Protocol::Resp3
     }
 
+    /// What was written, runs left out.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.out
+        &self.out.bytes
     }
 
+    /// Bytes written, those of runs left out: places are counted in them.
     pub fn len(&self) -> usize {
-        self.out.len()
+        self.out.bytes.len()
+    }
+
+    /// Whether some of it is a run.
+    pub fn has_runs(&self) -> bool {
+        !self.out.runs.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
+        self.out.bytes.is_empty()
     }
 
     pub fn clear(&mut self) {
-        self.out.clear();
+        self.out.truncate(0);
     }
 
     /// Drops everything behind the first `len` bytes.
@@ -75,26 +90,23 @@ impl Reply {
 
     /// Bytes that fit without growing.
     pub fn capacity(&self) -> usize {
-        self.out.capacity()
+        self.out.bytes.capacity()
     }
 
+    /// What was written, by a writer that takes no runs.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.out
+        debug_assert!(!self.has_runs(), "a writer of plain bytes");
+        self.out.bytes
     }
 
     /// Takes what was written and leaves an empty buffer.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Woven {
         std::mem::take(&mut self.out)
-    }
-
-    /// Exchanges the buffer, so that its room can be used again.
-    pub fn swap_buffer(&mut self, buffer: &mut Vec<u8>) {
-        std::mem::swap(&mut self.out, buffer);
     }
 
     /// Appends bytes that are whole elements already.
     pub fn raw(&mut self, encoded: &[u8]) {
-        self.out.extend_from_slice(encoded);
+        self.out.bytes.extend_from_slice(encoded);
     }
 
     /// `+text`
@@ -104,7 +116,7 @@ impl Reply {
 
     /// `+OK`
     pub fn ok(&mut self) {
-        self.out.extend_from_slice(b"+OK\r\n");
+        self.out.bytes.extend_from_slice(b"+OK\r\n");
     }
 
     /// `-text`; the text begins with its code (`ERR`, `WRONGTYPE`, ...).
@@ -135,20 +147,27 @@ impl Reply {
     /// A bulk string.
     pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        self.out.reserve(bytes.len() + 32);
+        self.out.bytes.reserve(bytes.len() + 32);
         self.header(b'$', bytes.len() as i64);
-        self.out.extend_from_slice(bytes);
-        self.out.extend_from_slice(b"\r\n");
+        self.out.bytes.extend_from_slice(bytes);
+        self.out.bytes.extend_from_slice(b"\r\n");
     }
 
     /// A bulk string of `len` bytes that come in parts.
     pub fn bulk_parts<'a>(&mut self, len: usize, parts: impl Iterator<Item = &'a [u8]>) {
-        self.out.reserve(len + 32);
+        self.out.bytes.reserve(len + 32);
         self.header(b'$', len as i64);
-        let start = self.out.len();
-        parts.for_each(|part| self.out.extend_from_slice(part));
-        debug_assert_eq!(self.out.len() - start, len, "the parts are as long as was said");
-        self.out.extend_from_slice(b"\r\n");
+        let start = self.out.bytes.len();
+        parts.for_each(|part| self.out.bytes.extend_from_slice(part));
+        debug_assert_eq!(self.out.bytes.len() - start, len, "the parts are as long as was said");
+        self.out.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string that is sent from where it lies.
+    pub fn bulk_run(&mut self, run: Arc<dyn Run>) {
+        self.header(b'$', run.bytes() as i64);
+        self.out.push_run(run);
+        self.out.bytes.extend_from_slice(b"\r\n");
     }
 
     /// An integer as a bulk string.
@@ -158,11 +177,11 @@ impl Reply {
 
     /// Format arguments as a bulk string.
     pub fn bulk_fmt(&mut self, text: fmt::Arguments<'_>) {
-        let at = self.out.len();
+        let at = self.out.bytes.len();
         // Writing to a vector cannot fail; a failing Display leaves what it wrote.
-        let _ = self.out.write_fmt(text);
+        let _ = self.out.bytes.write_fmt(text);
         self.enclose(at, b'$');
-        self.out.extend_from_slice(b"\r\n");
+        self.out.bytes.extend_from_slice(b"\r\n");
     }
 
     /// A double as a bulk string in both protocols.
@@ -180,12 +199,12 @@ impl Reply {
 
     /// `_`, or the null bulk string.
     pub fn null(&mut self) {
-        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
+        self.out.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// `_`, or the null array.
     pub fn null_array(&mut self) {
-        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
+        self.out.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// An array of `len` elements.
@@ -228,9 +247,9 @@ impl Reply {
         let mut buffer = DoubleBuffer::new();
         let text = format_double(value, &mut buffer);
         if self.is_resp3() {
-            self.out.push(b',');
-            self.out.extend_from_slice(text);
-            self.out.extend_from_slice(b"\r\n");
+            self.out.bytes.push(b',');
+            self.out.bytes.extend_from_slice(text);
+            self.out.bytes.extend_from_slice(b"\r\n");
         } else {
             self.bulk(text);
         }
@@ -247,7 +266,7 @@ impl Reply {
 
     /// A boolean; in RESP2 1 or 0.
     pub fn boolean(&mut self, value: bool) {
-        self.out.extend_from_slice(match (self.protocol, value) {
+        self.out.bytes.extend_from_slice(match (self.protocol, value) {
             (Protocol::Resp3, true) => b"#t\r\n",
             (Protocol::Resp3, false) => b"#f\r\n",
             (Protocol::Resp2, true) => b":1\r\n",
@@ -269,10 +288,10 @@ impl Reply {
         let text = text.as_ref();
         if self.is_resp3() {
             self.header(b'=', text.len() as i64 + 4);
-            self.out.extend_from_slice(&format);
-            self.out.push(b':');
-            self.out.extend_from_slice(text);
-            self.out.extend_from_slice(b"\r\n");
+            self.out.bytes.extend_from_slice(&format);
+            self.out.bytes.push(b':');
+            self.out.bytes.extend_from_slice(text);
+            self.out.bytes.extend_from_slice(b"\r\n");
         } else {
             self.bulk(text);
         }
@@ -282,7 +301,7 @@ impl Reply {
     ///
     /// Ending costs a move of everything behind the mark: write the header first where the length is known.
     pub fn begin(&mut self) -> Deferred {
-        Deferred(self.out.len())
+        Deferred(self.out.bytes.len())
     }
 
     /// The same mark, in the words of the commonest use.
@@ -316,39 +335,40 @@ impl Reply {
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
-        self.out.reserve(text.len() + 3);
-        self.out.push(kind);
-        let start = self.out.len();
-        self.out.extend_from_slice(text);
+        self.out.bytes.reserve(text.len() + 3);
+        self.out.bytes.push(kind);
+        let start = self.out.bytes.len();
+        self.out.bytes.extend_from_slice(text);
         if memchr::memchr2(b'\r', b'\n', text).is_some() {
-            for byte in &mut self.out[start..] {
+            for byte in &mut self.out.bytes[start..] {
                 if matches!(byte, b'\r' | b'\n') {
                     *byte = b' ';
                 }
             }
         }
-        self.out.extend_from_slice(b"\r\n");
+        self.out.bytes.extend_from_slice(b"\r\n");
     }
 
     fn header(&mut self, kind: u8, value: i64) {
         let mut text = [0; HEADER_BYTES_MAX];
         let len = encode_header(&mut text, kind, value);
-        self.out.extend_from_slice(&text[..len]);
+        self.out.bytes.extend_from_slice(&text[..len]);
     }
 
     /// Puts the length of everything behind `at` in front of it.
     fn enclose(&mut self, at: usize, kind: u8) {
-        let len = self.out.len() - at;
+        let len = self.out.bytes.len() - at;
         self.insert_header(at, kind, len as i64);
     }
 
     fn insert_header(&mut self, at: usize, kind: u8, value: i64) {
         let mut text = [0; HEADER_BYTES_MAX];
         let len = encode_header(&mut text, kind, value);
-        let end = self.out.len();
-        self.out.extend_from_slice(&text[..len]);
-        self.out.copy_within(at..end, at + len);
-        self.out[at..at + len].copy_from_slice(&text[..len]);
+        let end = self.out.bytes.len();
+        self.out.bytes.extend_from_slice(&text[..len]);
+        self.out.bytes.copy_within(at..end, at + len);
+        self.out.bytes[at..at + len].copy_from_slice(&text[..len]);
+        self.out.runs.shift_from(at, len);
     }
 }
 
@@ -372,7 +392,7 @@ fn encode_header(out: &mut [u8; HEADER_BYTES_MAX], kind: u8, value: i64) -> usiz
 
 #[cfg(test)]
 mod tests {
-    use super::{Protocol, Reply};
+    use super::{Arc, Protocol, RUN_BYTES_MIN, Reply};
 
     /// What one call writes in RESP2 and in RESP3.
     fn check(write: impl Fn(&mut Reply), resp2: &str, resp3: &str) {
@@ -443,6 +463,28 @@ mod tests {
             &format!("+OK\r\n*2\r\n*12\r\n{ints}*0\r\n+OK\r\n"),
             &format!("+OK\r\n*2\r\n%6\r\n{ints}*0\r\n+OK\r\n"),
         );
+    }
+
+    /// A run keeps its place when a header is put in front of it, and goes with what is dropped.
+    #[test]
+    fn runs_stand_where_they_were_written() {
+        let mut reply = Reply::taking_runs(Protocol::Resp2);
+        assert!(reply.takes_run(RUN_BYTES_MIN) && !reply.takes_run(RUN_BYTES_MIN - 1));
+        assert!(!Reply::new(Protocol::Resp2).takes_run(RUN_BYTES_MIN));
+        let outer = reply.begin_array();
+        reply.bulk_run(Arc::new(b"abc".to_vec()));
+        let inner = reply.begin_array();
+        reply.bulk_run(Arc::new(b"de".to_vec()));
+        reply.end_array(inner, 1);
+        let dropped = reply.begin();
+        reply.bulk_run(Arc::new(b"never seen".to_vec()));
+        reply.rewind(dropped);
+        reply.end_array(outer, 2);
+        assert!(reply.has_runs());
+        let written = reply.take();
+        assert_eq!(String::from_utf8_lossy(&written.joined()), "*2\r\n$3\r\nabc\r\n*1\r\n$2\r\nde\r\n");
+        assert_eq!(written.len(), written.joined().len());
+        assert!(!reply.has_runs() && reply.is_empty());
     }
 
     #[test]

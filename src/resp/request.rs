@@ -1,12 +1,13 @@
 //! Requests: bytes from a connection to arguments, incrementally.
 //!
 //! A request keeps the bytes as the client sent them (the log stores those) and the places of its arguments in them.
-//! Only what was not in canonical form (inline commands, line ends that a stock server tolerates) is encoded anew.
+//! Only what was not in canonical form (inline commands, line ends that a stock server tolerates) is encoded anew. Long
+//! arguments come in blocks of their own, which values and the log keep by reference.
 //!
 //! Invariants
 //! - How the input is cut into reads never changes the requests, nor the error, that come out of it.
 //! - Once its buffers have grown, reading a request of ordinary size allocates nothing.
-//! - Memory is claimed for bytes that arrived, never for what a length announces.
+//! - Memory is claimed for bytes that arrived, at most eight times as much, whatever a length announces.
 
 mod reader;
 #[cfg(test)]
@@ -16,20 +17,33 @@ use std::ops::Index;
 
 use thiserror::Error;
 
+use super::woven::Block;
+
 pub use reader::RequestReader;
 
 /// One command with its arguments, the name first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// As sent, but for the long arguments.
     raw: Vec<u8>,
     args: Vec<Span>,
+    /// The long arguments, in order.
+    blocks: Vec<Block>,
 }
 
-/// Where an argument stands in `raw`.
+/// Where an argument stands in `raw`; with the highest bit set, `start` is the number of a block instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     start: usize,
     len: usize,
+}
+
+impl Span {
+    const IN_BLOCK: usize = 1 << (usize::BITS - 1);
+
+    fn block(number: usize, len: usize) -> Self {
+        Self { start: Self::IN_BLOCK | number, len }
+    }
 }
 
 impl Request {
@@ -64,8 +78,7 @@ impl Request {
 
     /// The argument at `index`; 0 is the name.
     pub fn get(&self, index: usize) -> Option<&[u8]> {
-        let span = self.args.get(index)?;
-        Some(&self.raw[span.start..span.start + span.len])
+        self.args.get(index).map(|span| self.slice(*span))
     }
 
     /// The name as sent; empty for an empty request.
@@ -75,23 +88,37 @@ impl Request {
 
     /// All arguments, the name first.
     pub fn args(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
-        self.args.iter().map(|span| &self.raw[span.start..span.start + span.len])
+        self.args.iter().map(|span| self.slice(*span))
     }
 
-    /// The request as a RESP array of bulk strings.
-    pub fn resp_bytes(&self) -> &[u8] {
-        &self.raw
+    /// The request as a RESP array of bulk strings, where it lies in one piece.
+    pub fn resp_bytes(&self) -> Option<&[u8]> {
+        self.blocks.is_empty().then_some(&self.raw)
+    }
+
+    /// The long arguments.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Forgets a request with long arguments, so that it does not keep them in memory.
+    pub fn let_go_of_blocks(&mut self) {
+        if !self.blocks.is_empty() {
+            self.clear();
+        }
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.raw.capacity() + self.args.capacity() * size_of::<Span>()
+        let blocks: usize = self.blocks.iter().map(|block| block.capacity()).sum();
+        self.raw.capacity() + self.args.capacity() * size_of::<Span>() + blocks
     }
 
     /// Empties the request and keeps its buffers.
     pub fn clear(&mut self) {
         self.raw.clear();
         self.args.clear();
+        self.blocks.clear();
     }
 
     /// Frees buffers that grew beyond `bytes`.
@@ -100,6 +127,14 @@ impl Request {
             self.clear();
             self.raw.shrink_to(bytes);
             self.args.shrink_to(bytes / size_of::<Span>());
+        }
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        if span.start & Span::IN_BLOCK == 0 {
+            &self.raw[span.start..span.start + span.len]
+        } else {
+            &self.blocks[span.start & !Span::IN_BLOCK]
         }
     }
 
@@ -121,10 +156,18 @@ impl Index<usize> for Request {
     /// # Panics
     /// When there is no such argument.
     fn index(&self, index: usize) -> &[u8] {
-        let span = self.args[index];
-        &self.raw[span.start..span.start + span.len]
+        self.slice(self.args[index])
     }
 }
+
+/// Equal arguments, wherever they lie.
+impl PartialEq for Request {
+    fn eq(&self, other: &Self) -> bool {
+        self.args().eq(other.args())
+    }
+}
+
+impl Eq for Request {}
 
 fn push_header(out: &mut Vec<u8>, kind: u8, value: usize) {
     out.push(kind);

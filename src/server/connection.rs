@@ -6,7 +6,7 @@
 //! - What is sent is what the outbox gave out, in its order.
 //! - An error of the protocol is answered behind the replies of the requests before it, and ends the connection.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
+use super::unsent::Unsent;
 use crate::command::{ClientId, CommandError, Flags, Resolved};
 use crate::engine::{ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
 use crate::env::UnixMillis;
@@ -23,6 +24,8 @@ use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader
 
 /// Requests executed in one hold of the engine, at most.
 pub const BATCH_MAX: usize = 64;
+/// Bytes of a long argument read at a time, before other connections have their turn.
+const LONG_READ_MAX: usize = 1 << 20;
 /// Buffers of a quiet connection are freed beyond this.
 const QUIET_BYTES_MAX: usize = 16 << 10;
 
@@ -41,10 +44,28 @@ impl Stream {
         }
     }
 
+    /// Appends what has arrived, at most so many bytes, for which there must be room already; returns their number.
+    fn read_onto(&self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let before = bytes.len();
+        let read = match self {
+            Self::Tcp(stream) => (&mut &*stream).take(most as u64).read_to_end(bytes),
+            Self::Unix(stream) => (&mut &*stream).take(most as u64).read_to_end(bytes),
+        };
+        // What came before an error is there.
+        if bytes.len() > before { Ok(bytes.len() - before) } else { read }
+    }
+
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&mut &*stream).write(bytes),
             Self::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    pub fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write_vectored(slices),
+            Self::Unix(stream) => (&mut &*stream).write_vectored(slices),
         }
     }
 }
@@ -107,8 +128,7 @@ pub struct Connection {
     filled: usize,
     /// Input ended with this.
     protocol_error: Option<ProtocolError>,
-    output: Vec<u8>,
-    sent: usize,
+    unsent: Unsent,
     state: State,
     authenticated: bool,
     /// As of the last time the engine was held.
@@ -153,8 +173,7 @@ impl Connection {
             next: 0,
             filled: 0,
             protocol_error: None,
-            output: Vec::new(),
-            sent: 0,
+            unsent: Unsent::default(),
             state: State::Open,
             authenticated: false,
             protocol: Protocol::Resp2,
@@ -191,13 +210,17 @@ impl Connection {
 
     /// Reads what has arrived, once.
     pub fn receive(&mut self, scratch: &mut [u8], shared: &Shared, settings: &Settings, now: Duration) {
-        match self.stream.read(scratch) {
+        let received = match self.reader.long() {
+            // A long argument is read to where it stays.
+            Some((bytes, room)) => self.stream.read_onto(bytes, room.min(LONG_READ_MAX)),
+            None => self.stream.read(scratch).inspect(|len| self.reader.feed(&scratch[..*len])),
+        };
+        match received {
             Ok(0) => self.input_ended(),
             Ok(len) => {
                 self.active_at = now;
                 shared.counters.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
                 shared.counters.reads.fetch_add(1, Ordering::Relaxed);
-                self.reader.feed(&scratch[..len]);
                 self.parse(shared, settings);
                 self.report(shared, settings);
                 if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
@@ -218,11 +241,11 @@ impl Connection {
             query,
             query_free: self.reader.heap_bytes().saturating_sub(query),
             requests: self.batch[self.next.min(self.filled)..self.filled].iter().map(Request::heap_bytes).sum(),
-            unsent: self.output.len() - self.sent,
-            send_buffer: self.output.capacity(),
+            unsent: self.unsent.len(),
+            send_buffer: self.unsent.heap_bytes(),
         });
         // Otherwise the ticker looks at all connections soon enough.
-        let held = (self.outbox.meter.read().total() + self.outbox.capacity()) as u64;
+        let held = (self.outbox.meter.read().total() + self.outbox.heap_bytes()) as u64;
         if settings.client_bytes_max > 0 && held > self.rung_at + settings.client_bytes_max / 8 {
             shared.ticker.ring(UnixMillis(i64::MIN));
             self.rung_at = held;
@@ -234,11 +257,8 @@ impl Connection {
     fn input_ended(&mut self) {
         self.interest.read = false;
         let idle = self.state == State::Open && self.next == self.filled;
-        self.state = if idle && !(self.outbox.is_empty() && self.sent == self.output.len()) {
-            State::Ending
-        } else {
-            State::Dead
-        };
+        self.state =
+            if idle && !(self.outbox.is_empty() && self.unsent.is_empty()) { State::Ending } else { State::Dead };
     }
 
     /// The socket failed or both sides have closed it.
@@ -333,8 +353,12 @@ impl Connection {
             return false;
         }
         match engine.execute(id, &self.batch[self.next]) {
-            Flow::Continue => self.next += 1,
+            Flow::Continue => {
+                self.batch[self.next].let_go_of_blocks();
+                self.next += 1;
+            }
             Flow::Parked => {
+                self.batch[self.next].let_go_of_blocks();
                 self.next += 1;
                 self.state = State::Parked;
                 if let Some(deadline) = engine.parts.blocking.next_deadline() {
@@ -466,12 +490,12 @@ impl Connection {
         }
         self.outbox.clear_woken();
         let taken = loop {
-            let mut taken = self.outbox.take(&shared.gate, &mut self.output);
+            let mut taken = self.outbox.take(&shared.gate, self.unsent.space());
             if taken != Taken::All
                 && let Some(error) = shared.in_doubt()
             {
                 self.outbox.fail_waiting(&shared.gate, &error);
-                taken = self.outbox.take(&shared.gate, &mut self.output);
+                taken = self.outbox.take(&shared.gate, self.unsent.space());
             }
             match self.write_some(shared) {
                 Ok(true) if taken == Taken::All && !self.outbox.is_empty() => {}
@@ -482,7 +506,7 @@ impl Connection {
                 }
             }
         };
-        let unsent = self.output.len() - self.sent;
+        let unsent = self.unsent.len();
         self.interest.write = unsent > 0;
         self.report(shared, settings);
         if self.outbox.wants_close() || (self.state == State::Ending && unsent == 0 && taken == Taken::All) {
@@ -507,11 +531,10 @@ impl Connection {
 
     /// Writes once or until the socket is full; true when everything taken has been written.
     fn write_some(&mut self, shared: &Shared) -> io::Result<bool> {
-        while self.sent < self.output.len() {
-            match self.stream.write(&self.output[self.sent..]) {
+        while !self.unsent.is_empty() {
+            match self.unsent.send(&self.stream) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
-                    self.sent += len;
                     shared.counters.bytes_out.fetch_add(len as u64, Ordering::Relaxed);
                     shared.counters.writes.fetch_add(1, Ordering::Relaxed);
                 }
@@ -520,8 +543,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        self.output.clear();
-        self.sent = 0;
+        self.unsent.reset();
         Ok(true)
     }
 
@@ -553,7 +575,7 @@ impl Connection {
             tracing::debug!("Closing idle client");
             self.state = State::Dead;
         }
-        let waiting = self.output.len() - self.sent + self.outbox.len();
+        let waiting = self.unsent.len() + self.outbox.len();
         if waiting > 0 && self.exceeds_output_limit(waiting, settings, now) {
             self.state = State::Dead;
         }
@@ -562,9 +584,7 @@ impl Connection {
             for request in &mut self.batch {
                 request.shrink_to(QUIET_BYTES_MAX);
             }
-            if self.output.is_empty() {
-                self.output.shrink_to(QUIET_BYTES_MAX);
-            }
+            self.unsent.shrink_to(QUIET_BYTES_MAX);
         }
         self.state == State::Dead
     }

@@ -139,7 +139,7 @@ impl Gauge {
 
     /// Bytes of the log that wait to be durable: they go by themselves, so nothing is evicted for them.
     pub fn log_bytes(&self) -> u64 {
-        self.log.get().map_or(0, |progress| progress.appended().0.saturating_sub(progress.durable().0))
+        self.log.get().map_or(0, |progress| progress.held_bytes())
     }
 
     /// Something is about to be freed by another thread.

@@ -29,6 +29,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unsent;
 
 pub use commands::families;
 pub use memory::{Allocator, AllocatorProbe};

@@ -80,7 +80,7 @@ struct Client(TcpStream);
 
 impl Client {
     fn send(&mut self, words: &[&str]) {
-        self.0.write_all(Request::from_args(words).resp_bytes()).expect("the server reads");
+        self.0.write_all(Request::from_args(words).resp_bytes().expect("in one piece")).expect("the server reads");
     }
 
     /// Exactly these bytes come next.
@@ -110,7 +110,7 @@ fn pipelines_are_answered_in_order_and_a_protocol_error_behind_them() {
         for client in &mut clients {
             let mut input = Vec::new();
             for n in 0..1000 {
-                input.extend_from_slice(Request::from_args(&["ECHO", &format!("{n:04}")]).resp_bytes());
+                input.extend(Request::from_args(&["ECHO", &format!("{n:04}")]).resp_bytes().expect("in one piece"));
             }
             input.extend_from_slice(b"*1\r\n+PING\r\n");
             client.0.write_all(&input).expect("the server reads");

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::ds::{CowBytes, Pieces, Rope, parse_canonical_i64, rope};
+use crate::ds::{Block, CowBytes, Pieces, Rope, parse_canonical_i64, rope};
 
 /// The longest string that the stock server stores beside its header.
 pub const EMBEDDED_MAX: usize = 44;
@@ -117,6 +117,11 @@ impl<'a> StrRef<'a> {
         self.len() == 0
     }
 
+    /// Bytes that lie in chunks of their own.
+    pub fn chunked_bytes(self) -> usize {
+        if let Self::Chunked(rope) = self { rope.chunk_bytes() } else { 0 }
+    }
+
     /// As OBJECT ENCODING names it.
     pub fn encoding(self) -> &'static str {
         match self {
@@ -160,6 +165,15 @@ impl Str {
         } else {
             Self::Chunked(Box::new(Rope::new(bytes)))
         }
+    }
+
+    /// A long string that is not copied.
+    ///
+    /// # Panics
+    /// When the block would be stored in one piece.
+    pub fn from_block(block: Block) -> Self {
+        assert!(block.len() > FLAT_MAX, "a short string is stored in one piece");
+        Self::Chunked(Box::new(Rope::from_block(block)))
     }
 
     /// A string of `len` bytes from its chunks, as [`Rope::from_chunks`] takes them.

@@ -22,7 +22,7 @@ pub fn request(data: &[u8]) {
     let whole = requests(input, input.len().max(1));
     assert_eq!(whole, requests(input, split));
     for words in &whole.0 {
-        let again = requests(Request::from_args(words).resp_bytes(), 7);
+        let again = requests(Request::from_args(words).resp_bytes().expect("in one piece"), 7);
         assert_eq!(again.0, std::slice::from_ref(words));
     }
 }
@@ -101,7 +101,11 @@ fn sample(closed: bool) -> &'static Sample {
         for number in 0..12 {
             let words = format!("SET key:{number} value");
             let argv: Vec<&str> = words.split(' ').collect();
-            log.buffer.append(number % 2, Request::from_args(&argv).resp_bytes(), 1_700_000_000_000);
+            log.buffer.append(
+                number % 2,
+                Request::from_args(&argv).resp_bytes().expect("in one piece").into(),
+                1_700_000_000_000,
+            );
             commands.push(words.into_bytes());
             if number == 11 && closed {
                 log.buffer.close();

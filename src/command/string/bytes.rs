@@ -1,5 +1,6 @@
 //! Parts of strings: appending, overwriting, cutting out.
 
+use super::shared::write;
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, KeyFlags, KeySpec};
 use crate::value::{Str, index::byte_span};
 
@@ -111,9 +112,8 @@ fn getrange(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     args.finish()?;
     let (found, reply) = cx.read::<Str>(key)?;
     let found = found.and_then(|text| Some((text, byte_span(text.len(), start, end)?)));
-    let mut buffer = itoa::Buffer::new();
     match found {
-        Some((text, range)) => reply.bulk_parts(range.len(), text.pieces_of(range, &mut buffer).slices()),
+        Some((text, range)) => write(text, range, reply),
         None => reply.bulk(b""),
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod bytes;
 mod lcs;
 mod number;
+mod shared;
 mod value;
 
 use super::Command;

@@ -1,9 +1,9 @@
 //! SET and its kin: strings as a whole.
 
+use super::shared::write;
 use crate::command::ttl::{Expiry, Unit, is_past, log_expiry};
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Event, Flags, Group, KeyFlags, KeySpec, Ttl};
 use crate::env::UnixMillis;
-use crate::resp::Reply;
 use crate::value::{Str, StrRef};
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -160,18 +160,11 @@ pub(super) static COMMANDS: &[Command] = &[
     },
 ];
 
-/// A string as a bulk reply.
-fn write(text: StrRef<'_>, reply: &mut Reply) {
-    let mut buffer = itoa::Buffer::new();
-    let pieces = text.pieces(&mut buffer);
-    reply.bulk_parts(pieces.len(), pieces.slices());
-}
-
 /// Replies the string at a key, or null.
 fn reply_value(cx: &mut Cx<'_>, key: &[u8]) -> Result<bool, CommandError> {
     let (found, reply) = cx.read::<Str>(key)?;
     match found {
-        Some(text) => write(text, reply),
+        Some(text) => write(text, 0..text.len(), reply),
         None => reply.null(),
     }
     Ok(found.is_some())
@@ -373,7 +366,7 @@ fn mget(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     cx.reply.array(keys.len());
     for key in keys {
         match cx.read::<Str>(key) {
-            Ok((Some(text), reply)) => write(text, reply),
+            Ok((Some(text), reply)) => write(text, 0..text.len(), reply),
             Ok((None, _)) | Err(_) => cx.reply.null(),
         }
     }

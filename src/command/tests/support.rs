@@ -244,8 +244,8 @@ impl TestEngine {
         self.last_logged.clear();
         if let Some((db, unit)) = self.turn.unit.seal() {
             self.lsn += unit.len() as u64;
-            self.last_logged = decode(unit);
-            self.log.push((db, unit.to_vec()));
+            self.last_logged = decode(&unit.joined());
+            self.log.push((db, unit.joined()));
         }
         match ReplyValue::decode(&reply) {
             Ok(Some((value, len))) => {
@@ -293,8 +293,8 @@ impl TestEngine {
                 .delete_if_due(key);
             if let Some((db, unit)) = self.turn.unit.seal() {
                 self.lsn += unit.len() as u64;
-                self.last_logged.extend(decode(unit));
-                self.log.push((db, unit.to_vec()));
+                self.last_logged.extend(decode(&unit.joined()));
+                self.log.push((db, unit.joined()));
             }
         }
         due.len()

@@ -4,6 +4,10 @@
 //! it touches and the nodes above it where somebody else holds them, and nothing else. What was never written since the
 //! run was extended is a hole: it takes no memory and reads as zeros.
 //!
+//! A run that came in one piece keeps that piece as its base, by reference: where no chunk lies, the base shows. Writing
+//! to such a chunk copies it out of the base, and some others besides, so that a base is gone when a third of it
+//! was written to.
+//!
 //! Invariants
 //! - Chunk `n` covers the bytes from `n * CHUNK` on. It may hold fewer than it covers: those behind its end are zeros.
 //! - No chunk holds a byte at or behind `len`, and none lies wholly behind it.
@@ -33,7 +37,24 @@ pub struct Rope {
     len: usize,
     /// Bytes that the chunks' allocations occupy.
     chunk_bytes: usize,
+    base: Option<Base>,
 }
+
+/// What the run was at first.
+#[derive(Clone)]
+struct Base {
+    block: Block,
+    /// The chunks before this one are in the tree.
+    next: usize,
+    /// Chunks that are not.
+    left: usize,
+}
+
+/// Bytes in one piece that are handed on by reference.
+pub type Block = std::sync::Arc<Vec<u8>>;
+
+/// Chunks that leave the base beside one that is written to.
+const MOVED_ALONG: usize = 2;
 
 /// Missing children, those behind the end of the vector included, are holes.
 #[derive(Clone)]
@@ -46,6 +67,12 @@ impl Rope {
     pub fn new(content: &[u8]) -> Self {
         let chunks = content.chunks(CHUNK).map(|chunk| Some(CowBytes::new(chunk)));
         Self::from_chunks(chunks, content.len())
+    }
+
+    /// A run of these bytes, which are not copied.
+    pub fn from_block(block: Block) -> Self {
+        let left = block.len().div_ceil(CHUNK);
+        Self { len: block.len(), base: Some(Base { block, next: 0, left }), ..Self::default() }
     }
 
     /// A run of `len` bytes whose first bytes are `content`, which becomes its first chunk as it is.
@@ -86,7 +113,7 @@ impl Rope {
             }
             height += 1;
         }
-        Self { root: level.pop().flatten(), height, len, chunk_bytes }
+        Self { root: level.pop().flatten(), height, len, chunk_bytes, base: None }
     }
 
     /// Length in bytes, holes included.
@@ -101,7 +128,13 @@ impl Rope {
     /// Bytes that chunks and nodes occupy; a shared one counts for each holder.
     pub fn heap_bytes(&self) -> usize {
         const PER_CHUNK: usize = size_of::<Option<CowBytes>>() + size_of::<Option<Node>>() / FANOUT + 1;
-        size_of::<Self>() + self.chunk_bytes + self.chunk_bytes / CHUNK * PER_CHUNK
+        let base = self.base.as_ref().map_or(0, |base| base.block.capacity());
+        size_of::<Self>() + self.chunk_bytes + self.chunk_bytes / CHUNK * PER_CHUNK + base
+    }
+
+    /// Bytes that its chunks occupy, the base left out.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
     }
 
     /// Extends with zeros. O(1): what is added is a hole.
@@ -130,6 +163,7 @@ impl Rope {
         while !rest.is_empty() {
             let offset = at % CHUNK;
             let (part, behind) = rest.split_at(rest.len().min(CHUNK - offset));
+            self.take_from_base(at / CHUNK);
             self.change_chunk(at / CHUNK, |chunk| match chunk {
                 None if offset == 0 => *chunk = Some(CowBytes::new(part)),
                 chunk => {
@@ -161,7 +195,7 @@ impl Rope {
     pub fn chunk(&self, index: usize) -> Option<&[u8]> {
         match self.find(index) {
             Ok(chunk) => Some(chunk),
-            Err(_) => None,
+            Err(_) => self.base.as_ref().and_then(|base| base.chunk(index)),
         }
     }
 
@@ -188,6 +222,27 @@ impl Rope {
             }
             level -= 1;
         }
+    }
+
+    /// A chunk that only the base shows becomes one of the tree, and so do some others.
+    fn take_from_base(&mut self, index: usize) {
+        let shown = self.base.as_ref().is_some_and(|base| base.chunk(index).is_some() && self.find(index).is_err());
+        let Some(base) = self.base.clone().filter(|_| shown) else { return };
+        let (mut next, mut left) = (base.next, base.left);
+        let mut copied = self.copy_from(&base, index);
+        while copied <= MOVED_ALONG && next * CHUNK < base.block.len() {
+            copied += self.copy_from(&base, next);
+            next += 1;
+        }
+        left -= copied;
+        self.base = (left > 0).then_some(Base { next, left, ..base });
+    }
+
+    /// Copies a chunk into the tree unless it is there; returns how many were copied.
+    fn copy_from(&mut self, base: &Base, index: usize) -> usize {
+        let Some(content) = base.chunk(index).filter(|_| self.find(index).is_err()) else { return 0 };
+        self.change_chunk(index, |chunk| *chunk = Some(CowBytes::new(content)));
+        1
     }
 
     /// Changes one chunk, whose path is made or made this rope's own first.
@@ -220,6 +275,14 @@ impl Rope {
     /// Whether the tree is high enough for this chunk.
     fn reaches(&self, index: usize) -> bool {
         index >> (FANOUT_BITS * self.height) < FANOUT
+    }
+}
+
+impl Base {
+    /// What lies where this chunk would be.
+    fn chunk(&self, index: usize) -> Option<&[u8]> {
+        let start = index.checked_mul(CHUNK).filter(|start| *start < self.block.len())?;
+        Some(&self.block[start..self.block.len().min(start + CHUNK)])
     }
 }
 

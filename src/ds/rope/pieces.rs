@@ -94,7 +94,15 @@ impl<'a> Iterator for Pieces<'a> {
                         Piece::Bytes(&chunk[offset..chunk.len().min(offset + (end - start))])
                     }
                     Ok(_) => Piece::Zeros((index + 1).saturating_mul(CHUNK).min(end) - start),
-                    Err(next) => Piece::Zeros(next.saturating_mul(CHUNK).min(end) - start),
+                    Err(next) => {
+                        let end = next.saturating_mul(CHUNK).min(end);
+                        match &rope.base {
+                            Some(base) if start < base.block.len() => {
+                                Piece::Bytes(&base.block[start..end.min(base.block.len())])
+                            }
+                            _ => Piece::Zeros(end - start),
+                        }
+                    }
                 }
             }
         };

@@ -10,9 +10,9 @@ fn same(rope: &Rope, model: &[u8]) -> bool {
 quickcheck! {
     /// Extending, appending, overwriting and reading, with clones held meanwhile; contents are stretched so that they
     /// cross chunks, and extensions so that the tree grows.
-    fn behaves_like_a_vector_and_leaves_clones_alone(steps: Vec<(u8, u32, Vec<u8>, u16, bool)>) -> bool {
-        let mut model: Vec<u8> = Vec::new();
-        let mut rope = Rope::default();
+    fn behaves_like_a_vector_and_leaves_clones_alone(base: Vec<u8>, steps: Vec<(u8, u32, Vec<u8>, u16, bool)>) -> bool {
+        let mut model: Vec<u8> = base.repeat(1000);
+        let mut rope = Rope::from_block(Block::new(model.clone()));
         let mut held: Vec<(Rope, Vec<u8>)> = Vec::new();
         for (op, at, content, repeat, hold) in steps {
             let content = content.repeat(usize::from(repeat % 200));
@@ -78,6 +78,27 @@ fn a_write_copies_one_chunk_where_a_clone_is_held() {
     });
     assert_eq!(moved.collect::<Vec<_>>(), [150]);
     assert_eq!(held.to_vec(), vec![7; 300 * CHUNK]);
+}
+
+/// A base is not copied, not even where it is read; it goes when a third of it was written to, wherever that was.
+#[test]
+fn a_base_is_kept_by_reference_and_let_go() {
+    let block = Block::new((0..300 * CHUNK).map(|n| (n / 1000) as u8).collect());
+    let mut model = block.to_vec();
+    let mut rope = Rope::from_block(Block::clone(&block));
+    let whole: Vec<Piece<'_>> = rope.pieces(0..rope.len()).collect();
+    assert_eq!(whole, [Piece::Bytes(&block)]);
+    assert_eq!(rope.chunk(7).map(<[u8]>::as_ptr), Some(block[7 * CHUNK..].as_ptr()));
+    let mut writes = 0;
+    while Block::strong_count(&block) > 1 {
+        let at = (299 - writes) * CHUNK + 5;
+        rope.write(at, b"x");
+        model[at] = b'x';
+        writes += 1;
+        assert!(rope.heap_bytes() < 2 * model.len() * 102 / 100);
+    }
+    assert_eq!(writes, 100);
+    assert!(same(&rope, &model) && rope.heap_bytes() < model.len() * 102 / 100);
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //!
 //! Invariants
 //! - A unit is never split over frames; a frame holds one database's beginning and whole units only.
-//! - `append` never waits and never allocates more than the unit needs: room was asked for before.
+//! - `append` never waits and never allocates more than the unit needs: room was asked for before. Long arguments are
+//!   not copied.
 //! - No batch reaches over a cut: what was appended before it and what is appended behind it are in different segments.
 
 use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, select};
 use super::orders::{Orders, Promise};
 use super::progress::Progress;
 use crate::persist::Lsn;
+use crate::resp::{Woven, WovenSlice};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// One frame in a batch: its bytes in the batch (header space first), and what its header will say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSpan {
+    /// Places in the batch's own bytes.
     pub start: usize,
     pub end: usize,
+    /// Bytes of the runs between them.
+    pub run_bytes: u64,
     pub lsn: Lsn,
     pub db: u32,
     pub time: i64,
@@ -26,7 +31,7 @@ pub struct FrameSpan {
 
 impl FrameSpan {
     pub fn payload_bytes(&self) -> u64 {
-        (self.end - self.start - FRAME_HEADER_BYTES) as u64
+        (self.end - self.start - FRAME_HEADER_BYTES) as u64 + self.run_bytes
     }
 
     pub fn end_lsn(&self) -> Lsn {
@@ -37,7 +42,7 @@ impl FrameSpan {
 /// Frames that are written together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub bytes: Vec<u8>,
+    pub out: Woven,
     pub frames: Vec<FrameSpan>,
     /// The log goes on in another segment behind these frames; who is told when it does.
     pub cut: Option<Arc<Promise>>,
@@ -57,7 +62,7 @@ impl Batch {
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.out.clear();
         self.frames.clear();
         self.cut = None;
     }
@@ -68,22 +73,22 @@ impl Batch {
 
     /// A frame without payload.
     pub fn push_mark(&mut self, lsn: Lsn, db: u32, time: i64) {
-        let start = self.bytes.len();
-        self.bytes.resize(start + FRAME_HEADER_BYTES, b'#');
-        self.frames.push(FrameSpan { start, end: self.bytes.len(), lsn, db, time });
+        let start = self.out.bytes.len();
+        self.out.bytes.resize(start + FRAME_HEADER_BYTES, b'#');
+        self.frames.push(FrameSpan { start, end: self.out.bytes.len(), run_bytes: 0, lsn, db, time });
     }
 
-    fn append(&mut self, lsn: Lsn, db: u32, time: i64, pieces: [&[u8]; 2]) {
-        let len = pieces[0].len() + pieces[1].len();
+    fn append(&mut self, lsn: Lsn, db: u32, time: i64, prefix: &[u8], unit: WovenSlice<'_>) {
+        let len = prefix.len() + unit.len();
         let fits = self.frames.last().is_some_and(|frame| frame.payload_bytes() as usize + len <= FRAME_BYTES_MAX);
         if !fits {
             self.push_mark(lsn, db, time);
         }
-        for piece in pieces {
-            self.bytes.extend_from_slice(piece);
-        }
+        self.out.bytes.extend_from_slice(prefix);
+        self.out.append_slice(unit);
         if let Some(frame) = self.frames.last_mut() {
-            frame.end = self.bytes.len();
+            frame.end = self.out.bytes.len();
+            frame.run_bytes += unit.run_bytes() as u64;
         }
     }
 }
@@ -165,14 +170,15 @@ impl LogBuffer {
     }
 
     /// Appends one unit: RESP commands that begin and end with `db` selected. `time`: milliseconds since the epoch.
-    pub fn append(&self, db: u32, unit: &[u8], time: i64) {
+    pub fn append(&self, db: u32, unit: WovenSlice<'_>, time: i64) {
         let mut filling = self.filling.lock();
         let was_empty = filling.batch.is_empty();
         let prefix = if filling.db == db { Vec::new() } else { select(db) };
         let (lsn, before) = (filling.next, filling.db);
         filling.time = filling.time.max(time);
         let time = filling.time;
-        filling.batch.append(lsn, before, time, [&prefix, unit]);
+        filling.batch.append(lsn, before, time, &prefix, unit);
+        self.progress.add_referred(unit.run_bytes() as u64);
         filling.next = lsn.plus((prefix.len() + unit.len()) as u64);
         filling.db = db;
         self.progress.publish_appended(filling.next);

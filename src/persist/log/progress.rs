@@ -52,6 +52,8 @@ pub struct Progress {
     written: AtomicU64,
     durable: AtomicU64,
     behind: AtomicBool,
+    /// Bytes that wait to be durable and lie where the values lie.
+    referred: AtomicU64,
     policy: AtomicU8,
     troubled: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
@@ -88,6 +90,7 @@ impl Progress {
             written: AtomicU64::new(end.0),
             durable: AtomicU64::new(end.0),
             behind: AtomicBool::new(false),
+            referred: AtomicU64::new(0),
             policy: AtomicU8::new(policy as u8),
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
@@ -110,6 +113,20 @@ impl Progress {
 
     pub fn durable(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Bytes that the log keeps in memory, for itself alone, until they are durable.
+    pub fn held_bytes(&self) -> u64 {
+        let waiting = self.appended().0.saturating_sub(self.durable().0);
+        waiting.saturating_sub(self.referred.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn add_referred(&self, bytes: u64) {
+        self.referred.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn drop_referred(&self, bytes: u64) {
+        self.referred.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub fn policy(&self) -> SyncPolicy {

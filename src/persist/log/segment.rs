@@ -5,6 +5,7 @@
 use super::format::{EndMark, SegmentHeader};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::persist::{Lineage, Lsn};
+use crate::resp::Woven;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,9 +98,13 @@ impl Segment {
     }
 
     /// Appends whole frames, whose last has this chain value. On an error nothing counts as written.
-    pub fn append(&mut self, bytes: &[u8], chain: u32) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.size)?;
-        self.size += bytes.len() as u64;
+    pub fn append(&mut self, frames: &Woven, chain: u32) -> io::Result<()> {
+        let mut end = self.size;
+        for slice in frames.slices(0, 0) {
+            self.file.write_all_at(slice, end)?;
+            end += slice.len() as u64;
+        }
+        self.size = end;
         self.chain = chain;
         self.empty = false;
         Ok(())

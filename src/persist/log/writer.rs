@@ -347,7 +347,7 @@ impl LogWriter {
         let pending = &mut self.pending[self.written];
         let place = (self.segment.size(), self.segment.chain());
         let chain = encode_headers(&mut pending.batch, &self.segment, durable, &mut self.time);
-        self.segment.append(&pending.batch.bytes, chain)?;
+        self.segment.append(&pending.batch.out, chain)?;
         pending.place = Some(place);
         self.marked = durable;
         self.written += 1;
@@ -355,8 +355,8 @@ impl LogWriter {
         let stats = &self.progress.stats;
         stats.writes.fetch_add(1, Ordering::Relaxed);
         stats.frames.fetch_add(pending.batch.frames.len() as u64, Ordering::Relaxed);
-        stats.bytes.fetch_add(pending.batch.bytes.len() as u64, Ordering::Relaxed);
-        stats.size.fetch_add(pending.batch.bytes.len() as u64, Ordering::Relaxed);
+        stats.bytes.fetch_add(pending.batch.out.len() as u64, Ordering::Relaxed);
+        stats.size.fetch_add(pending.batch.out.len() as u64, Ordering::Relaxed);
         if let Some(end) = pending.batch.end_lsn() {
             if end > self.progress.written() {
                 self.unsynced_since.get_or_insert(now);
@@ -406,7 +406,9 @@ impl LogWriter {
     fn forget(&mut self, batches: usize) {
         for pending in self.pending.drain(..batches) {
             let mut batch = pending.batch;
-            if batch.bytes.capacity() <= 4 << 20 && batch.bytes.capacity() > self.spare.bytes.capacity() {
+            self.progress.drop_referred(batch.out.runs.bytes() as u64);
+            let room = batch.out.bytes.capacity();
+            if room <= 4 << 20 && room > self.spare.out.bytes.capacity() {
                 batch.clear();
                 self.spare = batch;
             }
@@ -483,21 +485,31 @@ fn backoff(attempts: u32) -> Duration {
 
 /// Fills in the headers of a batch for its place at the end of a segment; returns the chain value behind it.
 fn encode_headers(batch: &mut Batch, segment: &Segment, durable: Lsn, time: &mut i64) -> u32 {
-    let (base, salt, mut chain) = (segment.size(), segment.header().salt, segment.chain());
-    for frame in &batch.frames {
+    let (mut base, salt, mut chain) = (segment.size(), segment.header().salt, segment.chain());
+    let Batch { out, frames, .. } = batch;
+    let mut runs = out.runs.iter().peekable();
+    for frame in frames {
         *time = frame.time.max(*time);
-        let payload = &batch.bytes[frame.start + FRAME_HEADER_BYTES..frame.end];
+        let mut crc = crc32fast::Hasher::new();
+        let mut at = frame.start + FRAME_HEADER_BYTES;
+        while let Some((place, run)) = runs.next_if(|(place, _)| *place < frame.end) {
+            crc.update(&out.bytes[at..place]);
+            run.slices(0).for_each(|slice| crc.update(slice));
+            at = place;
+        }
+        crc.update(&out.bytes[at..frame.end]);
         let header = FrameHeader {
             lsn: frame.lsn,
-            len: payload.len() as u64,
+            len: frame.payload_bytes(),
             db: frame.db,
             time: *time,
             previous: chain,
-            payload_crc: crc32fast::hash(payload),
+            payload_crc: crc.finalize(),
             durable,
         };
-        let line = &mut batch.bytes[frame.start..frame.start + FRAME_HEADER_BYTES];
+        let line = &mut out.bytes[frame.start..frame.start + FRAME_HEADER_BYTES];
         let own = header.encode(salt, base + frame.start as u64, line);
+        base += frame.run_bytes;
         // A mark is no link: it may be lost although everything that it speaks of is durable.
         chain = if header.len > 0 { own } else { chain };
     }

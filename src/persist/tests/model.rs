@@ -162,7 +162,7 @@ impl Db {
             let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
             self.store.apply(&words);
         }
-        self.log.buffer.append(db, &unit(commands), START.0);
+        self.log.buffer.append(db, unit(commands).as_slice().into(), START.0);
         history.states.push((self.log.buffer.next().0, self.store.state.clone()));
     }
 

@@ -4,6 +4,7 @@ use memchr::memchr;
 
 use super::{Limits, ProtocolError, Request, Span};
 use crate::resp::split_args;
+use crate::resp::woven::{Block, RUN_BYTES_MIN};
 
 /// Longest inline command and longest length line, bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -12,8 +13,9 @@ const ARGS_MAX: i64 = i32::MAX as i64;
 /// With fewer arguments and shorter bulks than these a client must make do until it has authenticated.
 const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX: i64 = 16 * 1024;
-/// Room offered to each read.
-const READ_BYTES: usize = 16 * 1024;
+/// The least that is claimed for a long argument, and how many times what has arrived.
+const CLAIM_FIRST: usize = 64 * 1024;
+const CLAIM_FACTOR: usize = 8;
 /// Requests of at least this size that fill the buffer are handed over without a copy.
 const HAND_OVER_BYTES: usize = 16 * 1024;
 /// An idle reader keeps no larger buffer.
@@ -31,10 +33,43 @@ pub struct RequestReader {
     missing_args: i64,
     /// Length of the bulk at `at`, once known.
     bulk: Option<usize>,
-    /// Arguments found so far, relative to `start`.
+    /// Arguments found so far, in what the request will keep.
     spans: Vec<Span>,
+    /// What of the request lies before a long argument and was taken out of the buffer: `start` is behind it.
+    front: Vec<u8>,
+    /// Its long arguments.
+    blocks: Vec<Block>,
+    /// The long argument that is being received.
+    long: Option<Long>,
     /// Whether all line ends so far were CR LF.
     canonical: bool,
+}
+
+/// A long argument of `len` bytes, of which some have arrived.
+#[derive(Debug)]
+struct Long {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Long {
+    fn missing(&self) -> usize {
+        self.len - self.bytes.len()
+    }
+
+    /// Makes room for so many bytes and more, but not for more than eight times what has arrived.
+    fn reserve(&mut self, arriving: usize) {
+        let (held, room) = (self.bytes.len(), self.bytes.capacity());
+        if room < self.len && room - held <= arriving {
+            let wanted = ((held + arriving) * CLAIM_FACTOR).max(CLAIM_FIRST).min(self.len);
+            self.bytes.reserve_exact(wanted - held);
+        }
+    }
+
+    fn take(&mut self, arrived: &[u8]) {
+        self.reserve(arrived.len());
+        self.bytes.extend_from_slice(arrived);
+    }
 }
 
 /// A length line.
@@ -49,26 +84,38 @@ impl RequestReader {
         Self::default()
     }
 
-    /// The buffer with room for more bytes, which the caller appends.
-    pub fn space(&mut self) -> &mut Vec<u8> {
-        let missing = self.bulk.map_or(0, |len| (self.at + len + 2).saturating_sub(self.buffer.len()));
-        self.buffer.reserve(READ_BYTES.max(missing.min(64 * READ_BYTES)));
-        &mut self.buffer
+    /// While a long argument is being received: where its bytes go, and how many of them there is room for.
+    pub fn long(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let long = self.long.as_mut().filter(|long| long.missing() > 0)?;
+        long.reserve(0);
+        let room = long.missing().min(long.bytes.capacity() - long.bytes.len());
+        Some((&mut long.bytes, room))
     }
 
     /// Appends received bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        match &mut self.long {
+            Some(long) => {
+                let (own, behind) = bytes.split_at(bytes.len().min(long.missing()));
+                long.take(own);
+                self.buffer.extend_from_slice(behind);
+            }
+            None => self.buffer.extend_from_slice(bytes),
+        }
     }
 
     /// Bytes received and not yet part of a request handed out.
     pub fn pending_bytes(&self) -> usize {
-        self.buffer.len() - self.start
+        let blocks: usize = self.blocks.iter().map(|block| block.len()).sum();
+        let long = self.long.as_ref().map_or(0, |long| long.bytes.len());
+        self.buffer.len() - self.start + self.front.len() + blocks + long
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.buffer.capacity() + self.spans.capacity() * size_of::<Span>()
+        let blocks: usize = self.blocks.iter().map(|block| block.capacity()).sum();
+        let long = self.long.as_ref().map_or(0, |long| long.bytes.capacity());
+        self.buffer.capacity() + self.front.capacity() + self.spans.capacity() * size_of::<Span>() + blocks + long
     }
 
     /// Puts the next request into `out`; false when more bytes are needed (then `out` is unchanged).
@@ -131,18 +178,52 @@ impl RequestReader {
                     None => return Ok(Progress::Incomplete),
                 },
             };
+            if len >= RUN_BYTES_MIN {
+                if !self.read_long(len) {
+                    self.bulk = Some(len);
+                    return Ok(Progress::Incomplete);
+                }
+                continue;
+            }
             let end = self.at + len;
             let Some(line_end) = self.buffer.get(end..end + 2) else {
                 self.bulk = Some(len);
                 return Ok(Progress::Incomplete);
             };
             self.canonical &= line_end == b"\r\n";
-            self.spans.push(Span { start: self.at - self.start, len });
+            self.spans.push(Span { start: self.front.len() + self.at - self.start, len });
             self.bulk = None;
             self.at = end + 2;
             self.missing_args -= 1;
         }
         Ok(Progress::Args)
+    }
+
+    /// Moves what has arrived of a long argument into its block; true when that is whole, with its line end.
+    fn read_long(&mut self, len: usize) -> bool {
+        if self.long.is_none() {
+            self.front.extend_from_slice(&self.buffer[self.start..self.at]);
+            self.start = self.at;
+        }
+        let long = self.long.get_or_insert_with(|| Long { bytes: Vec::new(), len });
+        let arrived = long.missing().min(self.buffer.len() - self.at);
+        long.take(&self.buffer[self.at..self.at + arrived]);
+        self.at += arrived;
+        self.start = self.at;
+        let Some(line_end) = self.buffer.get(self.at..self.at + 2).filter(|_| long.missing() == 0) else {
+            return false;
+        };
+        self.canonical &= line_end == b"\r\n";
+        self.front.extend_from_slice(line_end);
+        self.at += 2;
+        self.start = self.at;
+        self.spans.push(Span::block(self.blocks.len(), len));
+        if let Some(long) = self.long.take() {
+            self.blocks.push(Block::new(long.bytes));
+        }
+        self.bulk = None;
+        self.missing_args -= 1;
+        true
     }
 
     fn read_bulk_length(&mut self, limits: &Limits) -> Result<Option<usize>, ProtocolError> {
@@ -187,7 +268,13 @@ impl RequestReader {
 
     fn hand_over(&mut self, out: &mut Request) {
         std::mem::swap(&mut self.spans, &mut out.args);
-        if !self.canonical {
+        out.blocks.clear();
+        if !self.blocks.is_empty() {
+            std::mem::swap(&mut self.blocks, &mut out.blocks);
+            self.front.extend_from_slice(&self.buffer[self.start..self.at]);
+            std::mem::swap(&mut self.front, &mut out.raw);
+            self.front.clear();
+        } else if !self.canonical {
             let sent = &self.buffer[self.start..];
             out.raw.clear();
             push_canonical(&mut out.raw, sent, &mut out.args);

@@ -49,7 +49,7 @@ impl LogWriter {
         let mut fresh = self.draft_segment(durable, chain)?;
         for pending in &mut self.pending {
             let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut self.time);
-            fresh.append(&pending.batch.bytes, chain)?;
+            fresh.append(&pending.batch.out, chain)?;
         }
         fresh.publish(&*self.disk, &self.options.directory)?;
         self.segment.cut_for_good(&*self.disk, size)?;
@@ -137,7 +137,9 @@ impl LogWriter {
                 // What a disk has lied about once is not relied on for longer than it takes to write it anew.
                 self.progress.ask_rebase();
                 let end = self.pending.iter().rev().find_map(|pending| pending.batch.end_lsn()).unwrap_or(end).max(end);
-                self.pending.clear();
+                for pending in self.pending.drain(..) {
+                    self.progress.drop_referred(pending.batch.out.runs.bytes() as u64);
+                }
                 self.written = 0;
                 self.unsynced_since = None;
                 self.quiet_since = now;
@@ -159,7 +161,9 @@ impl LogWriter {
         }
         let (end, chain) = (self.progress.durable(), self.segment.chain());
         // What was written is durable; marks of the full segment have no place in the next one.
-        self.pending.drain(..self.written);
+        for pending in self.pending.drain(..self.written) {
+            self.progress.drop_referred(pending.batch.out.runs.bytes() as u64);
+        }
         self.written = 0;
         let rolled = self.draft_segment(end, chain).and_then(|mut fresh| {
             fresh.publish(&*self.disk, &self.options.directory)?;
