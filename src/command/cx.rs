@@ -322,7 +322,9 @@ impl<'a> Cx<'a> {
         if !self.is_due(self.db, key) {
             return false;
         }
+        let watched = self.host.spike_clock();
         self.remove_silently(key);
+        self.host.spike_since("expire-del", watched);
         self.host.expired();
         if !self.turn.replaying {
             self.turn.unit.push(self.db, &[b"DEL", key]);

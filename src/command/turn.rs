@@ -9,6 +9,7 @@ use super::PayloadRules;
 use crate::env::{Entropy, UnixMillis};
 use crate::resp::{Block, Woven, WovenSlice};
 use std::any::Any;
+use std::time::Duration;
 
 /// A connection's identity, never used twice in one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -300,6 +301,12 @@ pub trait Host: Any + Send {
 
     /// Counts a key that was found expired.
     fn expired(&mut self);
+
+    /// The monotonic clock, where the latency monitor wants to know how long something takes.
+    fn spike_clock(&self) -> Option<Duration>;
+
+    /// Something took since then.
+    fn spike_since(&mut self, event: &'static str, began: Option<Duration>);
 
     /// Longest string value, in bytes (`proto-max-bulk-len`).
     fn string_bytes_max(&self) -> usize;

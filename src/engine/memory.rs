@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::execute::Delivery;
 use super::parts::Parts;
 use super::{Engine, NOBODY};
-use crate::command::{CommandError, Cx, Event, Flags};
+use crate::command::{CommandError, Cx, Event, Flags, Host};
 use crate::keyspace::EvictionPolicy;
 
 /// Says how much memory is in use. The server's asks the allocator; a library user may have any.
@@ -145,6 +145,12 @@ impl Engine {
         }
         let Some(policy) = limit.policy else { return Room::Exhausted };
         let begun = self.parts.clock.monotonic();
+        let room = self.evict_since(begun, limit, policy);
+        self.parts.spike("eviction-cycle", self.parts.clock.monotonic().saturating_sub(begun));
+        room
+    }
+
+    fn evict_since(&mut self, begun: Duration, limit: MemoryLimit, policy: EvictionPolicy) -> Room {
         loop {
             if !self.log.has_room() {
                 return Room::Coming;
@@ -153,7 +159,9 @@ impl Engine {
                 return Room::Exhausted;
             };
             self.begin_turn(NOBODY);
+            let watched = self.parts.spike_clock();
             self.nobody(db).evict(&key);
+            self.parts.spike_since("eviction-del", watched);
             self.end_turn(NOBODY, false, Delivery::Own);
             if self.memory_used() <= limit.max {
                 return Room::Enough;

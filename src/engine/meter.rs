@@ -15,6 +15,10 @@ pub struct Meter {
     unsent: AtomicUsize,
     /// The buffer it lies in.
     send_buffer: AtomicUsize,
+    /// What of it lies elsewhere and is sent from there.
+    runs: AtomicUsize,
+    /// The most that the buffer held of late.
+    send_peak: AtomicUsize,
 }
 
 /// The figures at one moment.
@@ -25,12 +29,14 @@ pub struct Held {
     pub requests: usize,
     pub unsent: usize,
     pub send_buffer: usize,
+    pub runs: usize,
+    pub send_peak: usize,
 }
 
 impl Held {
     /// All of it.
     pub fn total(&self) -> usize {
-        self.query + self.query_free + self.requests + self.send_buffer
+        self.query + self.query_free + self.requests + self.send_buffer + self.runs
     }
 }
 
@@ -41,6 +47,8 @@ impl Meter {
         self.requests.store(held.requests, Ordering::Relaxed);
         self.unsent.store(held.unsent, Ordering::Relaxed);
         self.send_buffer.store(held.send_buffer, Ordering::Relaxed);
+        self.runs.store(held.runs, Ordering::Relaxed);
+        self.send_peak.store(held.send_peak, Ordering::Relaxed);
     }
 
     pub fn read(&self) -> Held {
@@ -50,6 +58,8 @@ impl Meter {
             requests: self.requests.load(Ordering::Relaxed),
             unsent: self.unsent.load(Ordering::Relaxed),
             send_buffer: self.send_buffer.load(Ordering::Relaxed),
+            runs: self.runs.load(Ordering::Relaxed),
+            send_peak: self.send_peak.load(Ordering::Relaxed),
         }
     }
 }

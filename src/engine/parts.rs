@@ -19,6 +19,7 @@ use crate::env::{Clock, Entropy, UnixMillis};
 use crate::value::Type;
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Settings that commands of the engine obey; the server keeps them in step with its configuration.
 #[derive(Clone, Debug)]
@@ -187,6 +188,16 @@ impl Host for Parts {
 
     fn expired(&mut self) {
         self.stats.expired_keys += 1;
+    }
+
+    fn spike_clock(&self) -> Option<Duration> {
+        self.settings.notice.spike_from().map(|_| self.clock.monotonic())
+    }
+
+    fn spike_since(&mut self, event: &'static str, began: Option<Duration>) {
+        if let Some(began) = began {
+            self.spike(event, self.clock.monotonic().saturating_sub(began));
+        }
     }
 
     fn string_bytes_max(&self) -> usize {

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 pub use base::Reading;
 pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep, remedy};
 pub use error::{Damage, DamageKind, OpenError};
-pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble};
+pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble, Waited};
 pub use lsn::{Lineage, Lsn, Position, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
 pub use recovery::{LoadReport, OpenOptions, Opened, OpenedLog, World, examine, open};

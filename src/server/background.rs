@@ -42,6 +42,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             let mut engine = shared.engine.lock_patiently();
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
+            shared.waits.collect(&mut engine.parts);
             saving::tick(&mut engine, shared);
             rewriting::tick(&mut engine, shared);
             let client_bytes_max = shared.settings().client_bytes_max;

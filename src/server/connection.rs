@@ -26,6 +26,8 @@ use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader
 pub const BATCH_MAX: usize = 64;
 /// Bytes of a long argument read at a time, before other connections have their turn.
 const LONG_READ_MAX: usize = 1 << 20;
+/// How long the peak of a send buffer is remembered, as in stock.
+const PEAK_PERIOD: Duration = Duration::from_secs(5);
 /// Buffers of a quiet connection are freed beyond this.
 const QUIET_BYTES_MAX: usize = 16 << 10;
 
@@ -129,6 +131,9 @@ pub struct Connection {
     /// Input ended with this.
     protocol_error: Option<ProtocolError>,
     unsent: Unsent,
+    /// The most that its buffer held in this period, or the one before.
+    send_peak: usize,
+    peak_since: Duration,
     state: State,
     authenticated: bool,
     /// As of the last time the engine was held.
@@ -174,6 +179,8 @@ impl Connection {
             filled: 0,
             protocol_error: None,
             unsent: Unsent::default(),
+            send_peak: 0,
+            peak_since: now,
             state: State::Open,
             authenticated: false,
             protocol: Protocol::Resp2,
@@ -234,16 +241,23 @@ impl Connection {
         }
     }
 
-    /// Tells the engine what the connection holds in memory.
-    fn report(&mut self, shared: &Shared, settings: &Settings) {
+    /// Keeps the figures up to date by which the engine knows what the connection holds in memory.
+    fn meter(&self) {
         let query = self.reader.pending_bytes();
         self.outbox.meter.report(Held {
             query,
             query_free: self.reader.heap_bytes().saturating_sub(query),
             requests: self.batch[self.next.min(self.filled)..self.filled].iter().map(Request::heap_bytes).sum(),
             unsent: self.unsent.len(),
-            send_buffer: self.unsent.heap_bytes(),
+            send_buffer: self.unsent.capacity(),
+            runs: self.unsent.run_bytes(),
+            send_peak: self.send_peak,
         });
+    }
+
+    /// Tells the engine what the connection holds in memory.
+    fn report(&mut self, shared: &Shared, settings: &Settings) {
+        self.meter();
         // Otherwise the ticker looks at all connections soon enough.
         let held = (self.outbox.meter.read().total() + self.outbox.heap_bytes()) as u64;
         if settings.client_bytes_max > 0 && held > self.rung_at + settings.client_bytes_max / 8 {
@@ -497,6 +511,7 @@ impl Connection {
                 self.outbox.fail_waiting(&shared.gate, &error);
                 taken = self.outbox.take(&shared.gate, self.unsent.space());
             }
+            self.send_peak = self.send_peak.max(self.unsent.buffered());
             match self.write_some(shared) {
                 Ok(true) if taken == Taken::All && !self.outbox.is_empty() => {}
                 Ok(_) => break taken,
@@ -578,6 +593,11 @@ impl Connection {
         let waiting = self.unsent.len() + self.outbox.len();
         if waiting > 0 && self.exceeds_output_limit(waiting, settings, now) {
             self.state = State::Dead;
+        }
+        if now.saturating_sub(self.peak_since) >= PEAK_PERIOD {
+            self.peak_since = now;
+            self.send_peak = self.unsent.buffered();
+            self.meter();
         }
         if quiet.as_secs() >= 2 && self.next == self.filled {
             self.batch.truncate(1);

@@ -53,6 +53,12 @@ pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHa
             shared.log_moved();
         }
     }));
+    let note = Arc::downgrade(shared);
+    progress.on_waited(Box::new(move |what, time| {
+        if let Some(shared) = note.upgrade() {
+            shared.waits.note(&shared, what, time);
+        }
+    }));
     let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
     let (jobs, queue) = channel();
     let (writing, syncing) = (Arc::clone(&shared.gauge), Arc::clone(&shared.gauge));

@@ -30,6 +30,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod unsent;
+mod waits;
 
 pub use commands::families;
 pub use memory::{Allocator, AllocatorProbe};

@@ -14,6 +14,7 @@ use super::log_driver::RunningLog;
 use super::memory::Gauge;
 use super::rewriting::RewriteThread;
 use super::saving::SaveThread;
+use super::waits::Waits;
 use crate::command::CommandTable;
 use crate::engine::{Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
@@ -33,6 +34,7 @@ pub struct Shared {
     pub gauge: Arc<Gauge>,
     pub ticker: Alarm,
     pub loading: Arc<Loading>,
+    pub waits: Waits,
     log: OnceLock<RunningLog>,
     /// The lock of a directory without a log.
     directory: Mutex<Option<Box<dyn DiskLock>>>,
@@ -106,6 +108,7 @@ impl Shared {
             gauge,
             ticker: Alarm::default(),
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
+            waits: Waits::default(),
             log: OnceLock::new(),
             directory: Mutex::new(None),
             in_doubt: Mutex::new(None),
@@ -254,6 +257,12 @@ impl Shared {
 
     pub fn take_rewrite_thread(&self) -> Option<RewriteThread> {
         self.rewrite_thread.lock().take()
+    }
+
+    /// Whether a snapshot is being written, of whatever kind.
+    pub fn is_saving(&self) -> bool {
+        self.save_thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
+            || self.rewrite_thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     pub fn take_save_thread(&self) -> Option<SaveThread> {

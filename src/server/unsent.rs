@@ -31,9 +31,19 @@ impl Unsent {
         self.sent == self.out.bytes.len()
     }
 
-    /// Bytes kept in memory.
-    pub fn heap_bytes(&self) -> usize {
-        self.out.heap_bytes()
+    /// Room of the buffer, bytes.
+    pub fn capacity(&self) -> usize {
+        self.out.bytes.capacity()
+    }
+
+    /// Bytes in the buffer, those sent included.
+    pub fn buffered(&self) -> usize {
+        self.out.bytes.len()
+    }
+
+    /// Bytes to send that lie elsewhere.
+    pub fn run_bytes(&self) -> usize {
+        self.out.runs.bytes()
     }
 
     /// Where what may leave is appended.

@@ -144,6 +144,12 @@ impl Host for TestHost {
         self.expired += 1;
     }
 
+    fn spike_clock(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    fn spike_since(&mut self, _: &'static str, _: Option<std::time::Duration>) {}
+
     fn string_bytes_max(&self) -> usize {
         self.string_bytes_max
     }

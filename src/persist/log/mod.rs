@@ -10,7 +10,7 @@ mod writer;
 
 pub use buffer::{Batch, Cut, FrameSpan, LogBuffer};
 pub use orders::{Done, Order, Promise};
-pub use progress::{LogStats, Progress, SyncPolicy, Trouble};
+pub use progress::{LogStats, Progress, SyncPolicy, Trouble, Waited};
 pub use reader::{Item, OpenedSegment, SegmentReader};
 pub use segment::{Segment, SegmentPlace};
 pub use writer::{LogWriter, Step, SyncDone, SyncJob, WriterOptions};

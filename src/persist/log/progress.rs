@@ -46,6 +46,18 @@ pub struct Trouble {
 
 type OnPublish = Box<dyn Fn() + Send + Sync>;
 
+/// What the writer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// A write, perhaps while a sync was under way.
+    Write {
+        beside_sync: bool,
+    },
+    Sync,
+}
+
+type OnWaited = Box<dyn Fn(Waited, Duration) + Send + Sync>;
+
 /// Positions and state of one log.
 pub struct Progress {
     appended: AtomicU64,
@@ -60,6 +72,7 @@ pub struct Progress {
     closed: AtomicBool,
     rebase_asked: AtomicBool,
     on_publish: Mutex<Option<OnPublish>>,
+    on_waited: Mutex<Option<OnWaited>>,
     wake: Mutex<bool>,
     wake_changed: Condvar,
     pub stats: LogStats,
@@ -97,6 +110,7 @@ impl Progress {
             closed: AtomicBool::new(false),
             rebase_asked: AtomicBool::new(false),
             on_publish: Mutex::new(None),
+            on_waited: Mutex::new(None),
             wake: Mutex::new(false),
             wake_changed: Condvar::new(),
             stats: LogStats::default(),
@@ -185,6 +199,17 @@ impl Progress {
 
     pub(super) fn publish_behind(&self, behind: bool) {
         self.behind.store(behind, Ordering::Release);
+    }
+
+    /// Called with the time of each write and each sync, from the writer's thread.
+    pub fn on_waited(&self, note: OnWaited) {
+        *self.on_waited.lock() = Some(note);
+    }
+
+    pub(super) fn waited(&self, what: Waited, time: Duration) {
+        if let Some(note) = &*self.on_waited.lock() {
+            note(what, time);
+        }
     }
 
     pub(super) fn publish_appended(&self, end: Lsn) {

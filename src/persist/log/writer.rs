@@ -19,7 +19,7 @@ use self::succession::Fresh;
 use super::buffer::{Batch, LogBuffer};
 use super::format::{FRAME_HEADER_BYTES, FrameHeader};
 use super::orders::Promise;
-use super::progress::{Progress, SyncPolicy, Trouble};
+use super::progress::{Progress, SyncPolicy, Trouble, Waited};
 use super::segment::Segment;
 use crate::env::{Clock, Disk, DiskFile, Entropy};
 use crate::persist::manifest::{CloseState, Manifest};
@@ -347,7 +347,11 @@ impl LogWriter {
         let pending = &mut self.pending[self.written];
         let place = (self.segment.size(), self.segment.chain());
         let chain = encode_headers(&mut pending.batch, &self.segment, durable, &mut self.time);
-        self.segment.append(&pending.batch.out, chain)?;
+        let began = self.clock.monotonic();
+        let appended = self.segment.append(&pending.batch.out, chain);
+        let waited = self.clock.monotonic().saturating_sub(began);
+        self.progress.waited(Waited::Write { beside_sync: self.syncing }, waited);
+        appended?;
         pending.place = Some(place);
         self.marked = durable;
         self.written += 1;
@@ -380,6 +384,7 @@ impl LogWriter {
         let micros = now.saturating_sub(self.sync_started).as_micros() as u64;
         stats.sync_micros.fetch_add(micros, Ordering::Relaxed);
         stats.sync_micros_last.store(micros, Ordering::Relaxed);
+        self.progress.waited(Waited::Sync, now.saturating_sub(self.sync_started));
         match done.result {
             Ok(()) => {
                 self.forget(done.batches);

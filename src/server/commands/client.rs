@@ -277,6 +277,9 @@ pub fn class_of(client: &Client) -> Class {
     if client.is_subscriber() { Class::Pubsub } else { Class::Normal }
 }
 
+/// Replies from this length on, in bytes, are not in the fixed buffer of a stock server's client.
+const REPLY_BUFFER: usize = 16 << 10;
+
 /// One line of CLIENT LIST.
 pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
     let seconds_since = |then: UnixMillis| (now.0 - then.0).max(0) / 1000;
@@ -289,7 +292,10 @@ pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         .and_then(|index| parts.table.all().get(index))
         .map_or("NULL".to_owned(), |resolved| resolved.full_name());
     let held = client.outbox.meter.read();
-    let waiting = client.outbox.len();
+    // What a stock server has in its fixed buffer, and what in its list of replies.
+    let (buffered, beyond) = if held.unsent <= REPLY_BUFFER { (held.unsent, 0) } else { (0, held.unsent) };
+    let listed = client.outbox.pieces() + usize::from(beyond > 0);
+    let waiting = client.outbox.len() + beyond;
     let events = if held.unsent > 0 { "rw" } else { "r" };
     let mut line = String::new();
     // Writing to a string cannot fail.
@@ -315,9 +321,9 @@ pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         held.query_free,
         held.requests,
         held.send_buffer,
-        held.unsent,
-        held.unsent,
-        client.outbox.pieces(),
+        held.send_peak,
+        buffered,
+        listed,
         waiting,
         client.memory_bytes(),
         String::from_utf8_lossy(client.user.name()),

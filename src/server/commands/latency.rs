@@ -2,7 +2,8 @@
 
 use super::latency_report::{doctor_report, graph_text};
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
-use crate::engine::Parts;
+use crate::engine::{Parts, Spikes};
+use crate::server::Server;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 
@@ -84,8 +85,16 @@ static SUBCOMMANDS: &[Command] = &[
     },
 ];
 
+/// All spikes, those that the log's threads noted included.
+fn spikes<'c>(cx: &'c mut Cx<'_>) -> Result<&'c mut Spikes, CommandError> {
+    let shared = Server::of(cx)?.shared()?;
+    let parts = Parts::of(cx);
+    shared.waits.collect(parts);
+    Ok(&mut parts.observed.spikes)
+}
+
 fn latest(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    let spikes = &Parts::of(cx).observed.spikes;
+    let spikes = spikes(cx)?;
     let events: Vec<_> = spikes
         .iter()
         .filter_map(|(event, series)| series.latest().map(|spike| (event, spike, series.highest)))
@@ -103,7 +112,7 @@ fn latest(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn history(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let event = args.bytes();
-    let series = Parts::of(cx).observed.spikes.get(event);
+    let series = spikes(cx)?.get(event);
     let samples: Vec<_> = series.map(|(_, series)| series.samples().collect()).unwrap_or_default();
     cx.reply.array(samples.len());
     for spike in samples {
@@ -116,7 +125,7 @@ fn history(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let events = args.rest();
-    let spikes = &mut Parts::of(cx).observed.spikes;
+    let spikes = spikes(cx)?;
     let forgotten = match events {
         [] => spikes.clear(),
         events => events.iter().filter(|event| spikes.forget(event)).count(),
@@ -128,8 +137,7 @@ fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 fn graph(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let event = args.bytes();
     let now = cx.now().0.div_euclid(1000);
-    let parts = Parts::of(cx);
-    let Some((name, series)) = parts.observed.spikes.get(event) else {
+    let Some((name, series)) = spikes(cx)?.get(event) else {
         let event = String::from_utf8_lossy(event);
         return Err(CommandError::new(format!("ERR No samples available for event '{event}'")));
     };
@@ -140,6 +148,7 @@ fn graph(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     let now = cx.now().0.div_euclid(1000);
+    spikes(cx)?;
     let parts = Parts::of(cx);
     let text = doctor_report(&parts.observed.spikes, &parts.settings.notice, now);
     cx.reply.verbatim(*b"txt", text);

@@ -104,7 +104,10 @@ fn advice_on(event: &str, notice: &Notice) -> Vec<String> {
             lines
         }
         "expire-cycle" => vec!["Many keys come due at the same time: spread their times to live.".to_owned()],
-        "aof-write" | "aof-fsync-always" => vec![
+        "eviction-cycle" | "eviction-del" => vec![
+            "Memory is short all the time: raise maxmemory, or lower maxmemory-eviction-tenacity.".to_owned(),
+        ],
+        "aof-write" | "aof-write-alone" | "aof-write-pending-fsync" | "aof-fsync-always" => vec![
             "The disk is slow or shared: look for other programs that write to it, or relax appendfsync where a second's \
              loss can be borne."
                 .to_owned(),
