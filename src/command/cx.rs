@@ -235,6 +235,15 @@ impl<'a> Cx<'a> {
         self.look_up(key, false)
     }
 
+    /// As [`Cx::seen`], for who asks about the entry itself: that it is missing is counted, but told to nobody.
+    pub fn inspect(&mut self, key: &[u8]) -> (Option<&Entry>, &mut Reply) {
+        let now = self.turn.expiry_now();
+        let (found, stamp) = self.store.db(self.db).get_stamped(key, now);
+        self.turn.read_tag = self.turn.read_tag.max(stamp + 1);
+        self.host.looked_up(found.is_some());
+        (found, self.reply)
+    }
+
     fn look_up(&mut self, key: &[u8], touch: bool) -> (Option<&Entry>, &mut Reply) {
         let now = self.turn.expiry_now();
         let database = self.store.db(self.db);
@@ -292,8 +301,16 @@ impl<'a> Cx<'a> {
         found
     }
 
-    /// The key's entry, touched but not counted: what a change begins with.
-    fn use_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+    /// As [`Cx::get`], but neither touched nor counted: what a change of the key begins with that does so itself.
+    pub fn get_for_change<T: Kind>(&mut self, key: &[u8]) -> Result<Option<T>, CommandError> {
+        match self.peek(key).map(Entry::to_value) {
+            None => Ok(None),
+            Some(value) => T::try_from(value).map(Some).map_err(|_| CommandError::WRONG_TYPE),
+        }
+    }
+
+    /// The key's entry, touched but not counted: what a change begins with, whether it comes to one or not.
+    pub fn use_entry(&mut self, key: &[u8]) -> Option<&Entry> {
         let touch = self.touch;
         let (now, db) = (self.turn.expiry_now(), self.db);
         let database = self.store.db(db);
@@ -441,9 +458,15 @@ impl<'a> Cx<'a> {
             None => Str::encode(b""),
             Some(ValueRef::Str(text)) if text.len() > INLINE_MAX => return self.edit_long_string(key, event, change),
             Some(ValueRef::Str(text)) => text.into(),
-            Some(_) => return Err(CommandError::WRONG_TYPE),
+            Some(_) => {
+                self.use_entry(key);
+                return Err(CommandError::WRONG_TYPE);
+            }
         };
         let (result, changed, event) = self.run_edit(&mut text, event, change);
+        if result.is_err() {
+            self.use_entry(key);
+        }
         let result = result?;
         if changed > 0 {
             // A new value is a use of the key by itself.

@@ -121,7 +121,7 @@ fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (key, ttl, payload) = (args.bytes(), args.bytes(), args.bytes());
     let options = Options::read(args)?;
     cx.delete_if_due(key);
-    if !options.replace && cx.peek(key).is_some() {
+    if !options.replace && cx.use_entry(key).is_some() {
         return Err(CommandError::fixed("BUSYKEY Target key name already exists."));
     }
     let ttl = super::parse_i64(ttl).ok_or(CommandError::NOT_INTEGER)?;
@@ -140,7 +140,8 @@ fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let expiry = match (ttl, options.absolute) {
         (0, _) => None,
         (_, true) => Some(UnixMillis(ttl)),
-        (_, false) => Some(UnixMillis(ttl.saturating_add(cx.now().0))),
+        // Beyond the end of time it wraps to long ago, as in stock.
+        (_, false) => Some(UnixMillis(ttl.wrapping_add(cx.now().0))),
     };
     cx.reply.ok();
     if expiry.is_some_and(|at| is_past(cx, at)) {

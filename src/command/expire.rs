@@ -195,7 +195,7 @@ fn expire_by(cx: &mut Cx<'_>, args: &mut Args<'_>, unit: Unit, command: &str) ->
     let number = parse_i64(number).ok_or(CommandError::NOT_INTEGER)?;
     let at = unit.moment(number, cx.now()).ok_or_else(|| CommandError::invalid_expire(command))?;
     cx.delete_if_due(key);
-    let present = cx.peek(key).map(|entry| entry.expiry());
+    let present = cx.use_entry(key).map(|entry| entry.expiry());
     if !present.is_some_and(|present| condition.allows(present, at)) {
         cx.reply.int(0);
         return Ok(());
@@ -217,7 +217,7 @@ fn persist(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
     cx.delete_if_due(key);
-    let expires = cx.peek(key).is_some_and(|entry| entry.expiry().is_some());
+    let expires = cx.use_entry(key).is_some_and(|entry| entry.expiry().is_some());
     if expires {
         cx.set_expiry(key, None);
         cx.dirty(1);

@@ -256,12 +256,12 @@ fn renamenx(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn rename_to(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool, CommandError> {
     cx.delete_if_due(from);
-    let kind = cx.peek(from).map(|entry| entry.value().kind()).ok_or(CommandError::NO_SUCH_KEY)?;
+    let kind = cx.use_entry(from).map(|entry| entry.value().kind()).ok_or(CommandError::NO_SUCH_KEY)?;
     if from == to {
         return Ok(false);
     }
     cx.delete_if_due(to);
-    if !replace && cx.peek(to).is_some() {
+    if !replace && cx.use_entry(to).is_some() {
         return Ok(false);
     }
     let (now, stamp, db) = (cx.turn.expiry_now(), cx.turn.stamp, cx.db);
@@ -314,7 +314,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     };
     cx.db = target;
     cx.delete_if_due(to);
-    let copied = replace || cx.peek(to).is_none();
+    let copied = replace || cx.use_entry(to).is_none();
     if copied {
         cx.remove_silently(to);
         cx.put(to, value, Ttl::from(expiry));
@@ -335,7 +335,7 @@ fn move_key(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::SAME_OBJECT);
     }
     cx.delete_if_due(key);
-    let Some(kind) = cx.peek(key).map(|entry| entry.value().kind()) else {
+    let Some(kind) = cx.use_entry(key).map(|entry| entry.value().kind()) else {
         cx.reply.int(0);
         return Ok(());
     };
@@ -366,19 +366,22 @@ const REFERENCES_OF_SHARED: i64 = i32::MAX as i64;
 fn reply_object(
     cx: &mut Cx<'_>,
     args: &mut Args<'_>,
-    tell: impl FnOnce(&Entry, &mut crate::resp::Reply),
+    tell: impl FnOnce(&Entry, &mut crate::resp::Reply) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let key = args.bytes();
     args.finish()?;
-    match cx.seen(key) {
-        (Some(entry), reply) => tell(entry, reply),
+    match cx.inspect(key) {
+        (Some(entry), reply) => tell(entry, reply)?,
         (None, reply) => reply.null(),
     }
     Ok(())
 }
 
 fn encoding(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    reply_object(cx, args, |entry, reply| reply.bulk(entry.value().encoding()))
+    reply_object(cx, args, |entry, reply| {
+        reply.bulk(entry.value().encoding());
+        Ok(())
+    })
 }
 
 fn refcount(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
@@ -386,33 +389,36 @@ fn refcount(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         let shared =
             matches!(entry.value(), ValueRef::Str(StrRef::Int(number)) if (0..SHARED_INTEGERS).contains(&number));
         reply.int(if shared { REFERENCES_OF_SHARED } else { 1 });
+        Ok(())
     })
 }
 
 fn idletime(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let clock = cx.database().access_clock();
-    let tracked = matches!(clock.policy(), AccessPolicy::Lru);
-    if !tracked && cx.seen(args.peek().unwrap_or_default()).0.is_some() {
-        return Err(CommandError::fixed(
-            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
-             policies at runtime LRU and LFU data will take some time to adjust.",
-        ));
-    }
     reply_object(cx, args, |entry, reply| {
+        if !matches!(clock.policy(), AccessPolicy::Lru) {
+            return Err(CommandError::fixed(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                 between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
         reply.int(i64::try_from(clock.idle_seconds(entry.clock())).unwrap_or(i64::MAX));
+        Ok(())
     })
 }
 
 fn freq(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let clock = cx.database().access_clock();
-    let tracked = matches!(clock.policy(), AccessPolicy::Lfu { .. });
-    if !tracked && cx.seen(args.peek().unwrap_or_default()).0.is_some() {
-        return Err(CommandError::fixed(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
-             switching between policies at runtime LRU and LFU data will take some time to adjust.",
-        ));
-    }
-    reply_object(cx, args, |entry, reply| reply.int(i64::from(clock.frequency(entry.clock()))))
+    reply_object(cx, args, |entry, reply| {
+        if !matches!(clock.policy(), AccessPolicy::Lfu { .. }) {
+            return Err(CommandError::fixed(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                 switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+        reply.int(i64::from(clock.frequency(entry.clock())));
+        Ok(())
+    })
 }
 
 fn help(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

@@ -104,7 +104,10 @@ impl Engine {
         client.commands += 1;
         let resolved = match resolved {
             Ok(resolved) => resolved,
-            Err(error) => return Admission::Refuse(error.clone()),
+            Err(error) => {
+                client.last_command = None;
+                return Admission::Refuse(error.clone());
+            }
         };
         client.last_command = Some(resolved.index);
         let flags = resolved.command.flags;
@@ -157,8 +160,14 @@ impl Engine {
             return Admission::Refuse(CommandError::new(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
                  this context",
-                String::from_utf8_lossy(argv[0]).to_lowercase()
+                resolved.full_name()
             )));
+        }
+        // To stock a monitor is a kind of replica.
+        if (writes || may_log || flags.has(Flags::READONLY) || flags.has(Flags::MAY_REPLICATE))
+            && self.parts.observed.monitors.contains(&id)
+        {
+            return Admission::Refuse(CommandError::fixed("ERR Replica can't interact with the keyspace"));
         }
         if self.parts.pause.is_on() && self.parts.waits_for_pause(id, resolved, now) {
             return Admission::Pause;

@@ -184,6 +184,8 @@ def test_redelivery_after_the_death_of_a_worker(make_server, tmp_path):
             assert held[0] == held[1] and held[0] + held[2] == len(results)
         assert not world.executed()
         world.let_go()
+        # A worker gives back what is due when it begins, and then every 100 s only.
+        time.sleep(6.5)
         second = world.start_worker(pool="prefork", concurrency=2)
         wait_until(lambda: {result.id for result in results} <= world.executed(), 45, "another worker has done what the dead one held")
         for result in results:
@@ -225,7 +227,8 @@ def test_a_busy_worker_and_its_broker(make_server, tmp_path, end):
         with server.connect() as connection:
             wait_until(lambda: connection.call("HLEN", "unacked") >= 4, 20, "the worker holds what it may hold")
         getattr(server, end)()
-        time.sleep(0.5)
+        # A worker gives back what is due when it connects, and then every 100 s only.
+        time.sleep(5.5)
         server.start()
         world.let_go()
         done = world.supervised(lambda: {result.id for result in [*waiting, delayed]} <= world.executed())

@@ -1,4 +1,4 @@
-"""Every reply of graven beside that of stock redis-server 7.0: tables of commands, seeded random sequences, malformed requests.
+"""Every reply of graven beside that of stock redis-server 7.0: tables of commands, malformed requests.
 
 What differs on purpose (the level is Redis 7.2) stands in allowed_differences.toml, and an entry that is not needed is a failure.
 """
@@ -19,8 +19,8 @@ except ImportError:
     tomllib = None
 
 from support import commands
-from support.resp import Closed, Connection, encode
-from support.script import Player, load, unordered
+from support.resp import Connection
+from support.script import Player, load
 from support.server import Server, stock_binary, stock_under_test
 
 HERE = Path(__file__).resolve().parent
@@ -91,36 +91,6 @@ def test_every_allowed_difference_is_needed(used, request):
 
 
 SEED = int(os.environ.get("GRAVEN_TEST_SEED", "20240607"))
-STEPS = 2500
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-@pytest.mark.parametrize("family", sorted(commands.FAMILIES))
-def test_random_sequence(pair, family, protocol):
-    """The same random commands on both; the keys are few, so that types collide and values grow over the limits of their encodings."""
-    fresh(pair)
-    chance = random.Random(f"{SEED}-{family}-{protocol}")
-    sequence = [commands.FAMILIES[family](chance) for _ in range(STEPS)]
-    with Connection(pair[0].port, protocol=protocol) as ours, Connection(pair[1].port, protocol=protocol) as stock:
-        for at in range(0, STEPS, 50):
-            part = sequence[at : at + 50]
-            for connection in (ours, stock):
-                connection.send_bytes(b"".join(encode(*command) for command in part))
-            for offset, command in enumerate(part):
-                name = str(command[0]).upper()
-                shown = []
-                for connection in (ours, stock):
-                    reply = connection.read_reply()
-                    if name == "EXEC" and reply.kind == "*" and reply.value:
-                        shown.append(" ".join(part.render() if part.is_error else unordered(part, False) for part in reply.value))
-                    elif name in commands.UNORDERED:
-                        shown.append(unordered(reply, name in commands.PAIRS))
-                    else:
-                        shown.append(reply.render())
-                assert shown[0] == shown[1], (
-                    f"seed {SEED}, family {family}, RESP{protocol}, step {at + offset}: {command}\n    stock:  {shown[1]}\n    graven: {shown[0]}"
-                    f"\n    before: " + "\n            ".join(map(str, [c for c in sequence[: at + offset] if len(c) > 1 and c[1] in command[1:]][-12:]))
-                )
 
 
 BIG = b"x" * 70000

@@ -85,7 +85,7 @@ impl<'a> Move<'a> {
     fn run(&self, cx: &mut Cx<'_>) -> Result<bool, CommandError> {
         let Self { source, destination, from, to } = *self;
         cx.delete_if_due(source);
-        let Some(list) = cx.get::<List>(source)? else { return Ok(false) };
+        let Some(list) = cx.get_for_change::<List>(source)? else { return Ok(false) };
         if source == destination {
             drop(list);
             return self.rotate(cx);

@@ -60,7 +60,7 @@ fn spop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn spop_many(cx: &mut Cx<'_>, key: &[u8], count: usize) -> Result<(), CommandError> {
     cx.delete_if_due(key);
-    let Some(all) = cx.get::<Set>(key)? else {
+    let Some(all) = cx.get_for_change::<Set>(key)? else {
         cx.reply.set(0);
         return Ok(());
     };

@@ -168,8 +168,18 @@ impl Decisions {
 
 /// The stream at a key and a group in it, both there.
 fn look_up<'c>(cx: &'c mut Cx<'_>, key: &[u8], group: &[u8]) -> Result<(&'c Stream, &'c Group), CommandError> {
-    cx.writable::<Stream>(key)?;
     peek(cx, key).and_then(|stream| Some((stream, stream.group(group)?))).ok_or_else(|| no_group(key, group))
+}
+
+/// As [`look_up`], for the id last delivered. A key without the group is counted as read here: of another the answer is read later.
+fn first_look_up(cx: &mut Cx<'_>, key: &[u8], group: &[u8]) -> Result<StreamId, CommandError> {
+    match look_up(cx, key, group).map(|(_, group)| group.last_id) {
+        Ok(last) => Ok(last),
+        Err(missing) => {
+            cx.read::<Stream>(key)?;
+            Err(missing)
+        }
+    }
 }
 
 fn min_idle(arg: &[u8], command: &str) -> Result<i64, CommandError> {
@@ -179,7 +189,7 @@ fn min_idle(arg: &[u8], command: &str) -> Result<i64, CommandError> {
 
 fn xclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (key, group_name, consumer) = (args.bytes(), args.bytes(), args.bytes());
-    let last_before = look_up(cx, key, group_name)?.1.last_id;
+    let last_before = first_look_up(cx, key, group_name)?;
     let min_idle = min_idle(args.bytes(), "XCLAIM")?;
     let mut ids = Vec::new();
     while let Some(id) = args.peek().and_then(|arg| id::strict(arg, 0).ok()) {
@@ -248,7 +258,7 @@ fn xautoclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> 
             return Err(CommandError::SYNTAX);
         }
     }
-    look_up(cx, key, group_name)?;
+    first_look_up(cx, key, group_name)?;
     cx.log_nothing();
     let now = cx.now().0;
     ensure_consumer(cx, key, group_name, consumer);

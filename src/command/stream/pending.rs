@@ -1,6 +1,6 @@
 //! XACK and XPENDING: what consumers have got and not acknowledged.
 
-use super::{DECLARATION, NONDETERMINISTIC, edit_group, id, no_group, peek, reply_id};
+use super::{DECLARATION, NONDETERMINISTIC, edit_group, id, no_group, reply_id};
 use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec};
 use crate::resp::Reply;
 use crate::value::{Group, Stream, StreamId};
@@ -35,8 +35,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 fn xack(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (key, group) = (args.bytes(), args.bytes());
-    cx.writable::<Stream>(key)?;
-    if peek(cx, key).and_then(|stream| stream.group(group)).is_none() {
+    if cx.read::<Stream>(key)?.0.and_then(|stream| stream.group(group)).is_none() {
         cx.reply.int(0);
         return Ok(());
     }

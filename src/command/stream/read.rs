@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, log_claim, log_group};
 use super::group::ensure_consumer;
-use super::{DECLARATION, edit_group, id, named, peek, reply_entry, reply_id};
+use super::{DECLARATION, edit_group, id, named, reply_entry, reply_id};
 use crate::command::{Args, Begin, Command, CommandError, Cx, Find, Flags, KeyFlags, KeySpec, StreamWait, parse_i64};
 use crate::value::{Stream, StreamId};
 
@@ -244,11 +244,11 @@ impl<'a> Read<'a> {
     /// Answers with what the group has not handed out, and hands it to the consumer; false when there is nothing.
     fn serve_new(&self, cx: &mut Cx<'_>, key: &[u8], reader: Reader<'_>) -> Result<bool, CommandError> {
         let now = cx.now().0;
-        let found = peek(cx, key).and_then(|stream| Some((stream.last_entry_id()?, stream.group(reader.group)?)));
+        let (Some(stream), reply) = cx.read::<Stream>(key)? else { return Ok(false) };
+        let found = stream.last_entry_id().and_then(|last| Some((last, stream.group(reader.group)?)));
         let Some((_, group)) = found.filter(|(last, group)| *last > group.last_id) else { return Ok(false) };
         let (mut last, mut read) = (group.last_id, group.entries_read);
         let Some(first) = last.next() else { return Ok(false) };
-        let (Some(stream), reply) = cx.read::<Stream>(key)? else { return Ok(false) };
         if !reply.is_resp3() {
             reply.array(2);
         }

@@ -34,7 +34,8 @@ struct Options {
 }
 
 fn lcs(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let (a, b) = (text(cx, args.bytes())?, text(cx, args.bytes())?);
+    let (a, b) = (cx.value(args.bytes()), cx.value(args.bytes()));
+    let (a, b) = (text(a)?, text(b)?);
     let mut options = Options::default();
     while !args.is_empty() {
         if args.word("idx") {
@@ -66,8 +67,8 @@ fn lcs(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn text(cx: &mut Cx<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
-    match cx.value(key) {
+fn text(value: Option<Value>) -> Result<Vec<u8>, CommandError> {
+    match value {
         None => Ok(Vec::new()),
         Some(Value::Str(text)) => Ok(Str::to_vec(&text)),
         Some(_) => Err(NOT_STRINGS),

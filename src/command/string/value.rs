@@ -248,6 +248,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.delete_if_due(key);
         let found = cx.peek(key).is_some();
         if found == options.if_absent {
+            cx.use_entry(key);
             if !options.get {
                 cx.reply.null();
             }
@@ -282,6 +283,8 @@ fn setnx(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let absent = cx.peek(key).is_none();
     if absent {
         store(cx, key, value, Ttl::Clear);
+    } else {
+        cx.use_entry(key);
     }
     cx.reply.int(i64::from(absent));
     Ok(())
@@ -387,7 +390,7 @@ fn msetnx(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     for pair in pairs.chunks_exact(2) {
         cx.delete_if_due(pair[0]);
     }
-    let absent = pairs.chunks_exact(2).all(|pair| cx.peek(pair[0]).is_none());
+    let absent = pairs.chunks_exact(2).all(|pair| cx.use_entry(pair[0]).is_none());
     if absent {
         store_pairs(cx, pairs, "msetnx")?;
     }

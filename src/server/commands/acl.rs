@@ -166,7 +166,7 @@ fn no_more(args: &Args<'_>, name: &str) -> Result<(), CommandError> {
     if args.is_empty() {
         return Ok(());
     }
-    Err(CommandError::new(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.")))
+    Err(CommandError::subcommand_syntax("acl", name.as_bytes()))
 }
 
 fn spelled(args: &Args<'_>) -> String {
@@ -199,11 +199,12 @@ fn cat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn deluser(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let names = args.rest();
+    if names.contains(&DEFAULT_USER) {
+        return Err(CommandError::fixed("ERR The 'default' user cannot be removed"));
+    }
     let mut deleted = 0;
-    for name in args.rest() {
-        if *name == DEFAULT_USER {
-            return Err(CommandError::fixed("ERR The 'default' user cannot be removed"));
-        }
+    for name in names {
         deleted += i64::from(Parts::of(cx).remove_user(name));
     }
     cx.reply.int(deleted);
@@ -231,9 +232,11 @@ fn dryrun(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn genpass(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     const BITS_MAX: i64 = 4096;
+    if args.remaining() > 1 {
+        return Err(CommandError::subcommand_syntax("acl", spelled(args).as_bytes()));
+    }
     let bits = if args.is_empty() { 256 } else { args.int() };
     args.check()?;
-    no_more(args, &spelled(args))?;
     if !(1..=BITS_MAX).contains(&bits) {
         return Err(CommandError::new(format!(
             "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to \

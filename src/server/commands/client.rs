@@ -237,20 +237,22 @@ fn list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         if words.is_empty() {
             return Err(CommandError::SYNTAX);
         }
-        let id = |word: &&[u8]| parse_i64(word).filter(|id| *id > 0).map(|id| ClientId(id as u64));
+        let id = |word: &&[u8]| parse_i64(word).map(|id| ClientId(id as u64));
         ids = Some(words.iter().map(id).collect::<Option<_>>().ok_or(CommandError::fixed("ERR Invalid client ID"))?);
     }
     args.finish()?;
     let now = cx.now();
     let parts = Parts::of(cx);
-    let mut text = String::new();
-    for client in parts.clients.sorted() {
-        let wanted = class.is_none_or(|class| class_of(client) == class)
-            && ids.as_ref().is_none_or(|ids| ids.contains(&client.id));
-        if wanted {
-            text.push_str(&describe(client, parts, now));
+    let text: String = match ids {
+        // As they were named: in that order, and as often.
+        Some(ids) => {
+            ids.iter().filter_map(|id| parts.clients.get(*id)).map(|client| describe(client, parts, now)).collect()
         }
-    }
+        None => {
+            let wanted = |client: &&Client| class.is_none_or(|class| class_of(client) == class);
+            parts.clients.sorted().into_iter().filter(wanted).map(|client| describe(client, parts, now)).collect()
+        }
+    };
     cx.reply.verbatim(*b"txt", text);
     Ok(())
 }
@@ -442,6 +444,9 @@ fn no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    if args.remaining() > 2 {
+        return Err(CommandError::subcommand_syntax("client", b"unblock"));
+    }
     let id = args.int();
     let with_error = match args.next() {
         None => false,

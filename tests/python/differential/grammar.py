@@ -5,7 +5,7 @@
     [a|b]       nothing, or one of them      (a|b)    one of them            x...   one or several times
     '' 'x y'    a literal word
 
-Behind `::` stand attributes: `weight=N`; `rule=NAME`, how replies are compared (`compare.RULES`); `forget`, the outcome is random, so
+Behind `::` stand attributes: `weight=N`; `rule=NAME`, how replies of this command are compared (`compare.RULES`; `damage` of this form alone); `forget`, the outcome is random, so
 the keys named are deleted behind it; `blocking`, may block, so a wrong form must not lack its timeout; `alone`, no place in a
 script or transaction; `nowrong`, sent as it stands only; `unknown`, no command of any server;
 `needs=NAME`, only where that command is known too.
@@ -161,6 +161,7 @@ class Grammar:
     """All forms of the families whose commands `known` (lower-case names) has."""
 
     def __init__(self, known: set[bytes] | None = None, only: list[str] | None = None):
+        self.known = known
         self.families: dict[str, list[Form]] = {}
         self.missing: set[bytes] = set()
         self.rules: dict[bytes, str] = {}
@@ -174,7 +175,7 @@ class Grammar:
                 if known is not None and needed not in known and not form.unknown:
                     self.missing.add(needed)
                     continue
-                if form.rule != "exact":
+                if form.rule not in ("exact", "damage"):
                     self.rules[self.rule_key(form)] = form.rule
                 if only is None or path.stem in only:
                     self.families.setdefault(path.stem, []).append(form)

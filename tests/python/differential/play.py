@@ -5,16 +5,18 @@ One `Table` is a pair of servers with their connections, used for one sequence a
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from support.resp import Closed, ProtocolError
 
 from . import compare
 from .grammar import Grammar
-from .sequence import Sequence, Step
-from .wire import SECONDS, Wire, encode, parse_all, show, show_command
+from .sequence import Sequence
+from .turns import Turns
+from .wire import ACTOR, Wire, encode, parse_all, show, show_command
 
+OWN_RULES = ("damage", "forgotten")
+LIMITED = b"LIMIT"
 MARKER = b"~end of the sequence~"
 END = b"$%d\r\n%s\r\n" % (len(MARKER), MARKER)
 DATABASES = [b"0", b"1", b"2"]
@@ -70,6 +72,28 @@ class Side:
                 wire.close()
         self.actors, self.ids, self.listener, self.control = [], [], None, None
 
+    def reopen(self, number: int) -> None:
+        """A connection in the place of one that was closed."""
+        self.actors[number].close()
+        self.actors[number] = Wire(self.server.port)
+        self.ids[number] = self.actors[number].call(b"CLIENT", b"ID")[1]
+
+    def named(self, words: list[bytes]) -> list[bytes]:
+        """With the numbers that this server gave to connections in the place of their names."""
+        return [self.ids[int(word[len(ACTOR) :]) % len(self.ids)] if word.startswith(ACTOR) else word for word in words]
+
+    def unnamed(self, reply):
+        """With names in the place of the numbers of connections."""
+        kind, value = reply
+        if kind in "*~>%|" and value is not None:
+            return (kind, [self.unnamed(item) if isinstance(item[0], str) else (self.unnamed(item[0]), self.unnamed(item[1])) for item in value])
+        if kind == ":" and value in self.ids:
+            return (kind, ACTOR + b"%d" % self.ids.index(value))
+        return reply
+
+    def fell_silent(self, what: str):
+        raise Lost(self.name, TimeoutError(what))
+
     def blocked(self) -> int:
         info = self.control.call(b"INFO", b"clients")[1]
         return int(info.split(b"blocked_clients:")[1].split(b"\r\n")[0])
@@ -98,7 +122,13 @@ class Table:
         try:
             for side in self.sides:
                 side.guard(side.connect, sequence.actors)
-            found = self.play_all_at_once(sequence) if sequence.actors == 1 else self.play_in_turns(sequence)
+            if sequence.actors == 1:
+                found = self.play_all_at_once(sequence)
+            else:
+                turns = Turns(self, sequence)
+                found = turns.play()
+                if turns.over:
+                    return None
             return found or self.events(sequence) or self.keyspace()
         except Lost as lost:
             self.restart()
@@ -122,11 +152,19 @@ class Table:
 
     def prologue(self, sequence: Sequence) -> list[list[bytes]]:
         listen = [b"CONFIG", b"SET", *(word for pair in sequence.settings.items() for word in pair)]
-        commands = [[b"RESET"], [b"FLUSHALL"], [b"SCRIPT", b"FLUSH"], *([listen] if sequence.settings else [])]
+        commands = [[b"RESET"], [b"FLUSHALL"], [b"SCRIPT", b"FLUSH"], [b"FUNCTION", b"FLUSH"], *([listen] if sequence.settings else [])]
         return commands
 
-    def hello(self, sequence: Sequence) -> list[list[bytes]]:
-        return [[b"HELLO", b"3"]] if sequence.protocol == 3 else []
+    @staticmethod
+    def hello(protocol: int) -> list[list[bytes]]:
+        return [[b"HELLO", b"3"]] if protocol == 3 else []
+
+    def judges(self, sequence: Sequence) -> list:
+        return [Judge(self.grammar, sequence) for _ in range(sequence.actors)]
+
+    @staticmethod
+    def difference(signature: str, text: str) -> Difference:
+        return Difference(signature, text)
 
     def listen(self, sequence: Sequence) -> None:
         if sequence.settings.get(b"notify-keyspace-events"):
@@ -138,8 +176,8 @@ class Table:
     def play_all_at_once(self, sequence: Sequence) -> Difference | None:
         self.listen(sequence)
         before = self.prologue(sequence)
-        opening = before + self.hello(sequence)
-        commands = [command.words for step in sequence.steps for command in step.commands]
+        opening = before + self.hello(sequence.protocol)
+        commands = [self.ours.named(command.words) for step in sequence.steps for command in step.commands]
         data = b"".join(map(encode, [*opening, *commands, [b"RESET"], [b"ECHO", MARKER]]))
         for side in self.sides:
             side.guard(side.actors[0].send, data)
@@ -149,96 +187,23 @@ class Table:
         ours, stock = self.ours.guard(parse_all, ours), self.stock.guard(parse_all, stock)
         return Judge(self.grammar, sequence).replies(commands, ours[len(opening) : -1], stock[len(opening) : -1])
 
-    def play_in_turns(self, sequence: Sequence) -> Difference | None:
-        """One step at a time; a connection that is blocked on stock must be blocked on graven, and is left alone until it is served."""
-        self.listen(sequence)
-        for side in self.sides:
-            opening = self.prologue(sequence)
-            side.guard(side.actors[0].send, b"".join(map(encode, [*opening, [b"ECHO", MARKER]])))
-            side.guard(side.actors[0].until, END)
-            for wire in side.actors:
-                side.guard(wire.send, b"".join(map(encode, [[b"RESET"], *self.hello(sequence), [b"ECHO", MARKER]])))
-                side.guard(wire.until, END)
-        judges = [Judge(self.grammar, sequence) for _ in range(sequence.actors)]
-        waiting: dict[int, list[list[bytes]]] = {}
-        found = None
-        for step in sequence.steps:
-            if step.actor in waiting:
-                continue
-            waiting[step.actor] = [command.words for command in step.commands]
-            found = self.turn(sequence, waiting, judges, step)
-            if found:
-                break
-        for number in range(sequence.actors) if not found else ():
-            for _ in range(20):
-                if number not in waiting or found:
-                    break
-                answers = [side.guard(side.control.call, b"CLIENT", b"UNBLOCK", side.ids[number]) for side in self.sides]
-                if answers[0] != answers[1]:
-                    found = Difference("unblock", f"CLIENT UNBLOCK of connection {number}: graven {show(answers[0])}, stock {show(answers[1])}")
-                    break
-                found = self.settle(sequence, waiting, judges)
-        if found:
-            for side in self.sides:
-                side.disconnect()
-            return found
-        for side in self.sides:
-            for wire in side.actors:
-                side.guard(wire.send, b"".join(map(encode, [[b"RESET"], [b"ECHO", MARKER]])))
-                side.guard(wire.until, END)
-        return None
-
-    def turn(self, sequence: Sequence, waiting: dict, judges: list, step: Step) -> Difference | None:
-        data = b"".join(encode(command.words) for command in step.commands)
-        for side in self.sides:
-            side.guard(side.actors[step.actor].send, data)
-        return self.settle(sequence, waiting, judges)
-
-    def settle(self, sequence: Sequence, waiting: dict, judges: list) -> Difference | None:
-        """Waits until every connection is either answered or blocked, on both servers, and compares who is and what came."""
-        answered = []
-        for side in self.sides:
-            got: dict[int, list] = {number: [] for number in waiting}
-            end = time.monotonic() + SECONDS
-            while True:
-                open_ones = [number for number in waiting if len(got[number]) < len(waiting[number])]
-                for number in open_ones:
-                    side.guard(side.actors[number].has, 0.0)
-                    got[number] += side.actors[number].whole()
-                open_ones = [number for number in open_ones if len(got[number]) < len(waiting[number])]
-                if not open_ones or side.guard(side.blocked) == len(open_ones):
-                    break
-                side.guard(side.actors[open_ones[0]].has, 0.001)
-                if time.monotonic() > end:
-                    raise Lost(side.name, TimeoutError(f"connection {open_ones} is neither answered nor blocked after {show_command(waiting[open_ones[0]][-1])}"))
-            answered.append(got)
-        ours, stock = answered
-        for number in sorted(waiting):
-            commands = waiting[number]
-            if len(ours[number]) != len(stock[number]):
-                name = commands[min(len(ours[number]), len(stock[number]))]
-                return Difference(f"blocked {name[0].upper().decode('latin-1')}", f"connection {number}, {show_command(name)}: graven sent {len(ours[number])} replies, stock {len(stock[number])}")
-            done = len(ours[number])
-            found = judges[number].replies(commands[:done], ours[number], stock[number])
-            if found:
-                return found
-            if done == len(commands):
-                del waiting[number]
-            else:
-                waiting[number] = commands[done:]
-        return None
-
     def events(self, sequence: Sequence) -> Difference | None:
         if not sequence.settings.get(b"notify-keyspace-events"):
             return None
         marker = b"$5\r\n~end~\r\n"
+        damaged = any(command.rule == "damage" for step in sequence.steps for command in step.commands)
+        unsure = (b"restore", b"del", b"new") if damaged else ()
+        if any(word.upper() in (b"BY", b"GET", b"WITHSCORE", b"PFDEBUG") for step in sequence.steps for command in step.commands for word in command.words):
+            # SORT looks for the keys of a set's members in no order; 7.2 has ZRANK WITHSCORE; PFDEBUG is for tests.
+            unsure = (*unsure, b"keymiss")
         seen = []
         for side in self.sides:
             side.guard(side.control.call, b"PUBLISH", b"__keyend__:~", b"~end~")
             events = [(item[1][2][1], item[1][3][1]) for item in side.guard(parse_all, side.guard(side.listener.until, marker) + marker)]
             # When a key whose deadline has passed is found out is each server's own business.
+            # Of a damaged payload nobody promises who takes it.
             # XSETID is refused more often in 7.2. In 7.2 a consumer is made, and said to be, when it asks; in 7.0 when it is given something.
-            seen.append([event for event in events[:-1] if not any(word in event[0] + event[1] for word in (b"expired", b"xgroup-createconsumer", b"xgroup-delconsumer", b"xsetid"))])
+            seen.append([event for event in events[:-1] if not any(word in event[0] + event[1] for word in (b"expired", b"xgroup-createconsumer", b"xgroup-delconsumer", b"xsetid", *unsure))])
         if any(word.upper() == b"FAIL" for step in sequence.steps for command in step.commands for word in command.words):
             # Where every operation of a BITFIELD fails the string may have grown: graven writes that down and says so, stock does neither.
             seen = [[event for event in events if b"setbit" not in event[0] + event[1]] for events in seen]
@@ -304,6 +269,23 @@ class Judge:
         self.grammar = grammar
         self.sequence = sequence
         self.queued: list[list[bytes]] | None = None
+        self.sorts = any(word.upper().startswith(b"SORT") for step in sequence.steps for command in step.commands for word in command.words)
+        # Commands that have a rule of their own, whatever others of their name have.
+        self.marked = {tuple(unwrapped(command.words)): command.rule for step in sequence.steps for command in step.commands if command.rule in OWN_RULES}
+
+    def follow(self, commands, replies: list) -> None:
+        """Notes what equal replies say of the transaction."""
+        for words, reply in zip(commands, replies):
+            self.note(words, reply)
+
+    def note(self, words, stock) -> None:
+        name = words[0].upper()
+        if stock == ("+", b"QUEUED") and self.queued is not None:
+            self.queued.append(words)
+        elif name == b"MULTI" and stock == ("+", b"OK"):
+            self.queued = []
+        elif name in (b"DISCARD", b"EXEC", b"RESET"):
+            self.queued = None
 
     def replies(self, commands, ours: list, stock: list) -> Difference | None:
         for words, left, right in zip(commands, ours, stock):
@@ -323,22 +305,21 @@ class Judge:
                     if not self.equal(inner, left, right):
                         return self.difference(inner, left, right, "in EXEC: ")
                 return None
-        if stock == ("+", b"QUEUED") and self.queued is not None:
-            self.queued.append(words)
-        elif name == b"MULTI" and stock == ("+", b"OK"):
-            self.queued = []
-        elif name == b"DISCARD":
-            self.queued = None
+        self.note(words, stock)
         return None if self.equal(words, ours, stock) else self.difference(words, ours, stock)
 
     def equal(self, words, ours, stock) -> bool:
         if ours == stock:
             return True
         inner = unwrapped(words)
-        if compare.RULES[self.grammar.rule(inner)](ours, stock) or compare.allowed(inner, ours, stock):
+        rule = self.marked.get(tuple(inner)) or self.grammar.rule(inner)
+        if rule == "encoding" and self.sorts and stock == ("$", b"skiplist") and ours == ("$", b"listpack"):
+            # Stock's SORT turns the sorted set that it reads into its large form.
             return True
-        if inner[0].upper().startswith(b"SORT") and any(word.upper() == b"BY" for word in inner) and compare.unordered(ours, stock):
-            # By a pattern without a star: the order of a set is nobody's promise.
+        if compare.RULES[rule](ours, stock) or compare.allowed(inner, ours, stock):
+            return True
+        if inner[0].upper().startswith(b"SORT") and any(word.upper() == b"BY" for word in inner) and (compare.unordered(ours, stock) or LIMITED in map(bytes.upper, inner) and compare.shape(ours, stock)):
+            # By a pattern without a star the order of a set is nobody's promise, nor is that of equal weights.
             return True
         return inner is not words and (compare.wrapped(ours) == compare.wrapped(stock) or compare.allowed(words, ours, stock))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.server import Server, stock_binary
 
+from . import values
 from .grammar import Grammar
 from .play import Table
 from .sequence import SETTINGS, Maker
@@ -30,9 +31,10 @@ class Run:
         settings = {name for name in SETTINGS if wire.call(b"CONFIG", b"SET", name, SETTINGS[name][0])[0] == "+"}
         wire.close()
         self.grammar = Grammar(known, self.only)
-        self.maker = Maker(self.grammar, settings)
+        self.maker = Maker(self.grammar, settings, eager=self.only is not None)
         self.unset = set(SETTINGS) - settings
         self.table = Table(self.graven, self.stock, self.grammar)
+        self.fill_pools()
         if self.grammar.missing:
             self.say(f"not in graven: {b' '.join(sorted(self.grammar.missing)).decode()}")
         if self.unset:
@@ -42,6 +44,24 @@ class Run:
     def __exit__(self, *_exc) -> None:
         self.graven.end()
         self.stock.end()
+
+    def fill_pools(self) -> None:
+        """What the sequences restore: payloads that both servers made of the same keys."""
+        values.PAYLOADS.clear()
+        values.FUNCTIONS.clear()
+        makers = Maker(Grammar(self.grammar.known), set(SETTINGS) - self.unset)
+        for number in range(12):
+            self.table.play(makers.sequence(f"payloads-{number}", 250))
+            for side in self.table.sides:
+                control = side.control or Wire(side.server.port)
+                control.call(b"SELECT", b"0")
+                for key in sorted(item[1] for item in control.call(b"KEYS", b"*")[1]):
+                    payload = control.call(b"DUMP", key)[1]
+                    if payload and len(payload) < 3000:
+                        values.PAYLOADS.append(payload)
+                for library in values.LIBRARIES[number % 3 :: 3]:
+                    control.call(b"FUNCTION", b"LOAD", b"REPLACE", library.encode())
+                values.FUNCTIONS.append(control.call(b"FUNCTION", b"DUMP")[1])
 
     def one(self, seed: str, length: int) -> str | None:
         """The sequence of that seed; its story when it fails."""

@@ -17,8 +17,21 @@ SETTINGS = {
     b"list-max-listpack-size": [b"-2", b"-2", b"128", b"3", b"-1", b"1"],
     b"hll-sparse-max-bytes": [b"3000", b"3000", b"100", b"0"],
     b"stream-node-max-entries": [b"100", b"100", b"3"],
-    b"notify-keyspace-events": [b"", b"", b"KEA"],
+    b"notify-keyspace-events": [b"", b"", b"", b"KEA", b"KEAmn", b"Kg$l", b"Eshzt", b"KEgn", b"Em"],
+    # (With a limit, stock shares no small integers between keys, whose counters would be one.)
+    b"maxmemory": [b"8589934592"],
+    # Under LFU the counters rise with every access and never fall, so that they can be compared.
+    b"maxmemory-policy": [b"noeviction", b"noeviction", b"noeviction", b"allkeys-lfu", b"volatile-lfu", b"allkeys-lru", b"volatile-ttl"],
+    b"lfu-log-factor": [b"0"],
+    b"lfu-decay-time": [b"0"],
+    b"rdbcompression": [b"yes", b"yes", b"no"],
+    b"sanitize-dump-payload": [b"yes"],
+    b"acl-pubsub-default": [b"resetchannels"],
+    b"tracking-table-max-keys": [b"1000000", b"1000000", b"0"],
 }
+# What is played by several connections: the families of each scene, and how often it comes.
+SCENES = {"blocking": ([], 0.1), "pubsub": (["pubsub"], 0.05), "tracking": (["tracking"], 0.06), "acl": (["acl"], 0.06), "clients": (["clients"], 0.03)}
+IN_SCENES = {name for families, _ in SCENES.values() for name in families}
 WRAPPERS = [b"return redis.call(unpack(ARGV))", b"return redis.pcall(unpack(ARGV))", b"local r = redis.call(unpack(ARGV)) return r"]
 
 
@@ -38,9 +51,10 @@ class Sequence:
     steps: list[Step] = field(default_factory=list)
     # Steps of several connections are sent one after the other, each awaited; those of one connection all at once.
     actors: int = 1
+    protocols: list[int] = field(default_factory=list)
 
     def but(self, steps: list[Step]) -> "Sequence":
-        return Sequence(self.seed, self.protocol, self.settings, steps, self.actors)
+        return Sequence(self.seed, self.protocol, self.settings, steps, self.actors, self.protocols)
 
     def count(self) -> int:
         return sum(len(step.commands) for step in self.steps)
@@ -49,29 +63,43 @@ class Sequence:
 class Maker:
     """Makes sequences from one grammar."""
 
-    def __init__(self, grammar: Grammar, settings: set[bytes]):
+    def __init__(self, grammar: Grammar, settings: set[bytes], *, eager: bool = False):
+        """`eager`: those scenes that have families of their own, most of the time."""
         self.grammar = grammar
         self.settings = {name: values for name, values in SETTINGS.items() if name in settings}
-        self.names = sorted(grammar.families)
+        self.names = sorted(grammar.families.keys() - IN_SCENES)
+        scenes = {name: scene for name, scene in SCENES.items() if all(family in grammar.families for family in scene[0])}
+        own = sum(weight for families, weight in scenes.values() if families) or 1.0
+        self.scenes = {name: (families, 0.7 * weight / own if eager and families else weight) for name, (families, weight) in scenes.items()}
 
     def sequence(self, seed, length: int) -> Sequence:
         source = Source(seed)
         settings = {name: source.pick(values) for name, values in self.settings.items()}
         made = Sequence(seed, source.pick([2, 3]), settings)
+        at = source.random.random()
+        for name, (families, weight) in self.scenes.items():
+            if at < weight:
+                self.choose_forms(source, families)
+                self.several(source, made, min(length, 40), name)
+                return made
+            at -= weight
         self.choose_forms(source)
-        if source.roll(0.12):
-            self.several(source, made, min(length, 40))
-        else:
-            self.alone(source, made, length)
+        self.alone(source, made, length)
         return made
 
-    def choose_forms(self, source: Source) -> None:
-        """A few families per sequence, so that their keys grow; the commands on keys always."""
-        chosen = {"keys", *(source.pick(self.names) for _ in range(source.pick([1, 1, 2, 3, 6])))}
+    def choose_forms(self, source: Source, scene: list[str] | tuple = ()) -> None:
+        """A few families per sequence, so that their keys grow; the commands on keys always; more of those of the scene."""
+        # (In stock 7.0 a script is taken to have read all keys that it was given, and no others.)
+        self.plain = "tracking" in scene
+        names = [name for name in self.names if not (self.plain and name in ("scripts", "functions"))]
+        chosen = {"keys", *scene, *(source.pick(names) for _ in range(source.pick([1, 1, 2, 3, 6])))} if names else set(scene)
         forms = [form for name in sorted(chosen) for form in self.grammar.families.get(name, [])]
+        weights = {name: sum(form.weight for form in self.grammar.families.get(name, [])) for name in chosen}
+        others = sum(weights[name] for name in chosen if name not in scene) or 1.0
+        shares = {name: 1.5 * others / weights[name] for name in scene}
         total, self.forms = 0.0, []
         for form in forms:
-            total += form.weight * (0.25 if form.family == "keys" else 1.0)
+            total += form.weight * (0.25 if form.family == "keys" else shares.get(form.family, 1.0))
             self.forms.append((total, form))
         self.total = total
 
@@ -114,23 +142,30 @@ class Maker:
         while transaction and form.alone:
             form = self.form(source)
         words = form.words(source)
-        if not form.alone and not form.blocking and source.roll(0.02):
+        if not form.alone and not form.blocking and not self.plain and source.roll(0.02):
             wrapped = [b"EVAL", source.pick(WRAPPERS), b"0", *words]
             commands = [Command(wrapped, form.rule, form)]
         else:
             commands = [Command(words, form.rule, form)]
+        if form.family == "tracking" and words[1:2] and words[1].upper() == b"CACHING":
+            # It speaks of the command behind it.
+            commands += self.step(source, transaction).commands
         if form.forget:
-            commands.append(Command([b"DEL", *dict.fromkeys(words[1:] or [b"none"])]))
+            commands.append(Command([b"DEL", *dict.fromkeys(words[1:] or [b"none"])], "forgotten" if form.rule == "damage" else "exact"))
         return Step(commands)
 
-    def several(self, source: Source, made: Sequence, length: int) -> None:
-        """Three connections: blocking commands that others serve, WATCH with others' writes."""
+    def several(self, source: Source, made: Sequence, length: int, scene: str) -> None:
+        """Three connections: what blocks is served by others, what is watched, tracked or listened to is changed by others."""
         made.actors = 3
+        mixed = scene != "blocking"
+        made.protocols = [source.pick([2, 3]) if mixed else made.protocol for _ in range(made.actors)]
         source.blocking = True
         while made.count() < length:
             step = self.step(source)
             step.actor = source.below(3)
-            if source.roll(0.12):
+            # (Where a connection listens, stock 7.0 puts what it is told into the middle of EXEC's reply.)
+            listens = scene in ("pubsub", "acl", "clients") or any(b"REDIRECT" in command.words for step in made.steps for command in step.commands)
+            if source.roll(0.12) and not listens:
                 step = self.transaction(source)
             elif source.roll(0.06):
                 step = Step([Command([source.pick([b"UNWATCH", b"WATCH"])])], source.below(3))

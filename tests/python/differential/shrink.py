@@ -49,9 +49,9 @@ class Shrinker:
                 changed.settings = {**sequence.settings, name: SETTINGS[name][0]}
                 if self.fails(changed):
                     sequence = changed
-        if sequence.protocol == 3:
+        if sequence.protocol == 3 or 3 in sequence.protocols:
             changed = sequence.but(sequence.steps)
-            changed.protocol = 2
+            changed.protocol, changed.protocols = 2, [2] * sequence.actors
             if self.fails(changed):
                 sequence = changed
         return sequence
@@ -96,7 +96,7 @@ class Shrinker:
 
 def story(sequence: Sequence, difference: Difference) -> str:
     """The failing sequence as redis-cli would take it, with what differed."""
-    lines = [f"-- seed {sequence.seed}, RESP{sequence.protocol}"]
+    lines = [f"-- seed {sequence.seed}, RESP{'/'.join(map(str, sequence.protocols)) or sequence.protocol}"]
     for name, value in sequence.settings.items():
         if value != SETTINGS[name][0]:
             lines.append(f"CONFIG SET {name.decode()} {value.decode() or repr('')}")

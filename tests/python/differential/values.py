@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import random
 
+from .lua import Expressions
+from .wire import ACTOR
+
 INT_EDGES = [b"9223372036854775807", b"-9223372036854775808", b"9223372036854775806", b"-9223372036854775807", b"4294967296", b"2147483648",
              b"-2147483649", b"4611686018427387904"]
 NOT_INTS = [b"9223372036854775808", b"-9223372036854775809", b"99999999999999999999999", b"", b"abc", b"1.5", b" 1", b"1 ", b"+1", b"01", b"-0", b"0x10", b"1e3",
@@ -392,6 +395,152 @@ def channel_pattern(source: Source) -> bytes:
     return source.pick([b"c*", b"news.*", b"*", b"c1", b"[cn]*", b"?1"])
 
 
+def any_pattern(source: Source) -> bytes:
+    """Of channels, those of keyspace events among them."""
+    return source.pick([b"c*", b"news.*", b"c1", b"[cn]*", b"?1"]) if source.roll(0.7) else source.pick([b"__keyspace@0__:s*", b"__keyevent@0__:*", b"__key*__:l1"])
+
+
+def actor(source: Source) -> bytes:
+    """The id of a connection."""
+    return ACTOR + number(source.below(3)) if source.roll(0.93) else source.pick([b"0", b"-1", b"abc", b"999999999", b""])
+
+
+def prefix(source: Source) -> bytes:
+    return source.pick([b"s", b"l", b"h1", b"", b"s1", b"x"])
+
+
+def user(source: Source) -> bytes:
+    return source.pick([b"u1", b"u2", b"u3"]) if source.roll(0.97) else source.pick([b"nobody", b"", b"a b", b"default"])
+
+
+def ruled_user(source: Source) -> bytes:
+    return source.pick([b"u1", b"u2", b"u3"]) if source.roll(0.98) else source.pick([b"a b", b"a\x00"])
+
+
+def password(source: Source) -> bytes:
+    return source.pick([b"p1", b"p1", b"p2", b"wrong"])
+
+
+ACL_RULES = """
+on on on on off nopass nopass resetpass >p1 >p1 >p2 <p1 <p2 reset
+#9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 !9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+~* ~* ~s* ~l? ~s1 ~h* %R~h* %W~z* %RW~x* %R~s* %W~s* allkeys resetkeys &* &* &c* &news.* allchannels resetchannels
++@all +@all +@all -@all +@read +@write -@write +@string -@string +@list +@keyspace -@dangerous -@slow +@fast +@admin +@pubsub +@scripting -@scripting
++get +set -set -get +mget +incr +config|get -config|set +select|0 +client|id -client|kill +acl|whoami +object -object|freq +eval -exec -multi
+allcommands nocommands sanitize-payload skip-sanitize-payload clearselectors
+""".split()
+SELECTORS = [b"(+get ~s*)", b"(+@read ~*)", b"(+@all %R~l* &c*)", b"(+set ~h?)", b"( +publish &* )", b"(+@list ~l* -lpop)", b"()", b"(allkeys +@hash)"]
+NOT_RULES = [b"nonsense", b"+nosuch", b"+@nosuch", b"-select|0", b"+client|nosuch", b"+get|", b"%X~a", b"%~a", b"~a b", b"<nosuch", b"#x", b"!x", b"(", b"(+get", b"(+nosuch)", b"(on)", b"+", b"", b"+client|id|x", b"&a b", b"%R~"]
+
+
+def acl_rules(source: Source) -> list[bytes]:
+    rules = []
+    for _ in range(1 + source.below(6)):
+        if source.roll(source.wrong * 0.5):
+            rules.append(source.pick(NOT_RULES))
+        elif source.roll(0.08):
+            rules.append(source.pick(SELECTORS))
+        else:
+            rules.append(source.pick(ACL_RULES).encode())
+    return rules
+
+
+LIBRARIES = [
+    "#!lua name=lib1\nredis.register_function('f1', function(keys, args) return redis.call('SET', keys[1], args[1]) end)",
+    "#!lua name=lib1\nredis.register_function('f1', function(keys, args) return {keys, args} end)\nredis.register_function('f2', function() return 2 end)",
+    "#!lua name=lib2\nredis.register_function{function_name='f2', callback=function(keys) return redis.call('GET', keys[1]) end, flags={'no-writes'}}",
+    "#!lua name=lib2\nredis.register_function{function_name='f3', callback=function(keys, args) return redis.call('LPUSH', keys[1], unpack(args)) end, flags={'no-writes'}}",
+    "#!lua name=lib3\nlocal n = 0\nredis.register_function{function_name='f4', callback=function() n = n + 1 return n end, flags={'no-writes', 'allow-stale'}, description='counts'}",
+    "#!lua name=lib3\nredis.register_function{function_name='f4', callback=function(keys, args) return redis.pcall(unpack(args)) end, flags={'allow-oom', 'no-cluster', 'allow-cross-slot-keys'}}",
+    "#!LUA name=lib1\nredis.register_function('F1', function() return redis.error_reply('ERR on purpose') end)",
+    "#!lua name=lib4\nredis.register_function('f5', function(keys, args) return {ok = args[1]} end)\nredis.log(redis.LOG_DEBUG, 'loaded')",
+    "#!lua name=lib4\nredis.register_function('f5', function() return cjson.encode({redis.setresp ~= nil, redis.REDIS_VERSION_NUM > 0}) end)",
+    "#!lua name=lib5\nredis.register_function('f6', function() error('plain') end)\nredis.register_function('f7', function() error({err='ERR of a table'}) end)",
+]
+NOT_LIBRARIES = [
+    "", "return 1", "#!lua\nreturn 1", "#!lua name=\nreturn 1", "#!js name=lib1\nx", "#!lua name=lib1 name=lib2\nreturn 1", "#!lua foo=bar name=lib1\nreturn 1", "#!lua name=lib1\n",
+    "#!lua name=lib1\nreturn 1", "#!lua name=lib-1\nredis.register_function('f1', function() end)", "#!lua name=lib1\nredis.register_function('f-1', function() end)",
+    "#!lua name=lib1\nredis.register_function('f1', function() end)\nredis.register_function('f1', function() end)", "#!lua name=lib1\nredis.register_function('f1')",
+    "#!lua name=lib1\nredis.register_function('f1', 'x')", "#!lua name=lib1\nredis.register_function(1, function() end)", "#!lua name=lib1\nredis.register_function{function_name='f1'}",
+    "#!lua name=lib1\nredis.register_function{function_name='f1', callback=function() end, flags={'nosuch'}}", "#!lua name=lib1\nredis.register_function{function_name='f1', callback=function() end, flags='x'}",
+    "#!lua name=lib1\nredis.register_function{function_name='f1', callback=function() end, foo=1}", "#!lua name=lib1\nredis.call('GET', 'k')", "#!lua name=lib1\nthis is no lua",
+    "#!lua name=lib1\nerror('while loading')", "#!lua name=lib1\nfoo = 1", "#!lua name=lib1\nlocal x = nosuch.field", "#!lua name=lib1 \nredis.register_function('f1', function() end)", "#!lua  name=lib1\nredis.register_function('f1', function() end)",
+]
+
+
+def library(source: Source) -> bytes:
+    return source.pick(LIBRARIES if not source.roll(source.wrong * 3) else NOT_LIBRARIES).encode()
+
+
+def function(source: Source) -> bytes:
+    return source.pick([b"f1", b"f1", b"f2", b"f3", b"f4", b"f5", b"F1", b"f6", b"f7", b"none"])
+
+
+def library_name(source: Source) -> bytes:
+    return source.pick([b"lib1", b"lib2", b"lib3", b"lib4", b"lib5", b"none", b"lib*", b"*", b"LIB1"])
+
+
+# DUMP's payloads of both servers; filled when a run begins.
+PAYLOADS: list[bytes] = []
+FUNCTIONS: list[bytes] = []
+
+
+def payload(source: Source) -> bytes:
+    if source.roll(source.wrong):
+        return damaged(source)
+    return source.pick(PAYLOADS) if PAYLOADS else b""
+
+
+def damaged(source: Source) -> bytes:
+    """Cut, lengthened, of another version, or with a byte changed: the checksum does not fit."""
+    whole = source.pick(PAYLOADS) if PAYLOADS else b""
+    roll = source.below(6)
+    if roll == 0 or not whole:
+        return whole[: source.below(len(whole) + 1)]
+    if roll == 1:
+        return whole + text(source)
+    if roll == 2:
+        return whole[:-10] + b"\xff\xff" + whole[-8:]
+    at = source.below(len(whole))
+    return whole[:at] + bytes([whole[at] ^ (1 << source.below(8))]) + whole[at + 1 :]
+
+
+def resigned(source: Source) -> bytes:
+    """A byte changed and the checksum made to fit."""
+    whole = source.pick(PAYLOADS) if PAYLOADS else b"\x00\x00\x0a\x00" + bytes(8)
+    at = source.below(len(whole) - 10)
+    changed = whole[:at] + bytes([whole[at] ^ (1 << source.below(8))]) + whole[at + 1 : -8]
+    return changed + crc64(changed).to_bytes(8, "little")
+
+
+def crc64(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc = CRC_TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return crc
+
+
+def crc_row(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x95AC9329AC4BC9B5 if byte & 1 else 0)
+    return byte
+
+
+CRC_TABLE = [crc_row(byte) for byte in range(256)]
+
+
+def functions_payload(source: Source) -> bytes:
+    whole = source.pick(FUNCTIONS) if FUNCTIONS else b""
+    if source.roll(source.wrong):
+        at = source.below(len(whole) + 1)
+        return source.pick([whole[:at], whole + b"x", b"", b"garbage"])
+    return whole
+
+
+def lua(source: Source) -> bytes:
+    return Expressions(source.random).script().encode("latin-1")
+
+
 KEYS = {f"k{kind}": key_of(kind) for kind in POOLS}
 KINDS = {
     **KEYS,
@@ -403,5 +552,7 @@ KINDS = {
     "seconds": lifetime_s, "ms": lifetime_ms, "at": deadline_s, "atms": deadline_ms, "pastat": moment_s, "pastatms": moment_ms, "timeout": timeout, "timeoutms": timeout_ms, "pattern": pattern,
     "db": database, "offset": offset, "bit": bit, "fieldtype": field_type, "fieldoffset": field_offset, "id": stream_id, "newid": new_id, "rangeid": range_id,
     "group": group, "consumer": consumer, "idle": idle, "lon": longitude, "lat": latitude, "radius": radius, "place": place, "junk": junk, "pair": name_value,
-    "channel": channel, "chpattern": channel_pattern,
+    "channel": channel, "chpattern": channel_pattern, "anypattern": any_pattern, "actor": actor, "prefix": prefix, "user": user, "ruleduser": ruled_user, "password": password,
+    "rules": acl_rules, "library": library, "function": function, "libname": library_name, "payload": payload, "damaged": damaged, "resigned": resigned,
+    "functions": functions_payload, "lua": lua,
 }

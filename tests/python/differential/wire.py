@@ -11,7 +11,9 @@ import time
 
 from support.resp import Closed, ProtocolError
 
-SECONDS = 30.0
+SECONDS = 120.0
+# Followed by the number of a connection: the id that it has on the server at hand.
+ACTOR = b"<id>"
 
 
 def encode(words: list[bytes]) -> bytes:
@@ -71,6 +73,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data = bytearray()
+        self.held: list = []
 
     def close(self) -> None:
         self.socket.close()
@@ -126,8 +129,9 @@ class Wire:
             return reply
 
     def whole(self) -> list:
-        """All whole replies that have arrived."""
-        data, at, replies = bytes(self.data), 0, []
+        """All whole replies that have arrived, and those that were put back."""
+        data, at = bytes(self.data), 0
+        replies, self.held = self.held, []
         while at < len(data):
             try:
                 reply, at = parse(data, at)
@@ -136,6 +140,9 @@ class Wire:
             replies.append(reply)
         del self.data[:at]
         return replies
+
+    def put_back(self, replies: list) -> None:
+        self.held = replies
 
     def call(self, *words: bytes):
         self.socket.sendall(encode(list(words)))

@@ -158,6 +158,8 @@ def test_celery(make_server, tmp_path):
         wait_until(lambda: world.lines("started"), 20, "the task is running")
         worker.kill9()
         world.let_go()
+        # A worker gives back what is due when it begins, and then every 100 s only.
+        time.sleep(4.5)
         second = world.start_worker(pool="prefork", concurrency=2)
         wait_until(lambda: held.id in world.executed(), 40, "it is delivered again after its worker's death")
         second.stop()

@@ -1,4 +1,4 @@
-"""Random commands per family, for sequences that are played on two servers; and which replies have no order.
+"""Random writes per type, to fill a server with; and the commands that there must be.
 
 Ranges by name are asked of sorted sets with one score only: others have no defined answer. Scores and increments are multiples of a quarter, whose shortest and longest decimal forms are the same. Commands that choose by
 chance (SPOP, RANDOMKEY, ...) are left to the tables.
@@ -7,9 +7,6 @@ chance (SPOP, RANDOMKEY, ...) are left to the tables.
 from __future__ import annotations
 
 import random
-
-UNORDERED = {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "HKEYS", "HVALS", "HGETALL", "KEYS"}
-PAIRS = {"HGETALL"}
 
 EXPECTED = """
 append decr decrby get getdel getex getrange getset incr incrby incrbyfloat lcs mget mset msetnx psetex set setex setnx setrange strlen substr
@@ -205,136 +202,6 @@ def zsets(c: random.Random):
     )
 
 
-def sorting(c: random.Random):
-    """Lists, sets and sorted sets of few numbers and words, and what they are sorted by."""
-    roll = c.random()
-    if roll < 0.3:
-        return choose(
-            c,
-            lambda: ("RPUSH", key(c, "sl"), *(c.randrange(30) for _ in range(3))),
-            lambda: ("SADD", key(c, "ss"), *(c.randrange(30) for _ in range(3))),
-            lambda: ("ZADD", key(c, "sz"), c.randrange(9), c.randrange(30)),
-            lambda: ("RPUSH", key(c, "sl"), c.choice(["x", "", " 7", "1.5", "-0x3", "1e2"])),
-            lambda: ("DEL", key(c, c.choice(["sl", "ss", "sz"]))),
-            lambda: ("SET", f"w_{c.randrange(30)}", c.choice([c.randrange(100), "heavy", "2.5"])),
-            lambda: ("HSET", f"h_{c.randrange(30)}", c.choice("fg"), c.randrange(100)),
-        )
-    kind = c.choice(["sl", "ss", "sz"])
-    words = ["SORT", key(c, kind)]
-    # Elements that weigh the same stand in each server's own order: by keys they are ordered as numbers only.
-    by = c.choice([None, None, "nosort", "w_*", "h_*->f"])
-    if kind == "ss" and by == "nosort":
-        by = None
-    if by:
-        words += ["BY", by]
-    elif c.random() < 0.5:
-        words.append("ALPHA")
-    if c.random() < 0.5:
-        words.append(c.choice(["ASC", "DESC"]))
-    if c.random() < 0.4:
-        words += ["LIMIT", c.randrange(-2, 9), c.randrange(-2, 9)]
-    for _ in range(c.choice([0, 0, 1, 2])):
-        words += ["GET", c.choice(["#", "w_*", "h_*->g", "none"])]
-    if c.random() < 0.2:
-        words += ["STORE", key(c, "sl")]
-    return words
-
-
-def bitmaps(c: random.Random):
-    """Strings as bits; some are long, so that they lie in chunks and have holes."""
-    k = lambda: key(c, "s")  # noqa: E731
-    bit = lambda: c.randrange(0, 300) if c.random() < 0.7 else c.choice([32639, 32640, 32641, c.randrange(100000), 65280 + c.randrange(16), -1, "x"])  # noqa: E731
-    byte = lambda: c.randrange(-40, 40) if c.random() < 0.6 else c.randrange(-13000, 13000)  # noqa: E731
-    unit = lambda: c.choice([(), ("BIT",), ("BYTE",)])  # noqa: E731
-    encoding = lambda: c.choice("iu") + str(c.choice([1, 2, 5, 8, 13, 16, 31, 32, 33, 63, c.randrange(1, 64)])) if c.random() < 0.97 else c.choice(["i64", "u64", "i0", "x"])  # noqa: E731
-    number = lambda: c.choice([0, 1, -1, c.randrange(-300, 300), c.randrange(-(2**40), 2**40), 2**63 - 1, -(2**62)])  # noqa: E731
-    place = lambda: c.choice(["", "#"]) + str(c.randrange(200)) if c.random() < 0.8 else str(32600 + c.randrange(80))  # noqa: E731
-
-    def operation():
-        word = c.choice(["GET", "SET", "INCRBY", "INCRBY"])
-        overflow = c.choice([(), (), ("OVERFLOW", c.choice(["WRAP", "SAT", "FAIL"]))])
-        return (*overflow, word, encoding(), place(), *(() if word == "GET" else (number(),)))
-
-    return choose(
-        c,
-        lambda: ("SETBIT", k(), bit(), c.randrange(2)),
-        lambda: ("SETBIT", k(), bit(), c.randrange(2)),
-        lambda: ("GETBIT", k(), bit()),
-        lambda: ("BITCOUNT", f"s{c.randrange(4)}", *c.choice([(), (byte(), byte()), (byte(), byte(), *unit())])),
-        lambda: ("BITPOS", f"s{c.randrange(4)}", c.randrange(2), *c.choice([(), (byte(),), (byte(), byte()), (byte(), byte(), *unit())])),
-        lambda: ("BITOP", c.choice(["AND", "OR", "XOR"]), f"s{c.randrange(4)}", *some(c, 4, lambda c: key(c, "s"))),
-        lambda: ("BITOP", "NOT", f"s{c.randrange(4)}", k()),
-        lambda: ("BITFIELD", k(), *(w for _ in range(c.randrange(1, 4)) for w in operation())),
-        lambda: ("BITFIELD", k(), *(w for _ in range(c.randrange(1, 4)) for w in operation())),
-        lambda: ("BITFIELD_RO", k(), "GET", encoding(), place()),
-        lambda: ("SETRANGE", k(), c.choice([c.randrange(50), 4070 + c.randrange(20), c.randrange(9000)]), c.choice([text(c), "q" * c.randrange(3000, 6000)])),
-        lambda: ("APPEND", k(), text(c)),
-        lambda: ("GETRANGE", k(), byte(), byte()),
-        lambda: ("GET", k()),
-        lambda: ("SET", k(), text(c)) if c.random() < 0.3 else ("STRLEN", k()),
-        lambda: ("DEL", k()) if c.random() < 0.3 else ("STRLEN", k()),
-    )
-
-
-def hyperloglogs(c: random.Random):
-    """What is stored is compared byte by byte: GET shows registers, runs and the cached estimate. None is broken: stock then keeps, unlogged, what it added before it noticed."""
-    k = lambda: f"p{c.randrange(4)}" if c.random() > 0.02 else c.choice(["s0", "l0"])  # noqa: E731
-    element = lambda c: f"e{c.randrange(100 if c.random() < 0.5 else 20000)}"  # noqa: E731
-    return choose(
-        c,
-        lambda: ("PFADD", k(), *some(c, 8, element)),
-        lambda: ("PFADD", k(), *some(c, 60, element)),
-        lambda: ("PFCOUNT", k()),
-        lambda: ("PFCOUNT", *some(c, 3, lambda _: k())),
-        lambda: ("PFMERGE", *some(c, 3, lambda _: k())) if c.random() < 0.3 else ("GET", k()),
-        lambda: ("GET", k()),
-        lambda: ("PFDEBUG", c.choice(["ENCODING", "DECODE"]), k()),
-        lambda: ("PFDEBUG", "TODENSE", k()) if c.random() < 0.1 else ("STRLEN", k()),
-        lambda: ("SET", "s0", text(c)) if c.random() < 0.1 else ("STRLEN", k()),
-        lambda: ("DEL", k()) if c.random() < 0.3 else ("GET", k()),
-    )
-
-
-def geo(c: random.Random):
-    """Places all over the map and close together. No two of one key are the same place: those that are equally far stand in each server's own order."""
-    k = lambda: key(c, "g")  # noqa: E731
-    member = lambda: f"m{c.randrange(200)}"  # noqa: E731
-    unit = lambda: c.choice(["m", "km", "ft", "mi"])  # noqa: E731
-
-    def lonlat():
-        roll = c.random()
-        if roll < 0.5:
-            return f"{10 + c.random() * 3:.6f}", f"{45 + c.random() * 3:.6f}"
-        if roll < 0.97:
-            return f"{c.uniform(-180, 180):.7f}", f"{c.uniform(-85.05, 85.05):.7f}"
-        return c.choice([("181", "0"), ("0", "86"), ("x", "0"), ("180", "85.05112878")])
-
-    size = lambda: f"{10 ** c.uniform(-1, 7.5):.3f}" if c.random() < 0.97 else c.choice(["0", "-1", "x"])  # noqa: E731
-    center = lambda: c.choice([("FROMMEMBER", member()), ("FROMLONLAT", *lonlat())])  # noqa: E731
-    form = lambda: c.choice([("BYRADIUS", size(), unit()), ("BYBOX", size(), size(), unit())])  # noqa: E731
-    count = lambda: c.choice([(), (), ("COUNT", c.randrange(0, 6)), ("COUNT", c.randrange(1, 6), "ANY")])  # noqa: E731
-    order = lambda: c.choice([(), ("ASC",), ("DESC",)])  # noqa: E731
-    extras = lambda: [word for word in ("WITHDIST", "WITHCOORD", "WITHHASH") if c.random() < 0.3]  # noqa: E731
-    return choose(
-        c,
-        lambda: ("GEOADD", k(), *c.choice([(), (), ("NX",), ("XX", "CH"), ("CH",)]), *(w for _ in range(c.randrange(1, 12)) for w in (*lonlat(), member()))),
-        lambda: ("GEOADD", k(), *(w for _ in range(c.randrange(1, 12)) for w in (*lonlat(), member()))),
-        lambda: ("GEOPOS", k(), member(), member()),
-        lambda: ("GEOHASH", k(), member(), member()),
-        lambda: ("GEODIST", k(), member(), member(), *c.choice([(), (unit(),)])),
-        lambda: ("GEOSEARCH", k(), *center(), *form(), *count(), *order(), *extras()),
-        lambda: ("GEOSEARCH", k(), *center(), *form(), *count(), *order(), *extras()),
-        lambda: ("GEORADIUS", k(), *lonlat(), size(), unit(), *count(), *order(), *extras()),
-        lambda: (c.choice(["GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO"]), k(), member(), size(), unit(), *count(), *order(), *extras()),
-        lambda: ("GEORADIUS", k(), *lonlat(), size(), unit(), *count(), c.choice(["STORE", "STOREDIST"]), "d0"),
-        lambda: ("GEOSEARCHSTORE", "d0", k(), *center(), *form(), *count(), *c.choice([(), ("STOREDIST",)])),
-        lambda: ("ZCARD", "d0"),
-        lambda: ("ZRANGE", k(), 0, -1, "WITHSCORES"),
-        lambda: ("ZREM", k(), member()),
-        lambda: ("DEL", k()) if c.random() < 0.1 else ("ZCARD", k()),
-    )
-
-
 def entry_id(c: random.Random) -> str:
     """Mostly small, so that entries are hit; now and then with a sequence, or wrong."""
     roll = c.random()
@@ -369,61 +236,3 @@ def stream_writes(c: random.Random):
         lambda: ("XAUTOCLAIM", k(), group(), consumer(), 0, entry_id(c), "COUNT", c.randrange(1, 9)),
         lambda: ("DEL", k()) if c.random() < 0.1 else ("XLEN", k()),
     )
-
-
-def streams(c: random.Random):
-    k = lambda: key(c, "e")  # noqa: E731
-    group = lambda: f"g{c.randrange(2)}"  # noqa: E731
-    consumer = lambda: f"c{c.randrange(3)}"  # noqa: E731
-    bound = lambda: c.choice(["", "", "("]) + entry_id(c) if c.random() < 0.8 else c.choice(["-", "+"])  # noqa: E731
-    count = lambda: c.choice([(), ("COUNT", c.randrange(0, 12))])  # noqa: E731
-    if c.random() < 0.6:
-        return stream_writes(c)
-    return choose(
-        c,
-        lambda: ("XRANGE", k(), bound(), bound(), *count()),
-        lambda: ("XREVRANGE", k(), bound(), bound(), *count()),
-        lambda: ("XRANGE", k(), "-", "+"),
-        lambda: ("XREVRANGE", k(), "+", "-"),
-        lambda: ("XREAD", *count(), "STREAMS", k(), k(), c.choice(["$", entry_id(c)]), entry_id(c)),
-        lambda: ("XREADGROUP", "GROUP", group(), consumer(), *count(), *c.choice([(), ("NOACK",)]), "STREAMS", k(), c.choice([">", entry_id(c)])),
-        lambda: ("XPENDING", k(), group()),
-        lambda: ("XINFO", "STREAM", k()),
-        lambda: ("XGROUP", "DELCONSUMER", k(), group(), consumer()) if c.random() < 0.3 else ("XLEN", k()),
-        lambda: ("XGROUP", "DESTROY", k(), group()) if c.random() < 0.2 else ("XLEN", k()),
-        lambda: ("COPY", k(), k(), "REPLACE") if c.random() < 0.2 else ("XLEN", k()),
-    )
-
-
-def mixed(c: random.Random):
-    """All families on shared keys, with the generic commands and transactions between them."""
-    if c.random() < 0.6:
-        command = c.choice([strings, hashes, sets, zsets])(c)
-        return command if command[0] not in ("OBJECT", "SMEMBERS") else ("PING",)
-    name = lambda: c.choice("shtz") + str(c.randrange(4))  # noqa: E731
-    return choose(
-        c,
-        lambda: ("DEL", name()),
-        lambda: ("EXISTS", name(), name()),
-        lambda: ("TYPE", name()),
-        lambda: ("RENAME", name(), name()),
-        lambda: ("RENAMENX", name(), name()),
-        lambda: ("COPY", name(), name(), *c.choice([(), ("REPLACE",)])),
-        lambda: ("MOVE", name(), c.randrange(3)),
-        lambda: ("SELECT", c.randrange(3)),
-        lambda: ("EXPIRE", name(), c.choice([1000, 2000, -1, "x"]), *c.choice([(), ("NX",), ("GT",), ("LT",), ("XX",)])),
-        lambda: ("PERSIST", name()),
-        lambda: ("TTL", name()),
-        lambda: ("DBSIZE",),
-        lambda: ("KEYS", c.choice(["*", "s*", "?1"])),
-        lambda: ("MULTI",),
-        lambda: ("EXEC",),
-        lambda: ("DISCARD",),
-        lambda: ("WATCH", name()),
-        lambda: ("SWAPDB", 0, c.randrange(3)),
-        lambda: ("FLUSHDB",) if c.random() < 0.1 else ("DBSIZE",),
-        lambda: ("EVAL", "return redis.call('TYPE', KEYS[1])", 1, name()),
-    )
-
-
-FAMILIES = {"strings": strings, "lists": lists, "hashes": hashes, "sets": sets, "zsets": zsets, "streams": streams, "sorting": sorting, "bitmaps": bitmaps, "hyperloglogs": hyperloglogs, "geo": geo, "mixed": mixed}
