@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod looking;
 mod place;
+mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,15 @@ pub use place::{Place, PlaceError};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs the tool that a command line asks for: by its first word. `None` when it asks for none: it is the server's then.
+/// Runs the tool that a command line asks for: by the program's name (those of stock's tools) or by its first word.
+/// `None` when it asks for none: it is the server's then.
 pub fn run(argv: &[OsString]) -> Option<ExitCode> {
-    cli::run(argv)
+    let called = argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    match called.rsplit('/').next() {
+        Some("redis-check-aof" | "valkey-check-aof") => Some(stock::check_aof(&called, &argv[1..])),
+        Some("redis-check-rdb" | "valkey-check-rdb") => Some(stock::check_rdb(&called, &argv[1..])),
+        _ => cli::run(argv),
+    }
 }
 
 /// How a tool ended.

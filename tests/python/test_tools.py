@@ -1,11 +1,14 @@
 """`graven check` on directories of running, killed and closed servers, and on files of stock's."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 
 import pytest
 
-from support.server import graven_binary
+from support.server import graven_binary, stock_binary, wait_until
 
 pytestmark = pytest.mark.graven_only
 
@@ -96,3 +99,93 @@ def test_what_is_no_data_directory(tmp_path):
     code, out, err = check(tmp_path / "nothing")
     assert (code, out) == (4, "") and len(err.splitlines()) == 1
     assert check(tmp_path, "--no-such")[0] == 2
+
+
+@pytest.fixture
+def check_tools(tmp_path):
+    """graven under the names of stock's tools, beside the real ones: each a function that runs one of them."""
+
+    def runner(directory):
+        return lambda tool, *words, answer="": subprocess.run(
+            [f"{directory}/{tool}", *map(str, words)], input=answer, capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+
+    names = tmp_path / "bin"
+    names.mkdir()
+    for name in ("redis-check-aof", "redis-check-rdb"):
+        (names / name).symlink_to(graven_binary())
+    return runner(names), runner(os.path.dirname(os.path.realpath(shutil.which(stock_binary()) or stock_binary())))
+
+
+def comparable(text):
+    """Without what is said in other words (what is wrong, and while what was read), and without the tools' own paths."""
+    lines = [line for line in text.splitlines() if not line.startswith(("0x", "[additional info]"))]
+    return [re.sub(r"\S*/(redis-check-\w+)", r"\1", line) for line in lines]
+
+
+def test_stock_s_tools_by_name_say_what_the_real_ones_say(check_tools, make_stock, tmp_path):
+    ours, stock = check_tools
+    server = make_stock(directives={"appendonly": "yes", "aof-timestamp-enabled": "yes"}).start()
+    with server.connect() as connection:
+        for n in range(20):
+            connection.call("SET", f"k{n}", n)
+        connection.call("SET", "gone", 1, "PXAT", 1)
+        connection.call("SAVE")
+        connection.call("BGREWRITEAOF")
+        wait_until(lambda: b"aof_rewrite_in_progress:0" in connection.call("INFO", "persistence"), 20, "the rewrite is done")
+        connection.call("MULTI")
+        connection.call("SET", "a", 1)
+        connection.call("SET", "b", 1)
+        connection.call("EXEC")
+    server.stop()
+    log = server.directory / "appendonlydir"
+    manifest = log / "appendonly.aof.manifest"
+    last = segments(server)[-1]
+
+    def same(tool, *words, answer=""):
+        copy = {path: path.read_bytes() for path in log.iterdir() if path.is_file()}
+        real = stock(tool, *words, answer=answer)
+        after = {path: path.read_bytes() for path in log.iterdir() if path.is_file() and path in copy}
+        for path, content in copy.items():
+            path.write_bytes(content)
+        mine = ours(tool, *words, answer=answer)
+        assert mine.returncode == real.returncode
+        assert comparable(mine.stdout) == comparable(real.stdout)
+        assert {path: path.read_bytes() for path in after} == after
+        return mine
+
+    assert same("redis-check-aof", manifest).returncode == 0
+    assert same("redis-check-aof", last).returncode == 0
+    assert same("redis-check-rdb", server.directory / "dump.rdb").returncode == 0
+    assert same("redis-check-aof").returncode == 1
+    assert same("redis-check-aof", tmp_path / "nothing").returncode == 1
+    assert same("redis-check-aof", "--truncate-to-timestamp", "5", last).returncode == 1
+    assert same("redis-check-aof", "--truncate-to-timestamp", "99999999999", manifest).returncode == 0
+    assert same("redis-check-aof", "--truncate-to-timestamp", "x", manifest).returncode == 1
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-5])
+    assert same("redis-check-aof", manifest).returncode == 1
+    assert same("redis-check-aof", "--fix", manifest, answer="n\n").returncode == 1
+    assert same("redis-check-aof", "--fix", manifest, answer="y\n").returncode == 0
+    torn = list(log.glob("*.torn"))
+    assert len(torn) == 1 and last.read_bytes() + torn[0].read_bytes() == whole[:-5]
+    last.write_bytes(whole[:-5] + b"junk")
+    assert same("redis-check-aof", manifest).returncode == 1
+
+
+def test_a_segment_of_ours_that_was_fixed_starts_again(check_tools, make_server):
+    ours, _ = check_tools
+    server = make_server().start()
+    write(server, 100)
+    server.stop()
+    segment = segments(server)[-1]
+    content = bytearray(segment.read_bytes())
+    content[-200] ^= 1
+    segment.write_bytes(content)
+    manifest = segment.parent / "appendonly.aof.manifest"
+    found = ours("redis-check-aof", manifest)
+    assert found.returncode == 1 and "LSN" in found.stdout
+    assert ours("redis-check-aof", "--fix", manifest, answer="y\n").returncode == 0
+    server.start()
+    with server.connect() as connection:
+        assert 90 <= connection.call("DBSIZE") < 100

@@ -56,6 +56,11 @@ pub trait RdbSink {
         Ok(())
     }
 
+    /// What follows is of this database.
+    fn database(&mut self, db: u32) {
+        let _ = db;
+    }
+
     /// How many keys, and keys with expiry, are about to come in a database: a hint, not to be believed.
     fn sizes(&mut self, db: u32, keys: u64, expiries: u64) {
         let _ = (db, keys, expiries);
@@ -232,6 +237,7 @@ impl<'a, 's> Body<'a, 's> {
                         return Err(fail(at, "database number", RdbProblem::Database(number)));
                     };
                     self.context.db = db;
+                    self.sink.database(db);
                 }
                 opcode::RESIZE_DB => {
                     let keys = self.length("number of keys")?;

@@ -1,0 +1,105 @@
+//! Commands of a file one after the other, with offsets and lines.
+//!
+//! Invariant: memory is bounded by the largest command.
+
+use crate::env::DiskFile;
+use crate::persist::{Scanned, scan};
+use std::io;
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+pub struct Tape<'f> {
+    file: &'f dyn DiskFile,
+    len: u64,
+    buffer: Vec<u8>,
+    /// Offset of the buffer, and the place in it.
+    base: u64,
+    at: usize,
+    /// Line of the place, from 1.
+    pub line: u64,
+}
+
+/// What stands next.
+pub enum Next {
+    /// A command: its first word in lower case, and how many words it has.
+    Command {
+        name: String,
+        words: usize,
+    },
+    /// `#TS:`, in seconds.
+    Timestamp(i64),
+    Comment,
+    End,
+    /// The file ends inside a command.
+    Short,
+    /// Neither command nor comment.
+    Garbage(u8),
+}
+
+impl<'f> Tape<'f> {
+    /// From an offset to the end of a file.
+    pub fn new(file: &'f dyn DiskFile, from: u64) -> io::Result<Self> {
+        Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1 })
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Offset of what stands next.
+    pub fn offset(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// What stands next; goes on behind it where it is whole.
+    pub fn next(&mut self) -> io::Result<Next> {
+        loop {
+            if self.offset() >= self.len {
+                return Ok(Next::End);
+            }
+            let (next, end) = match scan(&self.buffer, self.at) {
+                Scanned::Garbage => {
+                    let first = self.buffer[self.at..].iter().copied().next().unwrap_or_default();
+                    return Ok(Next::Garbage(first));
+                }
+                Scanned::Incomplete => {
+                    let held = self.base + self.buffer.len() as u64;
+                    if held >= self.len {
+                        self.line += self.lines(self.buffer.len());
+                        return Ok(Next::Short);
+                    }
+                    self.read_on(held)?;
+                    continue;
+                }
+                Scanned::Comment { end } => (self.comment(end), end),
+                Scanned::Command { words, end } => {
+                    let name = String::from_utf8_lossy(&self.buffer[words[0].clone()]).to_lowercase();
+                    (Next::Command { name, words: words.len() }, end)
+                }
+            };
+            self.line += self.lines(end);
+            self.at = end;
+            return Ok(next);
+        }
+    }
+
+    fn comment(&self, end: usize) -> Next {
+        let line = self.buffer[self.at..end].trim_ascii_end();
+        let seconds = line.strip_prefix(b"#TS:").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        seconds.map_or(Next::Comment, Next::Timestamp)
+    }
+
+    fn lines(&self, end: usize) -> u64 {
+        memchr::memchr_iter(b'\n', &self.buffer[self.at..end]).count() as u64
+    }
+
+    fn read_on(&mut self, held: u64) -> io::Result<()> {
+        self.buffer.drain(..self.at);
+        self.base += self.at as u64;
+        self.at = 0;
+        let from = self.buffer.len();
+        let more = CHUNK_BYTES.max(from).min((self.len - held) as usize);
+        self.buffer.resize(from + more, 0);
+        self.file.read_exact_at(&mut self.buffer[from..], held)
+    }
+}
