@@ -229,7 +229,6 @@ pub struct ListpackBuilder {
 }
 
 impl ListpackBuilder {
-    #[expect(clippy::new_without_default, reason = "nothing builds one but by name")]
     pub fn new() -> Self {
         Self { bytes: vec![0; HEADER], count: 0 }
     }
@@ -250,6 +249,12 @@ impl ListpackBuilder {
         listpack.set_total();
         listpack.change_count(self.count as isize);
         listpack
+    }
+}
+
+impl Default for ListpackBuilder {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
