@@ -128,7 +128,7 @@ const KINDS: [Kind; 5] = [
             zset.set(&name(n), (n * 104_723 % BIG) as f64 + 0.5, &limits());
         },
         // Two places in the tree, that of the old score and that of the new one, and one in the table.
-        copied_max: 12 * 1024,
+        copied_max: 16 * 1024,
         // ZRANK.
         find: |value, n| matches!(value, Value::Zset(zset) if zset.rank(&name(n)).is_some()),
     },

@@ -51,8 +51,9 @@ impl tree::Item for Scored {
     }
 }
 
-/// Members in a leaf of the tree. A change of a score beside a snapshot copies two; one fills 512 bytes.
-pub(super) const LEAF: usize = 30;
+/// Members in a leaf of the tree. A change of a score beside a snapshot copies two; half as many in one cost two bytes
+/// more for each member.
+pub(super) const LEAF: usize = tree::LEAF;
 
 #[derive(Clone, Debug)]
 pub(super) struct Indexed {
