@@ -54,7 +54,7 @@ fn add(value: &mut Value, member: u16, limits: &Limits) {
     let text = member.to_string().into_bytes();
     match value {
         Value::Set(set) => assert!(set.add(&text, limits)),
-        Value::List(list) => list.push(if member % 2 == 0 { End::Front } else { End::Back }, &text, limits),
+        Value::List(list) => list.push(if member.is_multiple_of(2) { End::Front } else { End::Back }, &text, limits),
         Value::Hash(hash) => assert!(hash.set(&text, &text, limits)),
         Value::Zset(zset) => assert_eq!(zset.set(&text, f64::from(member) / 2.0, limits), None),
         Value::Str(_) | Value::Stream(_) => panic!("no collection of members"),
