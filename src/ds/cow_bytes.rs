@@ -11,6 +11,8 @@ use std::fmt;
 
 use triomphe::{Arc, HeaderSlice};
 
+use super::left::leave;
+
 /// What one allocation carries beside its bytes: the reference count and the length in use.
 const OVERHEAD: usize = 2 * size_of::<usize>();
 
@@ -63,6 +65,7 @@ impl CowBytes {
     /// The bytes in use, for writing; copied first when somebody else holds them.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         if !self.buffer.is_unique() {
+            leave(self.heap_bytes());
             *self = Self::new(self.as_slice());
         }
         let len = self.len();
@@ -93,6 +96,9 @@ impl CowBytes {
             }
             inner.header = new_len;
             return;
+        }
+        if !self.buffer.is_unique() {
+            leave(self.heap_bytes());
         }
         let old = self.as_slice();
         let mut all: [&[u8]; 10] = [&[]; 10];

@@ -5,6 +5,7 @@ mod cow_bytes;
 mod decimal;
 pub mod hll;
 mod intset;
+mod left;
 mod listpack;
 pub mod rope;
 pub mod table;
@@ -13,6 +14,7 @@ pub mod tree;
 pub use cow_bytes::{CowBytes, allocation_size};
 pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
+pub use left::{leave, own, take_left};
 pub use listpack::{
     Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Pos, element_bytes,
     item_bytes, run,

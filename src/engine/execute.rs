@@ -235,6 +235,7 @@ impl Engine {
         };
         self.turn.unit.let_go_of_blocks();
         self.parts.stats.dirty += self.turn.dirty;
+        self.store.count_left();
         self.parts.finish_invalidations();
         let end = self.log.next();
         // Messages to oneself follow the reply: they never stand inside of it, nor before it.

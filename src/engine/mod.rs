@@ -60,7 +60,7 @@ pub use tracking::{Tracked, Tracking, TrackingOptions};
 
 use crate::command::{ClientId, Command, CommandTable, Turn};
 use crate::env::{Clock, Entropy, UnixMillis};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Snapshot};
 use crate::resp::{Protocol, Reply};
 use std::any::Any;
 use std::sync::Arc;
@@ -164,6 +164,27 @@ impl Engine {
         }
         self.now = now;
         self.parts.looked = self.parts.clock.monotonic();
+    }
+
+    /// All databases as they are now, for reading on any thread: O(databases), whatever they hold.
+    ///
+    /// The view stays what it is while the engine goes on. What is changed meanwhile is copied, a node at a time, so a view
+    /// that lives long holds memory: at most as much again as the data. It shows keys that are due and not yet removed;
+    /// whoever minds compares [`crate::keyspace::Entry::expiry`] with the time. Drop it where time does not matter: that
+    /// frees what the engine has replaced since.
+    ///
+    /// ```
+    /// # use graven::{engine::Engine, value::ValueRef};
+    /// fn strings(engine: &Engine) -> std::thread::JoinHandle<usize> {
+    ///     let view = engine.snapshot();
+    ///     std::thread::spawn(move || {
+    ///         let keys = view.databases().iter().flatten();
+    ///         keys.filter(|entry| matches!(entry.value(), ValueRef::Str(_))).count()
+    ///     })
+    /// }
+    /// ```
+    pub fn snapshot(&self) -> Snapshot {
+        self.store.snapshot()
     }
 
     /// The connection has ended; whatever it waited for or watched is forgotten.

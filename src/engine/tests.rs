@@ -9,7 +9,7 @@ mod tracking;
 use super::*;
 use crate::env::{ManualClock, SeededEntropy, UnixMillis};
 use crate::resp::{Request, Woven, WovenSlice};
-use crate::value::Limits;
+use crate::value::{Limits, ValueRef};
 use parking_lot::Mutex;
 use std::time::Duration;
 
@@ -478,4 +478,45 @@ fn what_a_client_leaves_is_forgotten() {
     assert_eq!(world.ask(&other, "publish c x"), ":0|");
     assert_eq!(world.ask(&other, "rpush q x"), ":1|");
     assert_eq!(world.ask(&other, "llen q"), ":1|");
+}
+
+/// A reader on another thread sees one moment, whatever is written meanwhile.
+#[test]
+fn a_snapshot_is_read_on_another_thread_while_writes_go_on() {
+    let mut world = World::new();
+    let session = world.session();
+    for number in 0..3000 {
+        world.ask(&session, &format!("SET key:{number} before"));
+        world.ask(&session, "RPUSH list before");
+    }
+    let view = world.engine.snapshot();
+    let reader = std::thread::spawn(move || {
+        let mut seen = 0;
+        for _ in 0..5 {
+            seen = 0;
+            for entry in view.databases().iter().flatten() {
+                match entry.value() {
+                    ValueRef::Str(text) => assert_eq!(text.to_vec(), b"before"),
+                    ValueRef::List(list) => {
+                        assert_eq!(list.len(), 3000);
+                        assert!(list.iter().all(|item| item.to_vec() == b"before"));
+                    }
+                    other => panic!("{other:?}"),
+                }
+                seen += 1;
+            }
+        }
+        seen
+    });
+    let left = world.engine.store.left();
+    for number in 0..3000 {
+        world.ask(&session, &format!("SET key:{number} after"));
+        world.ask(&session, &format!("LSET list {number} after"));
+        world.ask(&session, &format!("DEL key:{}", number + 1500));
+    }
+    assert_eq!(reader.join().expect("the reader"), 3001);
+    assert!(world.engine.store.left() > left, "what the snapshot keeps is counted");
+    let left = world.engine.store.left();
+    world.ask(&session, "SET key:1 later");
+    assert_eq!(world.engine.store.left(), left, "with no snapshot nothing is left behind");
 }

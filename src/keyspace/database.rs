@@ -8,6 +8,7 @@
 //!   raises its bucket's stamp, a change of the whole database its floor.
 //! - Nothing big is freed here: it collects in [`Garbage`], which the owner takes away.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::access::{AccessClock, AccessPolicy};
@@ -50,6 +51,8 @@ pub struct Database {
     clock: AccessClock,
     noise: AtomicU64,
     garbage: Garbage,
+    /// Held by every view of this database too.
+    viewed: Arc<()>,
 }
 
 impl Database {
@@ -61,6 +64,7 @@ impl Database {
             clock: AccessClock::new(AccessPolicy::Lru, UnixMillis(0)),
             noise: AtomicU64::new(seed.0),
             garbage: Garbage::default(),
+            viewed: Arc::default(),
         }
     }
 
@@ -279,7 +283,7 @@ impl Database {
         let empty = Table::with_seed(self.keys.seed());
         let keys = std::mem::replace(&mut self.keys, empty);
         let expiry = std::mem::take(&mut self.expiry);
-        self.garbage.push_database(keys, expiry);
+        self.garbage.push_database(keys, expiry, Arc::strong_count(&self.viewed) > 1);
         self.raise_floor(stamp);
     }
 
@@ -294,7 +298,7 @@ impl Database {
 
     /// A version that stays as it is. O(1).
     pub fn snapshot(&self) -> DatabaseView {
-        DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len() }
+        DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len(), _viewed: Arc::clone(&self.viewed) }
     }
 
     /// The first moment at which some key is expired.
@@ -306,6 +310,11 @@ impl Database {
     pub fn due(&self, now: UnixMillis, count: usize) -> Vec<Vec<u8>> {
         let marks = self.expiry.due(now).flat_map(|mark| self.marked(mark));
         marks.take(count).map(|entry| entry.key().to_vec()).collect()
+    }
+
+    /// Number of keys that are expired at `now`. O(their number).
+    pub fn due_len(&self, now: UnixMillis) -> usize {
+        self.expiry.due(now).map(|mark| self.marked(mark).count()).sum()
     }
 
     // For eviction.

@@ -23,7 +23,7 @@ use std::mem::size_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::ds::{allocation_size, table};
+use crate::ds::{allocation_size, leave, table};
 use crate::env::UnixMillis;
 use crate::value::{Packed, PackedKind, Str, StrRef, Value, ValueRef};
 
@@ -232,7 +232,7 @@ impl Entry {
                 return;
             }
         }
-        *self = Self::new(self.key(), value, self.expiry(), self.clock());
+        self.replace(Self::new(self.key(), value, self.expiry(), self.clock()));
     }
 
     /// Replaces the value without a new allocation, where the new one is a string of the same form and length, the
@@ -280,7 +280,7 @@ impl Entry {
                 unsafe { self.at::<i64>(size_of::<Header>()).write(deadline.0) }
             }
             None if !self.shape().expires => {}
-            expiry => *self = self.renewed(expiry),
+            expiry => self.replace(self.renewed(expiry)),
         }
     }
 
@@ -348,6 +348,21 @@ impl Entry {
         // multiples of eight.
         unsafe { entry.at::<Value>(shape.payload_at()).write(value) };
         entry
+    }
+
+    /// Takes the place of this one, which shares its value with it, and of which a snapshot may keep the rest.
+    fn replace(&mut self, new: Self) {
+        if !self.is_unique() {
+            leave(self.own_bytes());
+        }
+        *self = new;
+    }
+
+    /// Notes, when it was taken out of the keyspace, what a snapshot keeps of it.
+    pub(super) fn leave(&self) {
+        if !self.is_unique() {
+            leave(self.own_bytes() + self.boxed_value().map_or(0, Value::heap_bytes));
+        }
     }
 
     /// The same entry in an allocation of its own, with another deadline.

@@ -7,6 +7,7 @@
 use super::database::Keys;
 use super::entry::Entry;
 use super::expire::ExpiryIndex;
+use crate::ds::leave;
 use crate::value::{Value, ValueRef};
 
 /// Strings from this length on, in bytes, are freed elsewhere where they lie in chunks,
@@ -82,14 +83,21 @@ impl Garbage {
 
     /// Keeps the entry if freeing it takes long, frees it at once otherwise.
     pub(super) fn dispose(&mut self, entry: Entry) {
+        entry.leave();
         if is_big(entry.value()) {
             self.push(Piece::Entry(entry));
         }
     }
 
-    pub(super) fn push_database(&mut self, keys: Keys, expiry: ExpiryIndex) {
-        if !keys.is_empty() {
-            self.push(Piece::Database { keys, _expiry: expiry });
+    /// Takes all of a database. `viewed`: a snapshot keeps what it holds of it.
+    pub(super) fn push_database(&mut self, keys: Keys, expiry: ExpiryIndex, viewed: bool) {
+        if keys.is_empty() {
+            return;
+        }
+        let before = self.bytes;
+        self.push(Piece::Database { keys, _expiry: expiry });
+        if viewed {
+            leave(self.bytes - before);
         }
     }
 }

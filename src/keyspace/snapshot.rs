@@ -5,6 +5,8 @@
 //! - It can be read and dropped on any thread. Dropping it frees what the live keyspace has replaced since, so it is
 //!   dropped where time does not matter.
 
+use std::sync::Arc;
+
 use super::database::Keys;
 use super::entry::Entry;
 use crate::ds::table::Iter;
@@ -20,6 +22,8 @@ pub struct Snapshot {
 pub struct DatabaseView {
     pub(super) keys: Keys,
     pub(super) expiring: usize,
+    /// Tells the database that it is viewed.
+    pub(super) _viewed: Arc<()>,
 }
 
 impl Snapshot {

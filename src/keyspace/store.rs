@@ -5,6 +5,7 @@ use super::database::Database;
 use super::evict::{self, EvictionPolicy, Pool};
 use super::garbage::Garbage;
 use super::snapshot::Snapshot;
+use crate::ds::take_left;
 use crate::env::{Entropy, UnixMillis};
 use crate::value::{Limits, Type};
 
@@ -15,13 +16,14 @@ pub struct Keyspace {
     pub limits: Limits,
     policy: AccessPolicy,
     candidates: Pool,
+    left: u64,
 }
 
 impl Keyspace {
     /// Empty databases. Their tables hash with `limits.hash_seed`, which is drawn from entropy once.
     pub fn new(databases: u32, limits: Limits) -> Self {
         let databases = (0..databases.max(1)).map(|_| Database::new(limits.hash_seed)).collect();
-        Self { databases, limits, policy: AccessPolicy::Lru, candidates: Pool::default() }
+        Self { databases, limits, policy: AccessPolicy::Lru, candidates: Pool::default(), left: 0 }
     }
 
     /// Number of databases.
@@ -95,6 +97,22 @@ impl Keyspace {
     /// A version of all databases that stays as it is. O(databases), whatever they hold.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { databases: self.databases.iter().map(Database::snapshot).collect() }
+    }
+
+    /// Adds what this thread's changes have left behind for snapshots. Called behind each turn.
+    pub fn count_left(&mut self) {
+        self.left += take_left();
+    }
+
+    /// Bytes that changes have left behind because a snapshot (or another key) held them too, since the beginning. What it
+    /// grows by while a snapshot is alive is what that snapshot retains.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Number of keys that are expired at `now` and not yet removed. O(their number).
+    pub fn due_len(&self, now: UnixMillis) -> usize {
+        self.databases.iter().map(|database| database.due_len(now)).sum()
     }
 
     /// The first moment at which some key is expired.

@@ -58,7 +58,7 @@ pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut F
     };
     match out.refused {
         Some(refused) => Err(refused),
-        None => read.map_err(|error| OpenError::BadBase { path: path.to_owned(), reason: error.to_string() }),
+        None => read.map_err(|error| OpenError::BadBase { path: path.to_owned(), reason: rdb::explain(file, &error) }),
     }
 }
 
@@ -100,6 +100,10 @@ impl RdbSink for PieceSink {
         let access = self.access(&entry);
         self.batch.push(Entry::new(entry.key, entry.value, entry.expiry, access));
         Ok(())
+    }
+
+    fn left_out(&mut self, what: &str) {
+        tracing::warn!("Left out is {what}");
     }
 
     fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {

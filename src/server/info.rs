@@ -253,6 +253,10 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let shared = server.shared()?;
     let saves = server.saving.figures(shared.clock.monotonic());
     let rewrites = server.rewriting.figures(shared.clock.monotonic());
+    let retention = server.retention.figures(shared.clock.monotonic());
+    let held_back = shared.brake.batches();
+    let (keys, keys_total) =
+        if saves.in_progress { (saves.keys, saves.keys_total) } else { (rewrites.keys, rewrites.keys_total) };
     let settings = shared.settings();
     let in_trouble = shared.log().is_some_and(|log| log.progress.trouble().is_some());
     lines(
@@ -260,22 +264,24 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
         &[
             ("loading", &0),
             ("async_loading", &0),
-            ("current_cow_peak", &0),
-            ("current_cow_size", &0),
-            ("current_cow_size_age", &0),
-            ("current_fork_perc", &"0.00"),
-            ("current_save_keys_processed", &saves.keys),
-            ("current_save_keys_total", &saves.keys_total),
+            ("current_cow_peak", &retention.peak),
+            ("current_cow_size", &retention.size),
+            ("current_cow_size_age", &retention.age),
+            ("current_fork_perc", &format!("{:.2}", keys as f64 * 100.0 / keys_total.max(1) as f64)),
+            ("current_save_keys_processed", &keys),
+            ("current_save_keys_total", &keys_total),
             ("rdb_changes_since_last_save", &dirty),
             ("rdb_bgsave_in_progress", &u8::from(saves.in_progress)),
             ("rdb_last_save_time", &(saves.last_saved.0 / 1000)),
-            ("rdb_last_bgsave_status", &if saves.last_ok { "ok" } else { "err" }),
+            ("rdb_last_bgsave_status", &if saves.last_error.is_none() { "ok" } else { "err" }),
+            ("rdb_last_bgsave_error", &saves.last_error.as_deref().unwrap_or_default()),
             ("rdb_last_bgsave_time_sec", &saves.last_seconds),
             ("rdb_current_bgsave_time_sec", &saves.current_seconds),
             ("rdb_saves", &saves.saves),
-            ("rdb_last_cow_size", &0),
-            ("rdb_last_load_keys_expired", &0),
+            ("rdb_last_cow_size", &saves.last_retained),
+            ("rdb_last_load_keys_expired", &saves.loaded_expired),
             ("rdb_last_load_keys_loaded", &saves.loaded_keys),
+            ("snapshot_batches_held_back", &held_back),
             ("aof_enabled", &u8::from(settings.appendonly)),
             ("aof_rewrite_in_progress", &u8::from(rewrites.in_progress)),
             ("aof_rewrite_scheduled", &u8::from(rewrites.scheduled)),
@@ -286,7 +292,7 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("aof_rewrites", &rewrites.rewrites),
             ("aof_rewrites_consecutive_failures", &rewrites.failures),
             ("aof_last_write_status", &if in_trouble { "err" } else { "ok" }),
-            ("aof_last_cow_size", &0),
+            ("aof_last_cow_size", &rewrites.last_retained),
             ("module_fork_in_progress", &0),
             ("module_fork_last_cow_size", &0),
         ],

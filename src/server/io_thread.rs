@@ -454,6 +454,7 @@ impl IoLoop {
         }
         let began = shared.clock.monotonic();
         let mut hold: Option<Hold<'_>> = None;
+        let mut left = None;
         for (_, connection) in &pass.ready {
             let Some(mut connection) = connection.try_lock() else { continue };
             // From here on a wake-up is a new one: it may tell of the end of a wait that begins in this very pass.
@@ -470,6 +471,7 @@ impl IoLoop {
                     none => match shared.lock() {
                         Ok(mut engine) => {
                             engine.look_at_clock();
+                            left.get_or_insert_with(|| engine.store.left());
                             none.insert(Hold { engine, since: shared.clock.monotonic(), requests: 0 })
                         }
                         Err(_) => {
@@ -484,9 +486,13 @@ impl IoLoop {
                 }
             }
         }
+        let leaves = hold.as_ref().is_some_and(|hold| left.is_some_and(|left| left != hold.engine.store.left()));
         Hold::end(hold, shared);
         shared.settle_log();
         shared.gauge.report();
+        if leaves {
+            shared.brake.hold_back();
+        }
     }
 
     fn send(&self, shared: &Shared, pass: &mut Pass, now: Duration) {

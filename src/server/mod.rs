@@ -20,6 +20,8 @@ mod lock;
 mod log_driver;
 mod log_line;
 mod memory;
+mod remedy;
+mod retention;
 mod rewriting;
 mod saving;
 mod shared;
@@ -31,6 +33,7 @@ mod state;
 mod tests;
 mod unsent;
 mod waits;
+mod writing;
 
 pub use commands::families;
 pub use memory::{Allocator, AllocatorProbe};

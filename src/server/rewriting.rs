@@ -8,18 +8,18 @@
 //! - A rewrite that fails leaves the log as it was, nobody is refused anything because of it, and it is tried again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::saving;
+use super::saving::{self, Moment};
 use super::shared::Shared;
 use super::state::Server;
+use super::writing::{PacedDisk, Writing};
 use crate::command::{CommandError, Cx};
 use crate::engine::{Engine, Parts};
 use crate::env::Disk;
 use crate::env::disk::OsDisk;
-use crate::keyspace::{AccessClock, Snapshot};
 use crate::persist::{BaseOptions, Compaction, CompactionError, CompactionStep, Position};
 
 /// After a failed rewrite the next one by itself waits this long, and twice as long after each further one.
@@ -42,11 +42,14 @@ pub struct Rewriting {
     rewrites: u64,
     failures: u32,
     growth: Growth,
+    last_retained: u64,
 }
 
 struct Running {
     started: Duration,
-    progress: Arc<RewriteProgress>,
+    /// Its number among the snapshots whose memory is watched.
+    watched: u64,
+    writing: Arc<Writing>,
 }
 
 struct Ended {
@@ -55,20 +58,14 @@ struct Ended {
     took: Duration,
 }
 
-/// How far a rewrite has come; shared with its thread.
-#[derive(Debug)]
-struct RewriteProgress {
-    keys: AtomicU64,
-    keys_total: u64,
-    cancelled: AtomicBool,
-}
-
 /// The fields of INFO.
 pub struct RewriteFigures {
     pub in_progress: bool,
     pub scheduled: bool,
     pub keys: u64,
     pub keys_total: u64,
+    /// Bytes that the snapshot of the last one retained.
+    pub last_retained: u64,
     /// Seconds; -1 before the first, and while none runs.
     pub last_seconds: i64,
     pub current_seconds: i64,
@@ -90,12 +87,13 @@ impl Rewriting {
 
     pub fn figures(&self, now: Duration) -> RewriteFigures {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let progress = self.running.as_ref().map(|running| &running.progress);
+        let (keys, keys_total) = self.running.as_ref().map_or((0, 0), |running| running.writing.keys());
         RewriteFigures {
             in_progress: self.is_running(),
             scheduled: self.scheduled,
-            keys: progress.map_or(0, |progress| progress.keys.load(Ordering::Relaxed)),
-            keys_total: progress.map_or(0, |progress| progress.keys_total),
+            keys,
+            keys_total,
+            last_retained: self.last_retained,
             last_seconds: self.last.as_ref().map_or(-1, |last| seconds(last.took)),
             current_seconds: self.running.as_ref().map_or(-1, |running| seconds(now.saturating_sub(running.started))),
             last_error: self.last.as_ref().and_then(|last| last.error.clone()),
@@ -110,8 +108,9 @@ impl Rewriting {
         now.saturating_sub(last.at) >= pause
     }
 
-    fn end(&mut self, error: Option<String>, now: Duration) {
+    fn end(&mut self, error: Option<String>, retained: u64, now: Duration) {
         let Some(running) = self.running.take() else { return };
+        self.last_retained = retained;
         self.failures = if error.is_none() { 0 } else { self.failures + 1 };
         self.rewrites += u64::from(error.is_none());
         self.last = Some(Ended { error, at: now, took: now.saturating_sub(running.started) });
@@ -212,10 +211,10 @@ impl Rewriting {
 /// # Errors
 /// One is under way, or none can begin.
 pub fn start(cx: &mut Cx<'_>) -> Result<(), CommandError> {
-    let (snapshot, access) = (cx.store.snapshot(), cx.store.db(0).access_clock());
+    let moment = Moment::of(cx.store);
     let parts = Parts::of(cx);
     Server::in_parts(parts)?.rewriting.failures = 0;
-    begin(parts, snapshot, access)
+    begin(parts, moment)
 }
 
 /// Begins a rewrite if one is due.
@@ -248,8 +247,8 @@ pub fn tick(engine: &mut Engine, shared: &Shared) {
             tracing::info!("Starting automatic rewriting of AOF: it holds what no checksum covers");
         }
     }
-    let (snapshot, access) = (engine.store.snapshot(), engine.store.db(0).access_clock());
-    if let Err(error) = begin(&mut engine.parts, snapshot, access) {
+    let moment = Moment::of(&engine.store);
+    if let Err(error) = begin(&mut engine.parts, moment) {
         tracing::warn!("{}", error.text());
         if let Ok(server) = Server::in_parts(&mut engine.parts) {
             server.rewriting.fail_at_once(error.text().to_owned(), now);
@@ -272,7 +271,7 @@ pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
     }
 }
 
-fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(), CommandError> {
+fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
     let clock = Arc::clone(&parts.clock);
     let server = Server::in_parts(parts)?;
     if server.rewriting.is_running() {
@@ -284,15 +283,16 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(
         return Err(FAILED);
     };
     let settings = shared.settings();
-    let mut rdb = saving::options(parts, &settings, access)?;
+    let mut rdb = saving::options(parts, &settings, moment.access)?;
     for (name, value) in &mut rdb.fields {
         if *name == "aof-base" {
             *value = "1".to_owned();
         }
     }
     rdb.sync_every = settings.rewrite_sync.then_some(saving::SYNC_EVERY);
-    let keys_total = snapshot.len() as u64;
-    let progress = Arc::new(RewriteProgress { keys: AtomicU64::new(0), keys_total, cancelled: AtomicBool::new(false) });
+    let writing = Writing::new("Background AOF rewrite", moment.snapshot.len() as u64, Arc::clone(&clock));
+    writing.set_rate(settings.snapshot_rate);
+    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing)));
     // Nothing can come between the snapshot and the cut: the engine is held.
     let cut = log.buffer.cut();
     let position = Position { lineage: log.lineage, lsn: cut.lsn };
@@ -304,8 +304,8 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(
         keep_superseded: settings.keep_superseded,
     };
     log.progress.forget_rebase();
-    let compaction = Compaction::new(Arc::new(OsDisk), Arc::clone(&log.buffer), cut, snapshot, options);
-    let (seen, for_thread) = (Arc::clone(&progress), Arc::clone(&shared));
+    let compaction = Compaction::new(disk, Arc::clone(&log.buffer), cut, moment.snapshot, options);
+    let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("aof-rewrite".into()).spawn(move || {
         let outcome = run(compaction, &seen);
         finish(&for_thread, outcome);
@@ -316,9 +316,10 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(
     })?;
     shared.keep_rewrite_thread(thread);
     tracing::info!("Background append only file rewriting started by pid {}", std::process::id());
-    let rewriting = &mut Server::in_parts(parts)?.rewriting;
-    rewriting.scheduled = false;
-    rewriting.running = Some(Running { started: clock.monotonic(), progress });
+    let server = Server::in_parts(parts)?;
+    let watched = server.retention.begin(moment.left, Arc::clone(&writing));
+    server.rewriting.scheduled = false;
+    server.rewriting.running = Some(Running { started: clock.monotonic(), watched, writing });
     Ok(())
 }
 
@@ -326,14 +327,14 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<(
 type Outcome = Result<u64, Option<CompactionError>>;
 
 /// Steps a compaction to its end; the snapshot is freed here, away from the engine.
-fn run(mut compaction: Compaction, progress: &RewriteProgress) -> Outcome {
+fn run(mut compaction: Compaction, writing: &Writing) -> Outcome {
     loop {
-        if progress.cancelled.load(Ordering::Acquire) {
+        if writing.is_given_up() {
             // Where the manifest may name the base already, the next start finds out and removes what is superseded.
             return if compaction.abandon() { Err(None) } else { Ok(compaction.base_bytes()) };
         }
         match compaction.step() {
-            Ok(CompactionStep::Worked) => progress.keys.store(compaction.keys(), Ordering::Relaxed),
+            Ok(CompactionStep::Worked) => writing.note(compaction.keys()),
             Ok(CompactionStep::Waits) => compaction.wait(PATIENCE),
             Ok(CompactionStep::Done) => return Ok(compaction.base_bytes()),
             Err(error) => return Err(Some(error)),
@@ -363,9 +364,11 @@ fn finish(shared: &Shared, outcome: Outcome) {
         }
     };
     let mut engine = shared.engine.lock_patiently();
-    let now = shared.clock.monotonic();
+    let (now, left) = (shared.clock.monotonic(), engine.store.left());
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
-        server.rewriting.end(error, now);
+        let watched = server.rewriting.running.as_ref().map_or(0, |running| running.watched);
+        let retained = server.retention.end(watched, left, error.is_none());
+        server.rewriting.end(error, retained.bytes, now);
     }
 }
 
@@ -377,7 +380,7 @@ pub fn cancel(shared: &Shared) {
         if let Ok(server) = Server::in_parts(&mut engine.parts)
             && let Some(running) = &server.rewriting.running
         {
-            running.progress.cancelled.store(true, Ordering::Release);
+            running.writing.give_up();
         }
     }
     // A thread that panicked has ended the process already.

@@ -4,24 +4,27 @@
 //!
 //! Invariants
 //! - One save at a time.
-//! - A save that fails leaves the file as it was and is tried again later; with an append-only file nobody is refused
-//!   anything because of it.
+//! - A save in the background that fails leaves the file as it was and is tried again, later and later; with an append-only
+//!   file nobody is refused anything because of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::config::{Settings, ShutdownFlags};
 
+use super::remedy::remedy;
+use super::retention::Retained;
 use super::shared::Shared;
 use super::state::Server;
+use super::writing::{PacedDisk, Writing};
 use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{Engine, Parts};
+use crate::env::Disk;
 use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
-use crate::keyspace::{AccessClock, Snapshot};
+use crate::keyspace::{AccessClock, Keyspace, Snapshot};
 use crate::persist::Position;
 use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
 
@@ -30,6 +33,9 @@ const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Bytes after which a file under work is synced, as in stock.
 pub const SYNC_EVERY: u64 = 4 << 20;
+
+/// What INFO tells of a save that somebody stopped.
+const GIVEN_UP: &str = "given up";
 
 const REFUSED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                        Commands that may modify the data set are disabled, because this instance is configured to \
@@ -41,6 +47,8 @@ pub struct Saving {
     running: Option<Running>,
     /// BGSAVE inside a transaction: begun when that is over.
     scheduled: bool,
+    /// One in the background has failed and is to be tried again.
+    again: bool,
     last_saved: UnixMillis,
     last: Option<Ended>,
     saves: u64,
@@ -51,29 +59,50 @@ pub struct Saving {
     /// Clients in SHUTDOWN, who are told when it fails.
     ending: BTreeSet<ClientId>,
     loaded_keys: u64,
+    loaded_expired: u64,
 }
 
 struct Running {
     number: u64,
+    /// Its number among the snapshots whose memory is watched.
+    watched: u64,
     started: Duration,
     /// Changes that the snapshot holds.
     changes: u64,
-    progress: Arc<SaveProgress>,
+    by: AskedBy,
+    writing: Arc<Writing>,
+}
+
+/// Who began a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedBy {
+    /// SAVE, whose client is told how it ended.
+    Waiting,
+    /// BGSAVE, or the server itself.
+    Background,
 }
 
 struct Ended {
     number: u64,
-    ok: bool,
+    /// Why it failed, if it did.
+    error: Option<String>,
     at: Duration,
     took: Duration,
+    retained: u64,
 }
 
-/// How far a save has come; shared with its thread.
-#[derive(Debug)]
-struct SaveProgress {
-    keys: AtomicU64,
-    keys_total: u64,
-    cancelled: AtomicBool,
+/// What is written: the data at one moment.
+pub struct Moment {
+    pub snapshot: Snapshot,
+    pub access: AccessClock,
+    /// What changes had left behind until then.
+    pub left: u64,
+}
+
+impl Moment {
+    pub fn of(store: &Keyspace) -> Self {
+        Self { snapshot: store.snapshot(), access: store.db(0).access_clock(), left: store.left() }
+    }
 }
 
 /// The thread of a save.
@@ -85,12 +114,17 @@ pub struct SaveFigures {
     pub keys: u64,
     pub keys_total: u64,
     pub last_saved: UnixMillis,
-    pub last_ok: bool,
+    /// Why the last one failed; `None` when it did not.
+    pub last_error: Option<String>,
+    /// Bytes.
+    pub last_retained: u64,
     /// Seconds; -1 before the first, and while none runs.
     pub last_seconds: i64,
     pub current_seconds: i64,
     pub saves: u64,
+    /// Keys that the start found, and keys that were due by then.
     pub loaded_keys: u64,
+    pub loaded_expired: u64,
 }
 
 /// What SAVE finds when it looks.
@@ -105,6 +139,7 @@ impl Saving {
         Self {
             running: None,
             scheduled: false,
+            again: false,
             last_saved: now,
             last: None,
             saves: 0,
@@ -113,12 +148,14 @@ impl Saving {
             waiting: BTreeMap::new(),
             ending: BTreeSet::new(),
             loaded_keys: 0,
+            loaded_expired: 0,
         }
     }
 
-    /// The data is loaded: what is in memory is what was saved.
-    pub fn loaded(&mut self, keys: u64, now: UnixMillis) {
-        (self.loaded_keys, self.last_saved) = (keys, now);
+    /// The data is loaded: what is in memory is what was saved. `expired`: how many of the keys are due.
+    pub fn loaded(&mut self, keys: u64, expired: u64, now: UnixMillis) {
+        (self.loaded_keys, self.loaded_expired) = (keys.saturating_sub(expired), expired);
+        self.last_saved = now;
     }
 
     pub fn is_running(&self) -> bool {
@@ -136,17 +173,19 @@ impl Saving {
 
     pub fn figures(&self, now: Duration) -> SaveFigures {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let progress = self.running.as_ref().map(|running| &running.progress);
+        let (keys, keys_total) = self.running.as_ref().map_or((0, 0), |running| running.writing.keys());
         SaveFigures {
             in_progress: self.running.is_some(),
-            keys: progress.map_or(0, |progress| progress.keys.load(Ordering::Relaxed)),
-            keys_total: progress.map_or(0, |progress| progress.keys_total),
+            keys,
+            keys_total,
             last_saved: self.last_saved,
-            last_ok: self.is_well(),
+            last_error: self.last.as_ref().and_then(|last| last.error.clone()),
+            last_retained: self.last.as_ref().map_or(0, |last| last.retained),
             last_seconds: self.last.as_ref().map_or(-1, |last| seconds(last.took)),
             current_seconds: self.running.as_ref().map_or(-1, |running| seconds(now.saturating_sub(running.started))),
             saves: self.saves,
             loaded_keys: self.loaded_keys,
+            loaded_expired: self.loaded_expired,
         }
     }
 
@@ -157,7 +196,7 @@ impl Saving {
             return Some(Waited::NotYet);
         }
         self.waiting.remove(&id);
-        let ok = self.last.as_ref().is_some_and(|last| last.number == number && last.ok);
+        let ok = self.last.as_ref().is_some_and(|last| last.number == number && last.error.is_none());
         Some(if ok { Waited::Done } else { Waited::Failed })
     }
 
@@ -171,21 +210,27 @@ impl Saving {
     }
 
     fn is_well(&self) -> bool {
-        self.last.as_ref().is_none_or(|last| last.ok)
+        self.last.as_ref().is_none_or(|last| last.error.is_none())
     }
 
     fn may_try_again(&self, now: Duration) -> bool {
-        let Some(last) = self.last.as_ref().filter(|last| !last.ok) else { return true };
-        let pause = RETRY_FIRST.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(RETRY_MAX);
-        now.saturating_sub(last.at) >= pause
+        let Some(last) = self.last.as_ref().filter(|last| last.error.is_some()) else { return true };
+        now.saturating_sub(last.at) >= self.pause()
     }
 
-    fn end(&mut self, ok: bool, now: Duration, unix: UnixMillis) -> u64 {
+    /// How long the next attempt waits behind a failed one.
+    fn pause(&self) -> Duration {
+        RETRY_FIRST.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(RETRY_MAX)
+    }
+
+    /// Notes the end of the save that runs; the number of changes that are saved now.
+    fn end(&mut self, error: Option<String>, retained: u64, now: Duration, unix: UnixMillis) -> u64 {
         let Some(running) = self.running.take() else { return 0 };
-        let took = now.saturating_sub(running.started);
-        self.last = Some(Ended { number: running.number, ok, at: now, took });
-        self.failures = if ok { 0 } else { self.failures + 1 };
-        if !ok {
+        let (took, failed) = (now.saturating_sub(running.started), error.is_some());
+        self.last = Some(Ended { number: running.number, error, at: now, took, retained });
+        self.failures = if failed { self.failures + 1 } else { 0 };
+        self.again = failed && (self.again || running.by == AskedBy::Background);
+        if failed {
             return 0;
         }
         self.saves += 1;
@@ -203,9 +248,9 @@ pub fn wanted_at_the_end(flags: ShutdownFlags, settings: &Settings) -> bool {
 ///
 /// # Errors
 /// One is running already, or the system has no thread to give.
-pub fn start(cx: &mut Cx<'_>) -> Result<u64, CommandError> {
-    let (snapshot, clock) = (cx.store.snapshot(), cx.store.db(0).access_clock());
-    begin(Parts::of(cx), snapshot, clock)
+pub fn start(cx: &mut Cx<'_>, by: AskedBy) -> Result<u64, CommandError> {
+    let moment = Moment::of(cx.store);
+    begin(Parts::of(cx), moment, by)
 }
 
 /// What the threads share, unless a save is under way.
@@ -217,18 +262,20 @@ fn idle(parts: &mut Parts) -> Result<Arc<Shared>, CommandError> {
     server.shared()
 }
 
-fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<u64, CommandError> {
+fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandError> {
     let (changes, clock) = (parts.stats.dirty, Arc::clone(&parts.clock));
     let shared = idle(parts)?;
-    let options = options(parts, &shared.settings(), access)?;
+    let settings = shared.settings();
+    let options = options(parts, &settings, moment.access)?;
     let server = Server::in_parts(parts)?;
-    let keys_total = snapshot.len() as u64;
-    let progress = Arc::new(SaveProgress { keys: AtomicU64::new(0), keys_total, cancelled: AtomicBool::new(false) });
-    let writer = RdbWriter::new(Arc::new(OsDisk), snapshot, options);
-    let (seen, for_thread) = (Arc::clone(&progress), Arc::clone(&shared));
+    let writing = Writing::new("Background saving", moment.snapshot.len() as u64, Arc::clone(&clock));
+    writing.set_rate(settings.snapshot_rate);
+    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing)));
+    let writer = RdbWriter::new(disk, moment.snapshot, options);
+    let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("rdb-save".into()).spawn(move || {
         let outcome = write(writer, &seen);
-        finish(&for_thread, &outcome);
+        finish(&for_thread, outcome, &seen);
     });
     let thread = thread.map_err(|error| CommandError::new(format!("ERR Background saving cannot begin: {error}")))?;
     shared.keep_save_thread(thread);
@@ -236,7 +283,8 @@ fn begin(parts: &mut Parts, snapshot: Snapshot, access: AccessClock) -> Result<u
     server.saving.begun += 1;
     server.saving.scheduled = false;
     let number = server.saving.begun;
-    server.saving.running = Some(Running { number, started: clock.monotonic(), changes, progress });
+    let watched = server.retention.begin(moment.left, Arc::clone(&writing));
+    server.saving.running = Some(Running { number, watched, started: clock.monotonic(), changes, by, writing });
     Ok(number)
 }
 
@@ -272,14 +320,14 @@ pub fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Re
 type Outcome = Result<u64, Option<SaveError>>;
 
 /// Steps a writer to its end; the snapshot is freed here, away from the engine.
-fn write(mut writer: RdbWriter, progress: &SaveProgress) -> Outcome {
+fn write(mut writer: RdbWriter, writing: &Writing) -> Outcome {
     loop {
-        if progress.cancelled.load(Ordering::Acquire) {
+        if writing.is_given_up() {
             writer.abandon();
             return Err(None);
         }
         match writer.step() {
-            Ok(SaveStep::Worked) => progress.keys.store(writer.keys(), Ordering::Relaxed),
+            Ok(SaveStep::Worked) => writing.note(writer.keys()),
             Ok(SaveStep::Done) => return Ok(writer.size()),
             Err(error) => return Err(Some(error)),
         }
@@ -287,23 +335,43 @@ fn write(mut writer: RdbWriter, progress: &SaveProgress) -> Outcome {
 }
 
 /// Notes how a save has ended, and tells those who wait for it.
-fn finish(shared: &Shared, outcome: &Outcome) {
-    match outcome {
+fn finish(shared: &Shared, outcome: Outcome, writing: &Writing) {
+    let error = match outcome {
         Ok(bytes) => {
+            let megabytes_per_second = bytes as f64 / 1e6 / writing.took().as_secs_f64().max(1e-6);
             tracing::info!("DB saved on disk");
-            tracing::info!("Background saving terminated with success ({bytes} bytes)");
+            tracing::info!(
+                "Background saving terminated with success ({bytes} bytes at {megabytes_per_second:.1} MB/s)"
+            );
+            None
         }
-        Err(None) => tracing::warn!("Background saving was given up"),
+        Err(None) => Some(GIVEN_UP.to_owned()),
         Err(Some(error)) => {
-            tracing::warn!("Write error saving DB on disk: {error}. The file in place is as it was");
+            let text = format!("{error}; {}", remedy(&error.path, &error.error, bytes_missing(&error, writing)));
+            tracing::warn!("Write error saving DB on disk: {text}. The file in place is as it was");
             tracing::warn!("Background saving error");
+            Some(text)
         }
-    }
+    };
     let mut engine = shared.engine.lock_patiently();
     let settings = shared.settings();
-    let (now, unix) = (shared.clock.monotonic(), shared.clock.unix_millis());
+    let (now, unix, left) = (shared.clock.monotonic(), shared.clock.unix_millis(), engine.store.left());
     let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
-    let saved_changes = server.saving.end(outcome.is_ok(), now, unix);
+    let watched = server.saving.running.as_ref().map_or(0, |running| running.watched);
+    let Retained { bytes: retained, too_much } = server.retention.end(watched, left, error.is_none());
+    let given_up = error.as_deref() == Some(GIVEN_UP);
+    let error = match error.as_deref() {
+        Some(GIVEN_UP) if too_much => {
+            Some(format!("given up, because it retained {} MB (snapshot-max-retained)", retained >> 20))
+        }
+        _ => error,
+    };
+    let failed = error.is_some();
+    let saved_changes = server.saving.end(error, retained, now, unix);
+    if failed && server.saving.again && (too_much || !given_up) {
+        let pause = server.saving.pause().as_secs();
+        tracing::warn!("Background saving will be tried again in {pause} seconds");
+    }
     let waiting: Vec<ClientId> = server.saving.waiting.keys().copied().collect();
     engine.parts.stats.dirty = engine.parts.stats.dirty.saturating_sub(saved_changes);
     judge_writes(&mut engine.parts, &settings);
@@ -316,16 +384,24 @@ fn finish(shared: &Shared, outcome: &Outcome) {
     }
 }
 
-/// Begins a save that is scheduled, or that a save point asks for.
+/// How much more room on the disk a file would have needed, as far as what was written tells.
+fn bytes_missing(error: &SaveError, writing: &Writing) -> Option<u64> {
+    let free = OsDisk.free_bytes(error.path.parent()?).ok()?;
+    writing.bytes_expected().checked_sub(free).filter(|missing| *missing > 0)
+}
+
+/// Begins a save that is scheduled, that a save point asks for, or that is to be tried again; looks after the one that runs.
 pub fn tick(engine: &mut Engine, shared: &Shared) {
     let (now, unix, dirty) = (shared.clock.monotonic(), shared.clock.unix_millis(), engine.parts.stats.dirty);
+    let left = engine.store.left();
+    let settings = shared.settings();
     let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    server.retention.watch(left, now, settings.snapshot_retained_max, settings.snapshot_rate);
     let saving = &server.saving;
     if saving.is_running() || shared.is_draining() {
         return;
     }
     let since = unix.0.saturating_sub(saving.last_saved.0) / 1000;
-    let settings = shared.settings();
     let due = settings.save_points.iter().find(|point| {
         dirty >= point.changes
             && u64::try_from(since).is_ok_and(|since| since > point.seconds)
@@ -333,16 +409,19 @@ pub fn tick(engine: &mut Engine, shared: &Shared) {
     });
     if let Some(point) = due {
         tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+    } else if saving.again && saving.may_try_again(now) {
+        tracing::info!("Saving again...");
     } else if !saving.scheduled {
         return;
     }
-    let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
-    if let Err(error) = begin(&mut engine.parts, snapshot, clock) {
+    let moment = Moment::of(&engine.store);
+    if let Err(error) = begin(&mut engine.parts, moment, AskedBy::Background) {
         tracing::warn!("{}", error.text());
         if let Ok(server) = Server::in_parts(&mut engine.parts) {
             server.saving.scheduled = false;
             server.saving.failures += 1;
-            server.saving.last = Some(Ended { number: 0, ok: false, at: now, took: Duration::ZERO });
+            let error = Some(error.text().to_owned());
+            server.saving.last = Some(Ended { number: 0, error, at: now, took: Duration::ZERO, retained: 0 });
         }
     }
 }
@@ -437,7 +516,7 @@ fn cancel(shared: &Shared) {
         if let Ok(server) = Server::in_parts(&mut engine.parts)
             && let Some(running) = &server.saving.running
         {
-            running.progress.cancelled.store(true, Ordering::Release);
+            running.writing.give_up();
         }
     }
     // A thread that panicked has ended the process already.

@@ -12,6 +12,7 @@ use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
 use super::memory::Gauge;
+use super::retention::Brake;
 use super::rewriting::RewriteThread;
 use super::saving::SaveThread;
 use super::waits::Waits;
@@ -32,6 +33,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub counters: Counters,
     pub gauge: Arc<Gauge>,
+    pub brake: Arc<Brake>,
     pub ticker: Alarm,
     pub loading: Arc<Loading>,
     pub waits: Waits,
@@ -106,6 +108,7 @@ impl Shared {
             gate,
             counters: Counters::default(),
             gauge,
+            brake: Arc::default(),
             ticker: Alarm::default(),
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             waits: Waits::default(),

@@ -14,6 +14,7 @@ use super::listener::{ListenError, Listeners};
 use super::loading::CountingDisk;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, Gauge, ServerMeter};
+use super::retention::Retention;
 use super::rewriting::Rewriting;
 use super::saving::Saving;
 use super::shared::Shared;
@@ -196,8 +197,9 @@ fn load(
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
     let opened = engine.open(world, &options).map_err(|error| Failed::Because(error.to_string()))?;
     report(&opened.report, shared, settings);
+    let expired = engine.store.due_len(clock.unix_millis()) as u64;
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
-        server.saving.loaded(opened.report.keys, clock.unix_millis());
+        server.saving.loaded(opened.report.keys, expired, clock.unix_millis());
     }
     let threads =
         log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
@@ -364,6 +366,7 @@ fn build(
         errands: BTreeMap::new(),
         saving: Saving::new(clock.unix_millis()),
         rewriting: Rewriting::default(),
+        retention: Retention::new(Arc::clone(&shared.brake)),
     };
     shared.engine.lock_patiently().parts.server = Box::new(server);
     let control = Arc::downgrade(&shared);

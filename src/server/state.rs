@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::config::{Config, Settings};
 use super::errand::Outcome;
 use super::memory::AllocatorProbe;
+use super::retention::Retention;
 use super::rewriting::Rewriting;
 use super::saving::{Saving, judge_writes};
 use super::shared::{Counters, Shared};
@@ -40,6 +41,7 @@ pub struct Server {
     pub errands: BTreeMap<ClientId, Outcome>,
     pub saving: Saving,
     pub rewriting: Rewriting,
+    pub retention: Retention,
 }
 
 impl Server {

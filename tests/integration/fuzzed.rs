@@ -209,16 +209,79 @@ impl RdbSink for Ignored {
     }
 }
 
-/// RDB files: an error or a file, in bounded memory.
+/// RDB files: an error or a file, in bounded memory. One with an index holds the same keys block by block.
 pub fn rdb(data: &[u8]) {
-    let _ = rdb::read_bytes(data, &Limits::default(), &mut Ignored);
+    let limits = Limits::default();
+    let loaded = rdb::read_bytes(data, &limits, &mut Ignored);
+    let disk = SimDisk::new();
+    let file = disk.open(Path::new("/dump.rdb"), OpenMode::CreateNew).expect("a file");
+    file.write_all_at(data, 0).expect("written");
+    let Some(index) = rdb::Index::read(&*file).expect("readable") else { return };
+    let damaged = rdb::damaged_blocks(&*file, &index).expect("readable");
+    let head = rdb::read_head(&*file, &index, &limits, &mut Ignored);
+    let blocks: Vec<_> =
+        index.blocks.iter().map(|block| rdb::read_block(&*file, block, &limits, &mut Ignored)).collect();
+    if let Ok(loaded) = loaded {
+        let keys: u64 = blocks.iter().map(|read| read.as_ref().map_or(0, |(keys, _)| *keys)).sum();
+        let whole = damaged.is_empty() && head.is_ok() && blocks.iter().all(Result::is_ok);
+        assert!(!whole || keys == loaded.keys, "{keys} keys in blocks, {} in the file", loaded.keys);
+    }
 }
 
 /// RDB objects: an error or a sound value.
 pub fn payload(data: &[u8]) {
     if let Ok(value) = payload::decode(data, &Limits::default()) {
         assert!(matches!(value, Value::Str(_)) || !value.is_empty(), "an empty collection");
+        // What was taken is written so that it is taken again.
+        let again = payload::restore(&payload::dump(value.as_ref(), true), &Limits::default(), false).expect("our own");
+        assert_eq!((again.kind(), again.len()), (value.kind(), value.len()));
     }
+}
+
+/// A packed form as the only string of values of these forms.
+fn packed(forms: &[u8], before: &[u8], data: &[u8], behind: &[u8]) {
+    for form in forms {
+        let mut object = vec![*form];
+        object.extend_from_slice(before);
+        payload::write_length(data.len() as u64, &mut object).expect("memory");
+        object.extend_from_slice(data);
+        object.extend_from_slice(behind);
+        payload(&object);
+    }
+}
+
+/// Listpacks, as hash, sorted set, set and node of a list.
+pub fn listpack(data: &[u8]) {
+    use payload::object::{HASH_LISTPACK, LIST_QUICKLIST_2, SET_LISTPACK, ZSET_LISTPACK};
+    packed(&[HASH_LISTPACK, ZSET_LISTPACK, SET_LISTPACK], &[], data, &[]);
+    packed(&[LIST_QUICKLIST_2], &[1, 2], data, &[]);
+}
+
+/// Ziplists, as list, hash, sorted set and node of a list.
+pub fn ziplist(data: &[u8]) {
+    use payload::object::{HASH_ZIPLIST, LIST_QUICKLIST, LIST_ZIPLIST, ZSET_ZIPLIST};
+    packed(&[LIST_ZIPLIST, HASH_ZIPLIST, ZSET_ZIPLIST], &[], data, &[]);
+    packed(&[LIST_QUICKLIST], &[1], data, &[]);
+}
+
+/// Sets of integers.
+pub fn intset(data: &[u8]) {
+    packed(&[payload::object::SET_INTSET], &[], data, &[]);
+}
+
+/// The oldest packed hashes.
+pub fn zipmap(data: &[u8]) {
+    packed(&[payload::object::HASH_ZIPMAP], &[], data, &[]);
+}
+
+/// Nodes of streams: the first byte says how many entries the stream is said to have.
+pub fn stream_node(data: &[u8]) {
+    let Some((entries, node)) = data.split_first() else { return };
+    let mut before = vec![1, 16];
+    before.extend_from_slice(&[0; 16]);
+    // Length, a last ID that nothing exceeds, no groups.
+    let behind = [&[entries & 0x3f][..], &[0x81], &[0xff; 8], &[0x81], &[0xff; 8], &[0]].concat();
+    packed(&[payload::object::STREAM_LISTPACKS], &before, node, &behind);
 }
 
 #[cfg(not(fuzzing))]
@@ -262,6 +325,15 @@ mod corpora {
     #[test]
     fn payloads() {
         replay("payload", super::payload);
+    }
+
+    #[test]
+    fn packed_forms() {
+        replay("listpack", super::listpack);
+        replay("ziplist", super::ziplist);
+        replay("intset", super::intset);
+        replay("zipmap", super::zipmap);
+        replay("stream_node", super::stream_node);
     }
 
     #[test]

@@ -273,3 +273,90 @@ def test_kill_while_saving(make_server):
             if size == 20000:
                 connection.call("DEBUG", "POPULATE", 20000, "new")
     assert os.path.exists(ours.directory / "dump.rdb")
+
+
+def test_progress_rate_and_memory(ours):
+    """While a save goes on: how far it is, what it retains of memory, how fast it may write; all of it at run time."""
+    with ours.connect(timeout=60) as connection:
+        connection.call("DEBUG", "POPULATE", 200000, "key", 200)
+        # Noise, so that there is something to write.
+        noise = os.urandom(150).hex().encode()
+        for start in range(0, 40000, 2000):
+            connection.pipeline([("SET", f"key:{number}", noise + b"%d" % number) for number in range(start, start + 2000)])
+        connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 1)
+        used = int(info(connection, "memory")["used_memory"])
+        connection.call("BGSAVE")
+        wait_until(lambda: int(persistence(ours)["current_save_keys_processed"]) > 0, 10, "a step")
+        seen = persistence(ours)
+        assert seen["current_save_keys_total"] == "200000" and 0 < float(seen["current_fork_perc"]) < 100
+        for start in range(0, 100000, 2000):
+            connection.pipeline([("SET", f"key:{number}", b"x" * 200) for number in range(start, start + 2000)])
+        wait_until(lambda: int(persistence(ours)["current_cow_size"]) > 20_000_000, 10, "it is counted")
+        wait_until(lambda: persistence(ours)["current_cow_size_age"] == "0", 5, "it is counted again")
+        seen = persistence(ours)
+        assert seen["rdb_bgsave_in_progress"] == "1", "the rate holds it back"
+        grown = int(info(connection, "memory")["used_memory"]) - used
+        assert 0.6 < int(seen["current_cow_size"]) / grown < 1.4, (seen["current_cow_size"], grown)
+        assert int(seen["current_cow_peak"]) >= int(seen["current_cow_size"])
+        connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 0)
+        saved(ours)
+        after = persistence(ours)
+        assert (after["current_cow_size"], after["current_save_keys_total"]) == ("0", "0")
+        assert int(after["rdb_last_cow_size"]) >= int(seen["current_cow_size"])
+
+
+def info(connection, section: str) -> dict:
+    return dict(line.split(":", 1) for line in connection.call("INFO", section).decode().splitlines() if ":" in line)
+
+
+def test_what_retains_too_much_is_given_up_and_tried_again(make_server):
+    ours = make_server(directives={"save": "", "snapshot-max-mb-per-sec": 1, "snapshot-max-retained": "4mb", "appendfsync": "everysec"}).start()
+    with ours.connect(timeout=60) as connection:
+        connection.call("DEBUG", "POPULATE", 300000, "key", 300)
+        connection.call("CONFIG", "SET", "rdbcompression", "no")
+        connection.call("BGSAVE")
+
+        def overwrite() -> None:
+            for start in range(0, 300000, 3000):
+                connection.pipeline([("SET", f"key:{number}", b"x" * 300) for number in range(start, start + 3000)])
+                if persistence(ours)["rdb_bgsave_in_progress"] == "0":
+                    return
+
+        overwrite()
+        saved(ours)
+        log = ours.log_text()
+        if persistence(ours)["rdb_last_bgsave_status"] == "ok":
+            # So hurried it came through.
+            assert "it is hurried" in log
+            return
+        assert "given up" in persistence(ours)["rdb_last_bgsave_error"] and "snapshot-max-retained" in log
+        assert int(persistence(ours)["snapshot_batches_held_back"]) > 0
+        connection.call("SET", "k", "nobody is refused anything")
+        connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 0)
+        wait_until(lambda: persistence(ours)["rdb_last_bgsave_status"] == "ok", 30, "it is tried again")
+
+
+def test_a_failed_background_save_is_tried_again_and_has_a_remedy(make_server):
+    ours = make_server(directives={"save": ""}).start()
+    block_dump(ours)
+    with ours.connect() as connection:
+        connection.call("SET", "k", "v")
+        connection.call("BGSAVE")
+        wait_until(lambda: persistence(ours)["rdb_last_bgsave_status"] == "err", 10, "it fails")
+        error = persistence(ours)["rdb_last_bgsave_error"]
+        assert "dump.rdb.tmp" in error and "os error 21" in error and "move it away" in error, error
+        assert "tried again in 5 seconds" in ours.log_text()
+        unblock_dump(ours)
+        wait_until(lambda: persistence(ours)["rdb_last_bgsave_status"] == "ok", 15, "it is tried again")
+        assert persistence(ours)["rdb_last_bgsave_error"] == ""
+
+
+def test_keys_that_are_due_are_counted_apart(ours):
+    with ours.connect() as connection:
+        connection.call("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+        connection.pipeline([("SET", f"k{number}", "v", "PX", 1) for number in range(10)] + [("SET", "stays", "v")])
+        assert connection.call("SAVE") == b"OK"
+    ours.kill9()
+    ours.start()
+    seen = persistence(ours)
+    assert (seen["rdb_last_load_keys_loaded"], seen["rdb_last_load_keys_expired"]) == ("1", "10")

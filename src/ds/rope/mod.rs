@@ -20,6 +20,8 @@ pub use pieces::{Piece, Pieces, zeros};
 
 use triomphe::Arc;
 
+use crate::ds::own;
+
 use super::CowBytes;
 
 /// Bytes of a full chunk: with the counters in front of them they fill an allocation of 4 KiB.
@@ -310,7 +312,7 @@ fn child<T>(children: &[Option<T>], index: usize, level: u32) -> Result<&T, usiz
 
 /// A child's place in a node that is the rope's own from now on.
 fn place<T: Clone>(node: &mut Arc<Vec<Option<T>>>, slot: usize) -> &mut Option<T> {
-    let children = Arc::make_mut(node);
+    let children = own(node);
     if children.len() <= slot {
         children.resize(slot + 1, None);
     }

@@ -7,6 +7,8 @@
 
 use triomphe::Arc;
 
+use crate::ds::own;
+
 use super::Stamp;
 use super::leaf::Leaf;
 
@@ -97,11 +99,11 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
         loop {
             match node {
                 Node::Upper(slots) => {
-                    node = Arc::make_mut(slots)[slot(bucket, shift)].as_mut().expect("bucket within the directory");
+                    node = own(slots)[slot(bucket, shift)].as_mut().expect("bucket within the directory");
                     shift -= BITS;
                 }
                 Node::Bottom(slots) => {
-                    return Arc::make_mut(slots)[slot(bucket, 0)].as_mut().expect("bucket within the directory");
+                    return own(slots)[slot(bucket, 0)].as_mut().expect("bucket within the directory");
                 }
             }
         }
@@ -124,12 +126,12 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
         while shift > 0 {
             let node = place.get_or_insert_with(|| Node::Upper(Arc::new(empty())));
             let Node::Upper(slots) = node else { unreachable!("a bottom node above level zero") };
-            place = &mut Arc::make_mut(slots)[slot(bucket, shift)];
+            place = &mut own(slots)[slot(bucket, shift)];
             shift -= BITS;
         }
         let node = place.get_or_insert_with(|| Node::Bottom(Arc::new(empty())));
         let Node::Bottom(slots) = node else { unreachable!("an upper node at level zero") };
-        Arc::make_mut(slots)[slot(bucket, 0)] = Some(leaf);
+        own(slots)[slot(bucket, 0)] = Some(leaf);
     }
 
     /// Removes the bucket with the highest number.
@@ -149,8 +151,8 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
 
 fn take<E: Clone, S: Stamp>(place: &mut Option<Node<E, S>>, bucket: usize, shift: u32) -> Option<Leaf<E, S>> {
     let leaf = match place.as_mut()? {
-        Node::Upper(slots) => take(&mut Arc::make_mut(slots)[slot(bucket, shift)], bucket, shift - BITS),
-        Node::Bottom(slots) => Arc::make_mut(slots)[slot(bucket, 0)].take(),
+        Node::Upper(slots) => take(&mut own(slots)[slot(bucket, shift)], bucket, shift - BITS),
+        Node::Bottom(slots) => own(slots)[slot(bucket, 0)].take(),
     };
     let was_the_only_one_below = bucket.trailing_zeros() >= shift + BITS;
     if was_the_only_one_below {

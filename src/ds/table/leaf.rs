@@ -22,6 +22,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::Stamp;
+use crate::ds::leave;
 
 const WORD: usize = 8;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -114,6 +115,7 @@ impl<E, S: Stamp> Leaf<E, S> {
         E: Clone,
     {
         if !self.is_unique() {
+            leave(Self::bytes(usize::from(self.header().cap)));
             *self = self.duplicate(self.len());
         }
         LeafMut { leaf: self }

@@ -7,6 +7,8 @@
 use arrayvec::ArrayVec;
 use triomphe::Arc;
 
+use crate::ds::own;
+
 use super::Item;
 
 /// Items of a leaf, where the tree does not say otherwise. With the leaf's own words, items of 8 and of 16 bytes fill
@@ -223,11 +225,11 @@ impl<T: Item, const L: usize> Inner<T, L> {
         }
         let mut all = Vec::with_capacity(total);
         for leaf in [&mut *a, b, c] {
-            all.extend(Arc::make_mut(leaf).drain(..));
+            all.extend(own(leaf).drain(..));
         }
         let rest = all.split_off(total / 2);
-        Arc::make_mut(a).extend(all);
-        Arc::make_mut(b).extend(rest);
+        own(a).extend(all);
+        own(b).extend(rest);
         self.remove(first + 2);
         for leaf in [first, first + 1] {
             self.weights[leaf] = self.nodes[leaf].weight();
@@ -297,9 +299,9 @@ impl<T: Item, const L: usize> Node<T, L> {
 
     fn append(&mut self, right: Self) {
         match (self, right) {
-            (Self::Leaf(left), Self::Leaf(right)) => Arc::make_mut(left).extend(right.iter().cloned()),
+            (Self::Leaf(left), Self::Leaf(right)) => own(left).extend(right.iter().cloned()),
             (Self::Inner(left), Self::Inner(right)) => {
-                let left = Arc::make_mut(left);
+                let left = own(left);
                 left.nodes.extend(right.nodes.iter().cloned());
                 left.weights.extend(right.weights.iter().copied());
                 left.separators.extend(right.separators.iter().cloned());
@@ -310,9 +312,9 @@ impl<T: Item, const L: usize> Node<T, L> {
 
     pub(super) fn insert(&mut self, route: &mut impl Route<T>, item: T, edges: Edges) -> Inserted<T, L> {
         match self {
-            Self::Leaf(leaf) => insert_into_leaf(Arc::make_mut(leaf), route, item, edges),
+            Self::Leaf(leaf) => insert_into_leaf(own(leaf), route, item, edges),
             Self::Inner(inner) => {
-                let inner = Arc::make_mut(inner);
+                let inner = own(inner);
                 let index = route.child(inner);
                 let below =
                     Edges { first: edges.first && index == 0, last: edges.last && index + 1 == inner.nodes.len() };
@@ -341,10 +343,10 @@ impl<T: Item, const L: usize> Node<T, L> {
         match self {
             Self::Leaf(leaf) => {
                 let index = route.item(leaf).ok()?;
-                Some(Removed { item: Arc::make_mut(leaf).remove(index), first_changed: index == 0 })
+                Some(Removed { item: own(leaf).remove(index), first_changed: index == 0 })
             }
             Self::Inner(inner) => {
-                let inner = Arc::make_mut(inner);
+                let inner = own(inner);
                 let index = route.child(inner);
                 let mut done = inner.nodes[index].remove(route)?;
                 inner.weights[index] -= done.item.weight();
@@ -363,7 +365,7 @@ impl<T: Item, const L: usize> Node<T, L> {
         match self {
             Self::Leaf(leaf) => {
                 let index = at.item(leaf).ok()?;
-                let leaf = Arc::make_mut(leaf);
+                let leaf = own(leaf);
                 let before = leaf[index].weight();
                 let result = change(&mut leaf[index], at.at);
                 let after = leaf[index].weight();
@@ -373,7 +375,7 @@ impl<T: Item, const L: usize> Node<T, L> {
                 Some(Updated { result, before, after, first_changed: index == 0 })
             }
             Self::Inner(inner) => {
-                let inner = Arc::make_mut(inner);
+                let inner = own(inner);
                 let index = at.child(inner);
                 let mut done = inner.nodes[index].update(at, change)?;
                 inner.weights[index] = inner.weights[index] - done.before + done.after;

@@ -15,6 +15,9 @@ const HELD_BYTES_MAX: u64 = 16 << 20;
 /// Bytes that are looked at together.
 const SCAN_BYTES: u64 = 256 << 10;
 
+/// Damaged blocks that are named one by one.
+const NAMED_MAX: usize = 8;
+
 /// A block that is not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DamagedBlock {
@@ -67,6 +70,23 @@ pub fn damaged_blocks(file: &dyn DiskFile, index: &Index) -> io::Result<Vec<Dama
         }
     }
     Ok(damaged)
+}
+
+/// Why a file could not be read, with the blocks that are damaged where it has an index to tell: for the operator.
+pub fn explain(file: &dyn DiskFile, error: &RdbError) -> String {
+    let index = Index::read(file).ok().flatten();
+    let damaged = index.and_then(|index| Some((damaged_blocks(file, &index).ok()?, index.blocks.len())));
+    match damaged {
+        Some((damaged, count)) if !damaged.is_empty() => {
+            let named = damaged.iter().take(NAMED_MAX).map(|DamagedBlock { block, .. }| {
+                let IndexedBlock { number, offset, len, keys, db, .. } = block;
+                format!("block {number} ({len} bytes from offset {offset} on, {keys} keys of database {db})")
+            });
+            let named = named.collect::<Vec<_>>().join(", ");
+            format!("{error}; of its {count} blocks {} are damaged: {named}; the others are whole", damaged.len())
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn with_block<R>(

@@ -45,6 +45,16 @@ pub(super) mod opcode {
     pub(crate) const EOF: u8 = 255;
 }
 
+/// The kinds of a module's values.
+pub(super) mod module {
+    pub(crate) const END: u64 = 0;
+    pub(crate) const SIGNED: u64 = 1;
+    pub(crate) const UNSIGNED: u64 = 2;
+    pub(crate) const FLOAT: u64 = 3;
+    pub(crate) const DOUBLE: u64 = 4;
+    pub(crate) const STRING: u64 = 5;
+}
+
 /// Whether a file that begins with these bytes is an RDB file (or has one in front, as an append-only file may).
 pub fn is_rdb(beginning: &[u8]) -> bool {
     beginning.starts_with(MAGIC) || beginning.starts_with(MAGIC_VALKEY)

@@ -16,7 +16,7 @@ mod source;
 mod tests;
 mod writer;
 
-pub use blocks::{DamagedBlock, damaged_blocks, read_block, read_head};
+pub use blocks::{DamagedBlock, damaged_blocks, explain, read_block, read_head};
 pub use format::{VERSION_MAX, is_rdb};
 pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock};
 pub use parallel::{Division, Place, Read, read_on, read_parallel};

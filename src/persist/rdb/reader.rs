@@ -3,13 +3,14 @@
 //! Invariants
 //! - Nothing here panics on foreign bytes; memory is bounded by the largest value in the file.
 //! - Whatever is not understood stops the reading by its name: data is never skipped silently, but for empty
-//!   collections, which old servers could leave behind and which are counted.
+//!   collections, which old servers could leave behind and which are counted. Data that a module keeps beside the keys is
+//!   passed over, and said; a key of a module's type stops the reading.
 //! - The checksum is compared before success is reported; the sink has then seen all keys already.
 
 use super::active;
 use super::checksum::{between, joined, sum};
 use super::format::{
-    HEADER_LEN, VERSION_MAX, VERSION_VALKEY, VERSION_WITH_CHECKSUM, is_known, module_type_name, opcode, version,
+    HEADER_LEN, VERSION_MAX, VERSION_VALKEY, VERSION_WITH_CHECKSUM, is_known, module, module_type_name, opcode, version,
 };
 use super::index::{BLOCK_FIELD_BYTES, BlockField};
 use crate::env::UnixMillis;
@@ -59,6 +60,11 @@ pub trait RdbSink {
     /// What follows is of this database.
     fn database(&mut self, db: u32) {
         let _ = db;
+    }
+
+    /// Something was passed over that no key depends on: what, for the operator.
+    fn left_out(&mut self, what: &str) {
+        let _ = what;
     }
 
     /// How many keys, and keys with expiry, are about to come in a database: a hint, not to be believed.
@@ -284,11 +290,7 @@ impl<'a, 's> Body<'a, 's> {
                         RdbProblem::Unsupported("functions as release candidates of 7.0 wrote them are".into());
                     return Err(fail(at, "functions", problem));
                 }
-                opcode::MODULE_AUX => {
-                    let name = module_type_name(self.length("module")?);
-                    let problem = RdbProblem::Unsupported(format!("data of a module ({name}) is"));
-                    return Err(fail(at, "data of a module", problem));
-                }
+                opcode::MODULE_AUX => self.module_aux()?,
                 form if form <= object::HASH_LISTPACK_EX => match self.key(form, at)? {
                     true => self.keys += 1,
                     false => self.empty_keys += 1,
@@ -315,6 +317,37 @@ impl<'a, 's> Body<'a, 's> {
         taken.map_err(|refusal| {
             fail(at, &format!("AUX field \"{}\"", name.escape_ascii()), RdbProblem::Refused(refusal))
         })
+    }
+
+    /// Passes over what a module has stored beside the keys, which only the module itself could make use of: values, each
+    /// behind its kind, up to an end mark.
+    fn module_aux(&mut self) -> Result<(), RdbError> {
+        const READING: &str = "data of a module";
+        let name = module_type_name(self.length(READING)?);
+        loop {
+            let at = self.input.offset();
+            match self.length(READING)? {
+                module::END => break,
+                module::SIGNED | module::UNSIGNED => {
+                    self.length(READING)?;
+                }
+                module::FLOAT => {
+                    self.array::<4>(READING)?;
+                }
+                module::DOUBLE => {
+                    self.array::<8>(READING)?;
+                }
+                module::STRING => {
+                    self.string(READING)?;
+                }
+                kind => {
+                    let problem = RdbProblem::Unsupported(format!("data of a module ({name}) of kind {kind} is"));
+                    return Err(fail(at, READING, problem));
+                }
+            }
+        }
+        self.sink.left_out(&format!("data of the module with the type {name}, which is not there"));
+        Ok(())
     }
 
     /// Compares the block that ends at `at` with what its field says; a field that belongs elsewhere (it was moved here by

@@ -1,3 +1,5 @@
+mod golden;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -55,6 +57,7 @@ struct Collected {
     libraries: Vec<Vec<u8>>,
     sizes: Vec<(u32, u64, u64)>,
     offsets: Vec<u64>,
+    left_out: Vec<String>,
 }
 
 impl RdbSink for Collected {
@@ -81,6 +84,10 @@ impl RdbSink for Collected {
     fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         self.aux.insert(name.to_vec(), value.to_vec());
         Ok(())
+    }
+
+    fn left_out(&mut self, what: &str) {
+        self.left_out.push(what.to_owned());
     }
 
     fn sizes(&mut self, db: u32, keys: u64, expiries: u64) {
@@ -297,9 +304,13 @@ fn what_is_not_supported_stops_by_name() {
         "RDB at offset 9, reading key \"k\" of database 0: key of type ReJSON-RL (of a module) is not supported yet"
     );
     assert_eq!(
-        message(&module(b"\xf7")),
-        "RDB at offset 9, reading data of a module: data of a module (ReJSON-RL) is not supported yet"
+        message(&[&module(b"\xf7")[..], &[9]].concat()),
+        "RDB at offset 19, reading data of a module: data of a module (ReJSON-RL) of kind 9 is not supported yet"
     );
+    let aux = [&module(b"\xf7")[..], b"\x02\x01\x01\x7f\xff\x03\0\0\0\0\x04\0\0\0\0\0\0\0\0\x05\x03abc\0"].concat();
+    let (sink, loaded) = load(&[&aux[..], b"\x00\x01k\x01v\xff", &[0; 8]].concat());
+    assert_eq!(loaded.unwrap().keys, 1);
+    assert_eq!(sink.left_out, ["data of the module with the type ReJSON-RL, which is not there"]);
     for (header, version) in [(b"REDIS0014", 14), (b"REDIS0080", 80), (b"VALKEY081", 81), (b"REDIS0000", 0)] {
         let expected =
             format!("RDB at offset 0, reading header: version {version} is not supported, 1 to 13 and Valkey's 80 are");

@@ -2,7 +2,7 @@
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, TimeoutReply};
 use crate::server::Server;
-use crate::server::saving::{self, Waited};
+use crate::server::saving::{self, AskedBy, Waited};
 use crate::value::Type;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS).and(Flags::NO_ASYNC_LOADING);
@@ -60,7 +60,7 @@ fn save(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
         }
         Some(Waited::NotYet) => {}
         None => {
-            let number = saving::start(cx)?;
+            let number = saving::start(cx, AskedBy::Waiting)?;
             Server::of(cx)?.saving.wait_for(id, number);
         }
     }
@@ -79,7 +79,7 @@ fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    saving::start(cx)?;
+    saving::start(cx, AskedBy::Background)?;
     cx.reply.simple("Background saving started");
     Ok(())
 }

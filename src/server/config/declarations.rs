@@ -263,8 +263,8 @@ pub static DIRECTIVES: &[Directive] = &[
     int("aof-retain-time", 0, i64::MAX, "0").later(),
     memory("aof-retain-size", 0, LONG_MAX, "0").later(),
     int("rdb-version", 10, 11, "10"),
-    memory("snapshot-max-retained", 0, LONG_MAX, "0").later(),
-    int("snapshot-max-mb-per-sec", 0, INT_MAX, "0").later(),
+    memory("snapshot-max-retained", 0, LONG_MAX, "0"),
+    int("snapshot-max-mb-per-sec", 0, INT_MAX, "0"),
     int("snapshot-generations", 1, INT_MAX, "1").later(),
     memory("emergency-reserve", 0, LONG_MAX, "0").later(),
 ];

@@ -90,6 +90,10 @@ pub struct Settings {
     pub rdb_version: u16,
     /// Syncs a dump under work in portions.
     pub rdb_sync: bool,
+    /// Bytes a second that each snapshot may write (`snapshot-max-mb-per-sec`); 0: any number.
+    pub snapshot_rate: u64,
+    /// Bytes that a snapshot may retain (`snapshot-max-retained`); 0: any number.
+    pub snapshot_retained_max: u64,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
     pub saved_access: SavedAccess,
     pub save_points: Vec<SavePoint>,
@@ -180,6 +184,8 @@ impl Settings {
             rdb_checksum: flag(config, "rdbchecksum"),
             rdb_version: int(config, "rdb-version") as u16,
             rdb_sync: flag(config, "rdb-save-incremental-fsync"),
+            snapshot_rate: (int(config, "snapshot-max-mb-per-sec") as u64).saturating_mul(1_000_000),
+            snapshot_retained_max: bytes(config, "snapshot-max-retained"),
             saved_access: match choice(config, "maxmemory-policy") {
                 policy if policy.ends_with("-lru") => SavedAccess::Idle,
                 policy if policy.ends_with("-lfu") => SavedAccess::Frequency,

@@ -12,7 +12,7 @@ use triomphe::{Arc, ThinArc};
 
 use super::payload::Problem;
 use super::{Limits, sample};
-use crate::ds::{Entry, Item, Listpack, ListpackSlice, Pos, Table, TableIter};
+use crate::ds::{Entry, Item, Listpack, ListpackSlice, Pos, Table, TableIter, leave, own};
 use crate::env::Entropy;
 
 /// A hash. Clone is O(1).
@@ -69,6 +69,13 @@ impl Pair {
 
     fn value(&self) -> &[u8] {
         &self.both.slice[self.field_len as usize..]
+    }
+
+    /// Notes, when it was taken out of a table, that somebody else still holds it.
+    fn leave(&self) {
+        if ThinArc::strong_count(&self.both) > 1 {
+            leave(self.both.slice.len() + 2 * size_of::<usize>());
+        }
     }
 
     fn items(&self) -> (Item<'_>, Item<'_>) {
@@ -176,7 +183,10 @@ impl Hash {
             }
         }
         match &mut self.form {
-            Form::Table(table) => Arc::make_mut(table).insert(Pair::new(field, value)).is_none(),
+            Form::Table(table) => {
+                let old = own(table).insert(Pair::new(field, value));
+                old.inspect(Pair::leave).is_none()
+            }
             Form::Packed(_) => unreachable!("converted above"),
         }
     }
@@ -191,7 +201,7 @@ impl Hash {
                 }
                 found.is_some()
             }
-            Form::Table(table) => table.contains(field) && Arc::make_mut(table).remove(field).is_some(),
+            Form::Table(table) => table.contains(field) && own(table).remove(field).inspect(Pair::leave).is_some(),
         }
     }
 

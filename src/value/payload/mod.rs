@@ -13,7 +13,7 @@ mod libraries;
 mod lzf;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ziplist;
 mod zipmap;
 

@@ -10,14 +10,14 @@ use crate::value::Item;
 
 /// Builds object bytes.
 #[derive(Clone, Default)]
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Bytes {
-    fn form(form: u8) -> Self {
+    pub(crate) fn form(form: u8) -> Self {
         Self(vec![form])
     }
 
-    fn length(mut self, length: usize) -> Self {
+    pub(crate) fn length(mut self, length: usize) -> Self {
         match length {
             0..=0x3f => self.0.push(length as u8),
             0x40..=0x3fff => self.0.extend_from_slice(&[0x40 | (length >> 8) as u8, length as u8]),
@@ -29,19 +29,19 @@ impl Bytes {
         self
     }
 
-    fn string(self, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn string(self, content: impl AsRef<[u8]>) -> Self {
         let content = content.as_ref();
         self.length(content.len()).raw(content)
     }
 
-    fn raw(mut self, content: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, content: &[u8]) -> Self {
         self.0.extend_from_slice(content);
         self
     }
 }
 
 /// A ziplist as old servers wrote it: one way to write each element, like theirs.
-fn ziplist(elements: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn ziplist(elements: &[&[u8]]) -> Vec<u8> {
     let (mut entries, mut before, mut tail) = (Vec::new(), 0usize, 10);
     for element in elements {
         tail = 10 + entries.len();
@@ -93,14 +93,14 @@ fn ziplist(elements: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-fn listpack(elements: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn listpack(elements: &[&[u8]]) -> Vec<u8> {
     let mut listpack = Listpack::new();
     elements.iter().for_each(|element| listpack.push_back(element));
     listpack.as_bytes().to_vec()
 }
 
 /// A value as text: type, encoding and elements, unordered ones sorted.
-pub(super) fn describe(value: &Value) -> String {
+pub(crate) fn describe(value: &Value) -> String {
     let text = |item: Item<'_>| String::from_utf8_lossy(&item.to_vec()).into_owned();
     let elements: Vec<String> = match value {
         Value::Str(string) => vec![String::from_utf8_lossy(&string.to_vec()).into_owned()],

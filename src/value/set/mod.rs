@@ -14,7 +14,7 @@ mod tests;
 use triomphe::Arc;
 
 use super::{Limits, sample};
-use crate::ds::{Entry, Intset, Item, Listpack, Table, TableIter, parse_canonical_i64};
+use crate::ds::{Entry, Intset, Item, Listpack, Table, TableIter, own, parse_canonical_i64};
 use crate::env::Entropy;
 use member::Member;
 
@@ -167,7 +167,7 @@ impl Set {
                 }
                 true
             }
-            Form::Table(table) => !table.contains(member) && Arc::make_mut(table).insert(Member::new(member)).is_none(),
+            Form::Table(table) => !table.contains(member) && own(table).insert(Member::new(member)).is_none(),
         }
     }
 
@@ -187,7 +187,7 @@ impl Set {
                 }
                 found.is_some()
             }
-            Form::Table(table) => table.contains(member) && Arc::make_mut(table).remove(member).is_some(),
+            Form::Table(table) => table.contains(member) && own(table).remove(member).is_some(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use triomphe::{Arc, ThinArc};
 
 use super::{Stream, StreamId};
-use crate::ds::{Tree, tree};
+use crate::ds::{Tree, own, tree};
 
 /// The name of a group or consumer; clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl Group {
     /// Changes a consumer; `None` when there is none of this name.
     pub fn edit_consumer<R>(&mut self, name: &[u8], change: impl FnOnce(&mut Consumer) -> R) -> Option<R> {
         let (position, _) = self.consumers.find(|other| other.cmp(name))?;
-        self.consumers.update(position, |consumer, _| change(Arc::make_mut(&mut consumer.0)))
+        self.consumers.update(position, |consumer, _| change(own(&mut consumer.0)))
     }
 
     /// Gives entries to a consumer, which must be there, whoever had them before.
@@ -279,14 +279,14 @@ impl Stream {
     /// Changes a group; `None` when there is none of this name.
     pub fn edit_group<R>(&mut self, name: &[u8], change: impl FnOnce(&mut Group) -> R) -> Option<R> {
         let (position, _) = self.inner.groups.find(|other| other.cmp(name))?;
-        let groups = &mut Arc::make_mut(&mut self.inner).groups;
-        groups.update(position, |group, _| change(Arc::make_mut(&mut group.0)))
+        let groups = &mut own(&mut self.inner).groups;
+        groups.update(position, |group, _| change(own(&mut group.0)))
     }
 
     /// Removes a group; false when there is none of this name.
     pub fn remove_group(&mut self, name: &[u8]) -> bool {
         self.group(name).is_some() && {
-            let groups = &mut Arc::make_mut(&mut self.inner).groups;
+            let groups = &mut own(&mut self.inner).groups;
             groups.remove_by(|other| other.cmp(name)).is_some()
         }
     }

@@ -20,7 +20,7 @@ mod tests;
 
 use triomphe::Arc;
 
-use crate::ds::Tree;
+use crate::ds::{Tree, own};
 use crate::value::Limits;
 use group::GroupRef;
 pub use group::{Consumer, Group, Pending};
@@ -112,7 +112,7 @@ impl Stream {
     /// # Panics
     /// When the ID does not.
     pub fn add(&mut self, id: StreamId, fields: &[&[u8]], limits: &Limits) {
-        let inner = Arc::make_mut(&mut self.inner);
+        let inner = own(&mut self.inner);
         assert!(id > inner.last_id, "entries are added at the end");
         let bytes = fields.iter().map(|word| word.len()).sum();
         let last = inner.nodes.len().checked_sub(1);
@@ -132,7 +132,7 @@ impl Stream {
         if !self.contains(id) {
             return false;
         }
-        let inner = Arc::make_mut(&mut self.inner);
+        let inner = own(&mut self.inner);
         inner.nodes.update(position, |node, _| node.delete(id));
         inner.max_deleted_id = inner.max_deleted_id.max(id);
         true
@@ -146,7 +146,7 @@ impl Stream {
             Trim::MinId(id) if self.first_entry_id().is_none_or(|first| first >= id) => return 0,
             _ => {}
         }
-        let nodes = &mut Arc::make_mut(&mut self.inner).nodes;
+        let nodes = &mut own(&mut self.inner).nodes;
         while let Some(first) = nodes.first() {
             let left = nodes.len();
             if matches!(trim, Trim::MaxLen(most) if left as u64 <= most) {
@@ -186,7 +186,7 @@ impl Stream {
 
     /// Sets the last ID, and what else is given. The caller has made sure that no entry lies behind it.
     pub fn set_id(&mut self, last: StreamId, entries_added: Option<u64>, max_deleted: Option<StreamId>) {
-        let inner = Arc::make_mut(&mut self.inner);
+        let inner = own(&mut self.inner);
         inner.last_id = last;
         inner.entries_added = entries_added.unwrap_or(inner.entries_added);
         inner.max_deleted_id = max_deleted.unwrap_or(inner.max_deleted_id);

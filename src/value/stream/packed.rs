@@ -4,7 +4,7 @@ use super::group::GroupRef;
 use super::node::{DELETED, Node, Nodes, SAME_FIELDS, elements};
 use super::{Group, Inner, Stream, StreamId};
 use crate::ds::tree::Item as _;
-use crate::ds::{Item, Listpack, ListpackIter};
+use crate::ds::{Item, Listpack, ListpackIter, own};
 use triomphe::Arc;
 
 /// Why bytes are no stream.
@@ -46,7 +46,7 @@ impl Stream {
         if self.group(group.name()).is_some() {
             return false;
         }
-        let inner = Arc::make_mut(&mut self.inner);
+        let inner = own(&mut self.inner);
         let name = group.name().to_vec();
         inner.groups.insert_by(|other| other.cmp(&name), GroupRef::new(group));
         true

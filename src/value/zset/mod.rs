@@ -21,7 +21,7 @@ use triomphe::Arc;
 
 use super::payload::Problem;
 use super::{Limits, sample};
-use crate::ds::{CowBytes, Item, Listpack, tree};
+use crate::ds::{CowBytes, Item, Listpack, own, tree};
 use crate::env::Entropy;
 
 pub use bounds::LexBound;
@@ -183,7 +183,7 @@ impl Zset {
             }
         }
         match &mut self.form {
-            Form::Indexed(indexed) => Arc::make_mut(indexed).set(member, score),
+            Form::Indexed(indexed) => own(indexed).set(member, score),
             Form::Packed(_) => unreachable!("converted above"),
         }
     }
@@ -194,7 +194,7 @@ impl Zset {
             Form::Packed(bytes) => packed::remove(bytes, member),
             Form::Indexed(indexed) => {
                 indexed.score(member)?;
-                Arc::make_mut(indexed).remove(member)
+                own(indexed).remove(member)
             }
         }
     }
@@ -211,7 +211,7 @@ impl Zset {
         }
         match &mut self.form {
             Form::Packed(bytes) => packed::remove_range(bytes, range.clone()),
-            Form::Indexed(indexed) => Arc::make_mut(indexed).remove_range(range.clone()),
+            Form::Indexed(indexed) => own(indexed).remove_range(range.clone()),
         }
         range.len()
     }

@@ -6,8 +6,8 @@ use quickcheck::quickcheck;
 
 use super::*;
 use crate::persist::rdb::{
-    BLOCK_FIELD_BYTES, FileSource, Index, IndexedBlock, RdbError, RdbProblem, damaged_blocks, read as read_file_source,
-    read_block, read_head,
+    BLOCK_FIELD_BYTES, FileSource, Index, IndexedBlock, RdbError, RdbProblem, damaged_blocks, explain,
+    read as read_file_source, read_block, read_head,
 };
 use crate::persist::{Lineage, Lsn, Timeline};
 use crate::value::{Group, Stream, StreamId};
@@ -150,6 +150,9 @@ fn reading_from_front_to_end_compares_blocks() {
     let hit = index.blocks.iter().find(|block| block.range().contains(&text)).unwrap();
     disk.flip(Path::new(PATH), text + 2, 0).unwrap();
     let error = sequentially(&disk).err().expect("an error");
+    let text = explain(&*open(&disk), &error);
+    let named = format!("1 are damaged: block {} ({} bytes from offset {} on,", hit.number, hit.len, hit.offset);
+    assert!(text.contains(&named), "{text}");
     assert!(matches!(error.problem, RdbProblem::Block { number, .. } if number == hit.number), "{error}");
     assert_eq!(error.offset, hit.offset);
 }
