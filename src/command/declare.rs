@@ -74,12 +74,6 @@ impl Command {
         }
     }
 
-    /// Positions of the key arguments of a call, in order of the key specs; `None` when a count does not fit the
-    /// arguments.
-    pub fn key_positions(&self, argv: &[&[u8]]) -> Option<Vec<usize>> {
-        Some(self.keys_of_call(argv)?.into_iter().map(|(at, _)| at).collect())
-    }
-
     /// The key arguments of a call with what the command does to each, in order of the key specs; `None` when a count
     /// does not fit the arguments.
     pub fn keys_of_call(&self, argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
@@ -90,6 +84,10 @@ impl Command {
         let mut positions = Vec::new();
         for spec in self.keys {
             spec.positions(argv, &mut positions)?;
+            // A command with a destination is not called without sources, so there is no destination either.
+            if positions.is_empty() && !found.is_empty() && matches!(spec.find, Find::Count { .. }) {
+                return None;
+            }
             found.extend(positions.drain(..).map(|at| (at, spec.flags)));
         }
         Some(found)

@@ -156,6 +156,11 @@ spublish a b
 subscribe a
 zunionstore d 2 a b
 zunionstore d 9 a b
+zunionstore d 0 a
+zinterstore d -1 a
+zdiffstore d x a
+lmpop 0 a LEFT
+sintercard 0 a
 zinter 2 a b WEIGHTS 1 2
 blmpop 0 2 a b LEFT
 lmpop 1 a LEFT

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile, DiskLock, OpenMode};
@@ -78,6 +78,29 @@ impl Disk for OsDisk {
             Err(std::fs::TryLockError::WouldBlock) => Err(super::in_use(path)),
             Err(std::fs::TryLockError::Error(e)) => Err(e),
         }
+    }
+}
+
+impl OsDisk {
+    /// Replaces a file as [`super::replace_file`] does, and leaves it its permissions and, where the system lets us, its
+    /// owner and group: for files that are somebody else's, such as a configuration with passwords in it.
+    ///
+    /// # Errors
+    /// Those of the file system; the old or the new content is there, whole.
+    #[expect(clippy::disallowed_methods, reason = "permissions are no business of the disk that tests simulate")]
+    pub fn replace_as_it_was(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let Ok(before) = std::fs::metadata(path) else { return super::replace_file(self, path, content) };
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let _ = std::fs::remove_file(&temporary);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all_at(content, 0)?;
+        // Only the superuser may give a file away; who may not keeps it.
+        let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
+        file.set_permissions(before.permissions())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        self.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
     }
 }
 

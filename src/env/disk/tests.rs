@@ -142,6 +142,22 @@ fn replace_file_leaves_no_other_name() {
     });
 }
 
+#[test]
+fn a_file_that_is_replaced_as_it_was_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    OsDisk.replace_as_it_was(&path, b"new").unwrap();
+    for mode in [0o600, 0o640, 0o444] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        write(&OsDisk, &directory.path().join("file.tmp"), b"left by a crash");
+        OsDisk.replace_as_it_was(&path, b"changed").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        assert_eq!(read_file(&OsDisk, &path).unwrap(), b"changed");
+        assert_eq!(OsDisk.list(directory.path()).unwrap(), ["file"]);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Open(u8, u8),

@@ -3,7 +3,7 @@
 use super::acl_describe::{describe_entry, describe_user};
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::{CATEGORIES, DEFAULT_USER, Parts, User, Users};
-use crate::env::disk::{OsDisk, read_file, replace_file};
+use crate::env::disk::{OsDisk, read_file};
 use crate::env::secret_bytes;
 use crate::server::Server;
 use crate::server::errand;
@@ -340,7 +340,7 @@ fn save(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
         text.extend_from_slice(&user.line());
         text.push(b'\n');
     }
-    let work = move || replace_file(&OsDisk, &path, &text).map(|()| Vec::new());
+    let work = move || OsDisk.replace_as_it_was(&path, &text).map(|()| Vec::new());
     match errand::run(cx, work)? {
         None => Ok(()),
         Some(Ok(_)) => {

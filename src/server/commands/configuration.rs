@@ -2,7 +2,7 @@
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
-use crate::env::disk::{OsDisk, read_file, replace_file};
+use crate::env::disk::{OsDisk, read_file};
 use crate::server::config::{Settings, failed, is_secret, rewritten};
 use crate::server::listener::os_text;
 use crate::server::state::apply_settings;
@@ -159,7 +159,7 @@ fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             old => old?,
         };
-        replace_file(&OsDisk, &path, &rewritten(&old, &config, Some(&users))).map(|()| Vec::new())
+        OsDisk.replace_as_it_was(&path, &rewritten(&old, &config, Some(&users))).map(|()| Vec::new())
     };
     match errand::run(cx, work)? {
         None => Ok(()),
