@@ -8,6 +8,9 @@ use crate::persist::{self, LogBuffer, OpenError, OpenOptions, Opened, Piece, Rep
 use crate::resp::WovenSlice;
 use std::sync::Arc;
 
+/// Commands whose keys are looked up together before they are applied.
+const LOOKED_UP_TOGETHER: usize = 32;
+
 impl Engine {
     /// Opens a data directory and loads what it holds; the engine must be empty. Afterwards the engine appends to the
     /// log that is returned, which its caller drives.
@@ -40,7 +43,12 @@ impl Replay for Replaying<'_> {
             Piece::Library(text) => self.library(&text).map_err(|error| format!("a library: {}", error.text())),
             Piece::Commands(block) => {
                 self.logged_at(block.time);
-                for argv in block.commands() {
+                let mut argv = Vec::new();
+                for command in 0..block.len() {
+                    if command % LOOKED_UP_TOGETHER == 0 {
+                        self.look_ahead(block.first_arguments(command..command + LOOKED_UP_TOGETHER));
+                    }
+                    block.fill(command, &mut argv);
                     self.command(&argv).map_err(|error| {
                         let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());
                         if self.knows(name.as_bytes()) {

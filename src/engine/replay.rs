@@ -73,6 +73,11 @@ impl Replaying<'_> {
         Ok(())
     }
 
+    /// Fetches these keys of the selected database into the cache, for the commands that come next.
+    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        self.engine.store.db(self.db).look_ahead(keys);
+    }
+
     /// # Errors
     /// When there is no such database.
     pub fn select(&mut self, db: u32) -> Result<(), CommandError> {

@@ -2,6 +2,7 @@
 //!
 //! Knows bytes, frames and positions, never a command: loaded data goes to a [`Replay`].
 
+mod backup;
 mod base;
 mod chain;
 mod command_base;
@@ -24,6 +25,7 @@ mod survey;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backup::{Held, HeldFile};
 pub use base::Reading;
 pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep, remedy};
 pub use error::{Damage, DamageKind, OpenError};

@@ -31,10 +31,28 @@ impl Block {
     }
 
     pub fn commands(&self) -> impl Iterator<Item = Vec<&[u8]>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(from, to)| self.words[from..*to].iter().map(|word| &self.bytes[word.clone()]).collect())
+        (0..self.len()).map(|command| {
+            let mut argv = Vec::new();
+            self.fill(command, &mut argv);
+            argv
+        })
+    }
+
+    /// Puts the words of a command in place of what `argv` holds.
+    pub fn fill<'b>(&'b self, command: usize, argv: &mut Vec<&'b [u8]>) {
+        argv.clear();
+        argv.extend(self.words(command).iter().map(|word| &self.bytes[word.clone()]));
+    }
+
+    /// The first argument of each of these commands that has one: its key, nearly always.
+    pub fn first_arguments(&self, commands: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let commands = commands.start..commands.end.min(self.len());
+        commands.filter_map(|command| self.words(command).get(1)).map(|word| &self.bytes[word.clone()])
+    }
+
+    fn words(&self, command: usize) -> &[Range<usize>] {
+        let from = command.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.words[from..self.ends[command]]
     }
 
     pub fn len(&self) -> usize {

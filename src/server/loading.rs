@@ -13,6 +13,9 @@ use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
 /// A start that takes less than this is not worth an error to those who come meanwhile.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// Time between two lines of the log that say how far loading has come.
+const SAID_EVERY: Duration = Duration::from_secs(5);
+
 /// How far loading has come.
 pub struct Loading {
     under_way: AtomicBool,
@@ -21,6 +24,8 @@ pub struct Loading {
     started: Duration,
     total_bytes: AtomicU64,
     read_bytes: AtomicU64,
+    /// Lines of the log that have said so.
+    said: AtomicU64,
 }
 
 impl Loading {
@@ -32,7 +37,32 @@ impl Loading {
             clock,
             total_bytes: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
+            said: AtomicU64::new(0),
         }
+    }
+
+    /// Counts bytes that were read, and says in the log now and then how far that is.
+    fn count(&self, bytes: usize) {
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let said = self.said.load(Ordering::Relaxed);
+        let due = SAID_EVERY.saturating_mul(u32::try_from(said + 1).unwrap_or(u32::MAX));
+        if self.elapsed() < due {
+            return;
+        }
+        // Several threads read: one of them says it.
+        let lines = (self.elapsed().as_secs() / SAID_EVERY.as_secs()).max(said + 1);
+        if self.said.compare_exchange(said, lines, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let Figures { total, read, percent, eta } = self.figures();
+            tracing::info!("Loading: {percent:.1} % ({read} of {total} bytes) read, about {eta} seconds to go");
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let (total, read) = (self.total_bytes.load(Ordering::Relaxed), self.read_bytes.load(Ordering::Relaxed));
+        let total = total.max(read);
+        let percent = read as f64 * 100.0 / total.max(1) as f64;
+        let eta = (total - read) * self.elapsed().as_secs().max(1) / read.max(1);
+        Figures { total, read, percent, eta }
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -59,10 +89,7 @@ impl Loading {
 
     /// The fields of INFO.
     pub fn describe(&self, out: &mut String) {
-        let (total, read) = (self.total_bytes.load(Ordering::Relaxed), self.read_bytes.load(Ordering::Relaxed));
-        let total = total.max(read);
-        let percent = read as f64 * 100.0 / total.max(1) as f64;
-        let eta = (total - read) * self.elapsed().as_secs().max(1) / read.max(1);
+        let Figures { total, read, percent, eta } = self.figures();
         // Writing to a string cannot fail.
         let _ = write!(
             out,
@@ -71,6 +98,14 @@ impl Loading {
             self.started_at.0 / 1000
         );
     }
+}
+
+/// How far loading has come: bytes, and seconds still to go at the pace so far.
+struct Figures {
+    total: u64,
+    read: u64,
+    percent: f64,
+    eta: u64,
 }
 
 /// A disk that counts what is read from it while data is being loaded.
@@ -135,7 +170,7 @@ struct CountingFile {
 impl DiskFile for CountingFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.file.read_at(buf, offset)?;
-        self.loading.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.loading.count(len);
         Ok(len)
     }
 

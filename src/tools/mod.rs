@@ -3,6 +3,7 @@
 //! Invariant: a tool changes nothing that it was not told to change, and says what it found in one place only: its
 //! report, as text or, with `--json`, for machines.
 
+mod backup;
 mod check;
 mod cli;
 mod looking;
@@ -11,6 +12,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Backup, BackupError, backup_to_directory, backup_to_stream};
 pub use check::{Damaged, FileReport, Report, Role, Start, Verdict, check};
 pub use place::{Place, PlaceError};
 

@@ -1,0 +1,143 @@
+//! What a backup copies: the files that a manifest names, held open, each up to where it is whole.
+//!
+//! Invariants
+//! - The server is asked nothing and waits for nothing. What is held is held by open files: one that the server removes
+//!   meanwhile stays readable here, and a backup that dies holds nothing any more.
+//! - What was acknowledged before [`Held::hold`] was called is in it: acknowledged means written, to a file that the
+//!   manifest of that moment names.
+//! - The last file is held up to its last whole frame or command, so that what is in flight is left out as a whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::base::Reading;
+use super::feed::Feed;
+use super::loader::load_plain;
+use super::log::{Item, OpenedSegment, SegmentReader};
+use super::replay::Discard;
+use super::{FileKind, Manifest, OpenError, OpenOptions};
+use crate::env::disk::{DiskLock, read_file};
+use crate::env::{Disk, DiskFile, OpenMode};
+
+/// A running server may replace the manifest, and remove files, while they are opened; so often it is tried anew.
+const TRIES: usize = 100;
+
+/// A data directory as it was at one moment.
+pub struct Held {
+    /// The files, in the order in which the log has them.
+    pub files: Vec<HeldFile>,
+    /// Path in the data directory and content of the manifest; `None` where there is no log.
+    pub manifest: Option<(PathBuf, Vec<u8>)>,
+    /// Where no server runs, none can begin to while this is held.
+    _lock: Option<Box<dyn DiskLock>>,
+}
+
+/// A file, held open.
+pub struct HeldFile {
+    /// Path in the data directory.
+    pub name: PathBuf,
+    pub file: Box<dyn DiskFile>,
+    /// Bytes that belong to the backup.
+    pub len: u64,
+}
+
+impl Held {
+    /// Opens what stands in a data directory at this moment, whether a server runs on it or not.
+    ///
+    /// # Errors
+    /// When there is nothing, something cannot be read, or what the manifest names does not stand there.
+    pub fn hold(disk: &dyn Disk, options: &OpenOptions) -> Result<Self, OpenError> {
+        let lock = disk.lock(&options.directory.join("graven.lock")).ok();
+        let names = PathBuf::from(&options.append_directory);
+        let manifest_name = names.join(format!("{}.manifest", options.append_file));
+        let manifest_path = options.directory.join(&manifest_name);
+        if !options.append_only || !disk.exists(&manifest_path).map_err(OpenError::io(&manifest_path))? {
+            let name = if options.append_only { &options.append_file } else { &options.dump_file };
+            let held = hold_file(disk, &options.directory, PathBuf::from(name))?;
+            return Ok(Self { files: vec![held], manifest: None, _lock: lock });
+        }
+        for left in (0..TRIES).rev() {
+            let content = read_file(disk, &manifest_path).map_err(OpenError::io(&manifest_path))?;
+            let manifest = Manifest::decode(&content).map_err(|error| OpenError::BadManifest {
+                path: manifest_path.clone(),
+                line: error.line,
+                reason: error.reason,
+            })?;
+            let opened = hold_files(disk, options, &names, &manifest);
+            let after = read_file(disk, &manifest_path).map_err(OpenError::io(&manifest_path))?;
+            if after == content {
+                return Ok(Self { files: opened?, manifest: Some((manifest_name, content)), _lock: lock });
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        let reason = "it is replaced faster than the files that it names can be opened";
+        Err(OpenError::BadManifest { path: manifest_path, line: 0, reason })
+    }
+}
+
+fn hold_files(
+    disk: &dyn Disk,
+    options: &OpenOptions,
+    names: &Path,
+    manifest: &Manifest,
+) -> Result<Vec<HeldFile>, OpenError> {
+    let named = manifest.files.iter().filter(|file| file.kind != FileKind::History);
+    let mut files = Vec::new();
+    for entry in named {
+        files.push(hold_file(disk, &options.directory, names.join(&entry.name))?);
+    }
+    if let Some(last) = files.last_mut() {
+        let path = options.directory.join(&last.name);
+        last.len = whole_bytes(disk, &path, last, options).map_err(|error| match error {
+            Stopped::Io(error) => OpenError::Io { path, source: error },
+            Stopped::Refused(error) => error,
+        })?;
+    }
+    Ok(files)
+}
+
+fn hold_file(disk: &dyn Disk, directory: &Path, name: PathBuf) -> Result<HeldFile, OpenError> {
+    let path = directory.join(&name);
+    let opened = disk.open(&path, OpenMode::Read).and_then(|file| Ok((file.len()?, file)));
+    match opened {
+        Ok((len, file)) => Ok(HeldFile { name, file, len }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::MissingFile { path }),
+        Err(error) => Err(OpenError::Io { path, source: error }),
+    }
+}
+
+enum Stopped {
+    Io(io::Error),
+    Refused(OpenError),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Up to where the last file is whole. What follows and is neither in flight nor torn stays: whoever loads it judges.
+fn whole_bytes(disk: &dyn Disk, path: &Path, last: &HeldFile, options: &OpenOptions) -> Result<u64, Stopped> {
+    let OpenedSegment::Segment(mut reader) = SegmentReader::open(&*last.file)? else {
+        // By a stock server: whole commands count.
+        let mut discard = Discard;
+        let mut feed = Feed::direct(&mut discard, Reading::default());
+        let loaded = load_plain(disk, path, &options.limits, &mut feed).map_err(Stopped::Refused)?;
+        return Ok(loaded.end.min(last.len));
+    };
+    loop {
+        match reader.next()? {
+            Item::Frame { .. } => {}
+            Item::Sealed => return Ok(reader.file_len()),
+            Item::EndOfFile => return Ok(reader.offset()),
+            Item::Bad(_) => {
+                let torn = reader.later_mark()? <= reader.lsn();
+                let by_stock = super::chain::visit(&mut reader, None, path).map_err(Stopped::Refused)?.is_some();
+                return Ok(if torn && !by_stock { reader.offset() } else { reader.file_len() });
+            }
+        }
+    }
+}
