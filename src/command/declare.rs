@@ -93,6 +93,14 @@ impl Command {
         Some(found)
     }
 
+    /// Where the first key stands, if that is the same in every call.
+    pub fn first_key(&self) -> Option<usize> {
+        match self.keys.first()?.begin {
+            Begin::Index(at) => Some(at),
+            Begin::Keyword { .. } | Begin::Unknown => None,
+        }
+    }
+
     /// Whether any argument can be the name of a key.
     pub fn has_keys(&self) -> bool {
         self.keys.iter().any(|spec| !spec.flags.has(KeyFlags::NOT_KEY))

@@ -1,8 +1,9 @@
 //! Finding a declaration by name.
 
 use super::{Command, CommandError};
+use crate::resp::Request;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A command found for a call.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ impl Resolved {
 
 /// All families joined.
 pub struct CommandTable {
-    by_name: HashMap<&'static [u8], Entry, BuildHasherDefault<NameHasher>>,
+    by_name: HashMap<Name, Entry, BuildHasherDefault<NameHasher>>,
     all: Vec<Resolved>,
 }
 
@@ -42,29 +43,30 @@ struct Entry {
 
 impl CommandTable {
     /// # Panics
-    /// When two declarations have one name: a mistake in the source.
+    /// When two declarations have one name, or one is too long: a mistake in the source.
     pub fn new(families: &[&'static [Command]]) -> Self {
         let mut table = Self { by_name: HashMap::default(), all: Vec::new() };
         for command in families.iter().flat_map(|family| family.iter()) {
             let resolved = table.number(command, None);
             let subcommands = command.subcommands.iter().map(|sub| table.number(sub, Some(command))).collect();
-            let previous = table.by_name.insert(command.name.as_bytes(), Entry { resolved, subcommands });
+            let name = Name::new(command.name.as_bytes()).expect("a command's name fits");
+            let previous = table.by_name.insert(name, Entry { resolved, subcommands });
             assert!(previous.is_none(), "command {} declared twice", command.name);
         }
         table
     }
 
-    /// Gives a top-level command another name, or none (`rename-command`). The new name lives as long as the process.
+    /// Gives a top-level command another name, or none (`rename-command`).
     ///
     /// # Errors
-    /// There is no such command, or the new name is taken.
+    /// There is no such command, or the new name is taken or too long.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
-        let entry = self.by_name.remove(from).ok_or("No such command in rename-command")?;
+        let from = Name::new(from).and_then(|name| self.by_name.remove(&name));
+        let entry = from.ok_or("No such command in rename-command")?;
         if to.is_empty() {
             return Ok(());
         }
-        let name: &'static [u8] = Box::leak(to.to_ascii_lowercase().into_boxed_slice());
-        match self.by_name.insert(name, entry) {
+        match self.by_name.insert(Name::new(to).ok_or("Target command name is too long")?, entry) {
             None => Ok(()),
             Some(_) => Err("Target command name already exists"),
         }
@@ -106,11 +108,7 @@ impl CommandTable {
     }
 
     fn entry(&self, name: &[u8]) -> Option<&Entry> {
-        let mut lower = [0; 32];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.by_name.get(&*lower)
+        self.by_name.get(&Name::new(name)?)
     }
 
     /// The command of a call, its subcommand included, whether or not the number of arguments fits.
@@ -122,6 +120,18 @@ impl CommandTable {
             }
             _ => Some(entry.resolved),
         }
+    }
+
+    /// The command of a request, its subcommand included; `None` where [`CommandTable::resolve`] has an error to give.
+    pub fn known(&self, request: &Request) -> Option<Resolved> {
+        let entry = self.entry(request.name())?;
+        let resolved = match request.get(1) {
+            Some(word) if !entry.subcommands.is_empty() => {
+                *entry.subcommands.iter().find(|sub| word.eq_ignore_ascii_case(sub.command.name.as_bytes()))?
+            }
+            _ => entry.resolved,
+        };
+        resolved.command.arity_fits(request.len()).then_some(resolved)
     }
 
     /// The command of a call, its subcommand included; arity is checked.
@@ -141,7 +151,35 @@ impl CommandTable {
     }
 }
 
-/// Eight bytes at a time: names are short and come from our own table, so nobody can choose colliding ones.
+/// A command's name as it is compared: in lower case, of a fixed size.
+#[derive(PartialEq, Eq)]
+struct Name {
+    words: [u64; 4],
+    len: usize,
+}
+
+impl Name {
+    /// `None` when it is longer than any command's name.
+    fn new(name: &[u8]) -> Option<Self> {
+        let mut lower = [0; 32];
+        lower.get_mut(..name.len())?.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(lower.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Some(Self { words, len: name.len() })
+    }
+}
+
+impl Hash for Name {
+    /// Names come from our own table, so nobody can choose colliding ones.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let [a, b, c, d] = self.words;
+        hasher.write_u64(a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47));
+    }
+}
+
 #[derive(Default)]
 struct NameHasher(u64);
 
@@ -150,21 +188,13 @@ impl Hasher for NameHasher {
         self.0
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a name is hashed as one word");
     }
 
     fn write_u64(&mut self, word: u64) {
-        // The golden ratio's bits; the table takes both ends of the sum, so the high half is folded into the low one.
-        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The golden ratio's bits; the table takes both ends of the product, so the high half is folded into the low one.
+        let mixed = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
-    }
-
-    fn write_usize(&mut self, length: usize) {
-        self.write_u64(length as u64);
     }
 }

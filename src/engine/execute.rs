@@ -17,23 +17,28 @@ const LONG_REPLY: usize = 256 << 10;
 impl Engine {
     /// Runs one request of a client, at the time last looked at; its reply goes into the client's outbox, tagged.
     pub fn execute(&mut self, id: ClientId, request: &Request) -> Flow {
+        self.execute_known(id, request, None)
+    }
+
+    /// As [`Engine::execute`], for a request whose command was looked up before, where it has one.
+    pub fn execute_known(&mut self, id: ClientId, request: &Request, known: Option<Resolved>) -> Flow {
         let mut inline = [&b""[..]; 16];
         if let Some(argv) = inline.get_mut(..request.len()) {
             for (slot, word) in argv.iter_mut().zip(request.args()) {
                 *slot = word;
             }
-            self.execute_words(id, argv, request)
+            self.execute_words(id, argv, request, known)
         } else {
             let argv: Vec<&[u8]> = request.args().collect();
-            self.execute_words(id, &argv, request)
+            self.execute_words(id, &argv, request, known)
         }
     }
 
-    fn execute_words(&mut self, id: ClientId, argv: &[&[u8]], request: &Request) -> Flow {
+    fn execute_words(&mut self, id: ClientId, argv: &[&[u8]], request: &Request, known: Option<Resolved>) -> Flow {
         if argv.is_empty() {
             return Flow::Continue;
         }
-        let resolved = self.parts.table.resolve(argv);
+        let resolved = known.map_or_else(|| self.parts.table.resolve(argv), Ok);
         match self.admit(id, argv, &resolved) {
             Admission::Run => {}
             Admission::Queue => {
@@ -239,15 +244,16 @@ impl Engine {
         self.parts.finish_invalidations();
         let end = self.log.next();
         // Messages to oneself follow the reply: they never stand inside of it, nor before it.
-        self.parts.outgoing.retain(|(listener, message)| {
-            if let Some(client) = self.parts.clients.get(*listener).filter(|_| *listener != id) {
-                client.outbox.push(end, message);
+        let mut to_itself = Vec::new();
+        for (listener, message) in self.parts.outgoing.drain(..) {
+            if listener == id {
+                to_itself.push(message);
+            } else if let Some(client) = self.parts.clients.get(listener) {
+                client.outbox.push(end, &message);
             }
-            *listener == id
-        });
+        }
         let tag = if pure && !logged && !self.turn.reads_all { self.turn.read_tag.min(end) } else { end };
         self.parts.acting = NOBODY;
-        let to_itself = std::mem::take(&mut self.parts.outgoing);
         let Some(client) = self.parts.clients.get_mut(id) else { return };
         let silent = match client.reply_mode {
             ReplyMode::On => false,
@@ -273,7 +279,7 @@ impl Engine {
                 Delivery::Late => client.outbox.late_reply(tag, self.reply.as_bytes()),
             }
         }
-        for (_, message) in to_itself {
+        for message in to_itself {
             client.outbox.push(end, &message);
         }
         self.reply.clear();
@@ -281,8 +287,10 @@ impl Engine {
 
     /// Runs the commands that waited for the keys of this turn, until no key is ready.
     pub(super) fn serve_ready(&mut self) {
-        for (id, with_error) in std::mem::take(&mut self.parts.unblock) {
-            self.unblock(id, with_error);
+        if !self.parts.unblock.is_empty() {
+            for (id, with_error) in std::mem::take(&mut self.parts.unblock) {
+                self.unblock(id, with_error);
+            }
         }
         while let Some(ready) = self.parts.blocking.next_ready() {
             let (db, key) = &ready.place;

@@ -7,6 +7,7 @@
 
 mod access;
 mod acl;
+mod ahead;
 mod blocking;
 mod client;
 mod evict_clients;
@@ -38,6 +39,7 @@ pub use access::Access;
 pub use acl::{
     AuditLog, CATEGORIES, DEFAULT_USER, Denied, Entry as AuditEntry, RuleError, Selector, Terms, User, Users,
 };
+pub use ahead::AHEAD_MAX;
 pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transaction};
 pub use gate::Gate;
 pub use histogram::Histogram;

@@ -54,6 +54,10 @@ impl EventFlags {
     }
 
     pub fn wants(self, class: Event) -> bool {
+        self.0 & (KEYSPACE | KEYEVENT) != 0 && self.names(class)
+    }
+
+    fn names(self, class: Event) -> bool {
         let letter = match class {
             Event::Generic => 'g',
             Event::String => '$',
@@ -67,7 +71,7 @@ impl EventFlags {
             Event::KeyMiss => 'm',
             Event::New => 'n',
         };
-        self.0 & (KEYSPACE | KEYEVENT) != 0 && LETTERS.iter().any(|(known, bit)| *known == letter && self.0 & bit != 0)
+        LETTERS.iter().any(|(known, bit)| *known == letter && self.0 & bit != 0)
     }
 }
 

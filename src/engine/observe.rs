@@ -91,12 +91,17 @@ impl Parts {
 }
 
 /// Tells clients in MONITOR of a call. The lines leave with what else the turn has to say.
+#[inline]
 pub(super) fn show_to_monitors(cx: &mut Cx<'_>, resolved: &Resolved, argv: &[&[u8]]) {
+    if !Parts::of(cx).observed.monitors.is_empty() && !resolved.command.flags.has(Flags::ADMIN) {
+        show(cx, resolved, argv);
+    }
+}
+
+#[cold]
+fn show(cx: &mut Cx<'_>, resolved: &Resolved, argv: &[&[u8]]) {
     let (client, db, in_script) = (cx.client, cx.db, cx.turn.in_script);
     let parts = Parts::of(cx);
-    if parts.observed.monitors.is_empty() || resolved.command.flags.has(Flags::ADMIN) {
-        return;
-    }
     let micros = parts.clock.unix_micros();
     let mut line = format!("+{}.{:06} [{db} ", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     match parts.clients.get(client) {

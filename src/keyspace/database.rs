@@ -99,6 +99,26 @@ impl Database {
         (entry.filter(|entry| !entry.is_expired(now)), stamp.max(self.floor))
     }
 
+    /// The key, expired or not.
+    pub fn find(&self, key: &[u8]) -> Option<&Entry> {
+        self.keys.get(key)
+    }
+
+    /// See [`Table::hash_ahead`].
+    pub fn hash_ahead(&self, key: &[u8]) -> Option<u64> {
+        self.keys.hash_ahead(key)
+    }
+
+    /// See [`Table::approach`].
+    pub fn approach(&self, hash: u64) {
+        self.keys.approach(hash);
+    }
+
+    /// See [`Table::arrive`].
+    pub fn arrive(&self, hash: u64) -> Option<&Entry> {
+        self.keys.arrive(hash)
+    }
+
     pub fn contains(&self, key: &[u8], now: UnixMillis) -> bool {
         self.get(key, now).is_some()
     }

@@ -18,7 +18,7 @@ use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use super::unsent::Unsent;
 use crate::command::{ClientId, CommandError, Flags, Resolved};
-use crate::engine::{ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
+use crate::engine::{AHEAD_MAX, ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
 use crate::env::UnixMillis;
 use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader};
 
@@ -125,9 +125,11 @@ pub struct Connection {
     info: ConnectionInfo,
     reader: RequestReader,
     /// Requests read and not executed yet: `batch[next..filled]`; the others keep their buffers for later.
-    batch: Vec<Request>,
+    batch: Vec<Waiting>,
     next: usize,
     filled: usize,
+    /// What the requests before this one look up has been fetched.
+    ahead: usize,
     /// Input ended with this.
     protocol_error: Option<ProtocolError>,
     unsent: Unsent,
@@ -147,6 +149,13 @@ pub struct Connection {
     rung_at: u64,
     active_at: Duration,
     soft_limit_since: Option<Duration>,
+}
+
+/// A request that was read, and its command, if there is one of that name which takes such arguments.
+#[derive(Default)]
+struct Waiting {
+    request: Request,
+    command: Option<Resolved>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +186,7 @@ impl Connection {
             batch: Vec::new(),
             next: 0,
             filled: 0,
+            ahead: 0,
             protocol_error: None,
             unsent: Unsent::default(),
             send_peak: 0,
@@ -247,7 +257,10 @@ impl Connection {
         self.outbox.meter.report(Held {
             query,
             query_free: self.reader.heap_bytes().saturating_sub(query),
-            requests: self.batch[self.next.min(self.filled)..self.filled].iter().map(Request::heap_bytes).sum(),
+            requests: self.batch[self.next.min(self.filled)..self.filled]
+                .iter()
+                .map(|waiting| waiting.request.heap_bytes())
+                .sum(),
             unsent: self.unsent.len(),
             send_buffer: self.unsent.capacity(),
             runs: self.unsent.run_bytes(),
@@ -285,24 +298,29 @@ impl Connection {
         if self.next < self.filled || self.protocol_error.is_some() {
             return;
         }
-        self.next = 0;
-        self.filled = 0;
+        (self.next, self.filled, self.ahead) = (0, 0, 0);
         let unauthenticated = !self.authenticated && shared.users.must_authenticate();
         let limits = Limits { bulk_bytes_max: settings.bulk_bytes_max, unauthenticated };
         // What a client may send changes with AUTH, so that its requests are read one by one until then.
         let most = if unauthenticated { 1 } else { BATCH_MAX };
         while self.filled < most {
             if self.filled == self.batch.len() {
-                self.batch.push(Request::new());
+                self.batch.push(Waiting::default());
             }
-            match self.reader.next(&limits, &mut self.batch[self.filled]) {
-                // A browser that was made to post to this port: what follows are headers and a body, not requests.
-                Ok(true) if is_http(self.batch[self.filled].name()) => {
-                    tracing::warn!("Possible SECURITY ATTACK detected: an HTTP request was sent. Connection closed.");
-                    self.end();
-                    break;
+            let Waiting { request, command } = &mut self.batch[self.filled];
+            match self.reader.next(&limits, request) {
+                Ok(true) => {
+                    *command = shared.table.known(request);
+                    // A browser that was made to post to this port: what follows are headers and a body, not requests.
+                    if command.is_none() && is_http(request.name()) {
+                        tracing::warn!(
+                            "Possible SECURITY ATTACK detected: an HTTP request was sent. Connection closed."
+                        );
+                        self.end();
+                        break;
+                    }
+                    self.filled += 1;
                 }
-                Ok(true) => self.filled += 1,
                 Ok(false) => break,
                 Err(error) => {
                     self.protocol_error = Some(error);
@@ -366,13 +384,19 @@ impl Connection {
             }
             return false;
         }
-        match engine.execute(id, &self.batch[self.next]) {
+        if self.next >= self.ahead && self.filled - self.next > 1 {
+            self.ahead = self.filled.min(self.next + AHEAD_MAX);
+            let calls = self.batch[self.next..self.ahead].iter();
+            engine.look_ahead(id, calls.filter_map(|waiting| Some((&waiting.request, waiting.command?))));
+        }
+        let Waiting { request, command } = &self.batch[self.next];
+        match engine.execute_known(id, request, *command) {
             Flow::Continue => {
-                self.batch[self.next].let_go_of_blocks();
+                self.batch[self.next].request.let_go_of_blocks();
                 self.next += 1;
             }
             Flow::Parked => {
-                self.batch[self.next].let_go_of_blocks();
+                self.batch[self.next].request.let_go_of_blocks();
                 self.next += 1;
                 self.state = State::Parked;
                 if let Some(deadline) = engine.parts.blocking.next_deadline() {
@@ -420,7 +444,7 @@ impl Connection {
                 }
                 return;
             }
-            let request = self.batch[self.next].clone();
+            let request = self.batch[self.next].request.clone();
             let argv: Vec<&[u8]> = request.args().collect();
             let loading = shared.loading.is_under_way();
             let reply = match shared.table.resolve(&argv) {
@@ -601,8 +625,8 @@ impl Connection {
         }
         if quiet.as_secs() >= 2 && self.next == self.filled {
             self.batch.truncate(1);
-            for request in &mut self.batch {
-                request.shrink_to(QUIET_BYTES_MAX);
+            for waiting in &mut self.batch {
+                waiting.request.shrink_to(QUIET_BYTES_MAX);
             }
             self.unsent.shrink_to(QUIET_BYTES_MAX);
         }

@@ -103,6 +103,36 @@ impl Value {
 }
 
 impl ValueRef<'_> {
+    /// The hash of a field or member, for the steps of a lookup ahead of time; see [`crate::ds::Table::hash_ahead`].
+    pub fn hash_ahead(self, element: &[u8]) -> Option<u64> {
+        match self {
+            Self::Set(set) => set.table()?.hash_ahead(element),
+            Self::Hash(hash) => hash.table()?.hash_ahead(element),
+            Self::Zset(zset) => zset.table()?.hash_ahead(element),
+            Self::Str(_) | Self::List(_) | Self::Stream(_) => None,
+        }
+    }
+
+    /// See [`crate::ds::Table::approach`].
+    pub fn approach(self, hash: u64) {
+        match self {
+            Self::Set(set) => set.table().into_iter().for_each(|table| table.approach(hash)),
+            Self::Hash(fields) => fields.table().into_iter().for_each(|table| table.approach(hash)),
+            Self::Zset(zset) => zset.table().into_iter().for_each(|table| table.approach(hash)),
+            Self::Str(_) | Self::List(_) | Self::Stream(_) => {}
+        }
+    }
+
+    /// See [`crate::ds::Table::arrive`]; whether there is something that could be it.
+    pub fn arrive(self, hash: u64) -> bool {
+        match self {
+            Self::Set(set) => set.table().is_some_and(|table| table.arrive(hash).is_some()),
+            Self::Hash(fields) => fields.table().is_some_and(|table| table.arrive(hash).is_some()),
+            Self::Zset(zset) => zset.table().is_some_and(|table| table.arrive(hash).is_some()),
+            Self::Str(_) | Self::List(_) | Self::Stream(_) => false,
+        }
+    }
+
     pub fn kind(self) -> Type {
         match self {
             Self::Str(_) => Type::String,

@@ -14,6 +14,7 @@
 //!
 //! The hash is SipHash-1-3 under a seed that the caller draws, so chosen keys cannot pile up in one bucket.
 
+mod ahead;
 mod bulk;
 mod directory;
 mod hash;

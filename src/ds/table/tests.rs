@@ -259,3 +259,20 @@ fn a_load_in_bulk_is_one_insert_after_the_other() {
         assert_eq!(contents(&bulk), BTreeMap::from([(bytes(6000), 1)]));
     }
 }
+
+/// What is fetched ahead is what a lookup finds later, but for keys that share a bucket and a fingerprint.
+#[test]
+fn looking_ahead_leads_to_the_entry() {
+    let mut table = Table::with_seed(SEED);
+    table.approach(7);
+    assert!(table.hash_ahead(b"1").is_none() && table.arrive(7).is_none());
+    (0..20_000).for_each(|key| drop(table.insert(Pair::new(key, 0))));
+    let ahead = |key: u16| {
+        let hash = table.hash_ahead(&bytes(key)).expect("a large table");
+        table.approach(hash);
+        table.arrive(hash)
+    };
+    let right = (0..20_000).filter(|&key| ahead(key).expect("its fingerprint is there").key() == bytes(key));
+    assert!(right.count() > 19_000);
+    assert!((20_000..40_000).filter(|&key| ahead(key).is_some()).count() < 2_000);
+}

@@ -318,7 +318,23 @@ enum Progress {
 }
 
 /// Reads `<kind><integer>\r\n` at `at`; any byte may stand for the `\n`, as with stock servers.
+#[inline]
 fn read_length(buffer: &[u8], at: usize) -> Line {
+    // Nearly all are of one or two digits.
+    match buffer.get(at + 1..at + 5) {
+        Some([digit @ b'0'..=b'9', b'\r', b'\n', _]) => {
+            Line::Length { value: Some(i64::from(digit - b'0')), next: at + 4, canonical: true }
+        }
+        Some([ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n']) => {
+            let value = i64::from(ten - b'0') * 10 + i64::from(one - b'0');
+            Line::Length { value: Some(value), next: at + 5, canonical: true }
+        }
+        _ => read_longer_length(buffer, at),
+    }
+}
+
+/// Up to nine plain digits.
+fn read_longer_length(buffer: &[u8], at: usize) -> Line {
     let (mut value, mut next) = (0i64, at + 1);
     while let Some(digit @ b'0'..=b'9') = buffer.get(next)
         && next - at <= 9

@@ -42,7 +42,7 @@ enum FormRef<'a> {
 /// Field and value, one behind the other in one allocation; the length of the field stands beside it, in the bucket,
 /// where it costs half.
 #[derive(Clone, Debug)]
-struct Pair {
+pub(super) struct Pair {
     both: ThinArc<(), u8>,
     field_len: u32,
 }
@@ -236,6 +236,14 @@ impl Hash {
 }
 
 impl<'a> HashRef<'a> {
+    /// The table that a large one is found by.
+    pub(super) fn table(self) -> Option<&'a Table<Pair>> {
+        match self.form {
+            FormRef::Table(table) => Some(table),
+            FormRef::Packed(_) => None,
+        }
+    }
+
     /// A hash in packed form: bytes that [`Self::packed`] gave.
     pub(super) fn from_packed(bytes: &'a [u8]) -> Self {
         Self { form: FormRef::Packed(ListpackSlice::from_own(bytes)) }

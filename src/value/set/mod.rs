@@ -116,6 +116,14 @@ impl Set {
         }
     }
 
+    /// The table that a large one is found by.
+    pub(super) fn table(&self) -> Option<&Table<Member>> {
+        match &self.form {
+            Form::Table(table) => Some(table),
+            Form::Intset(_) | Form::Listpack(_) => None,
+        }
+    }
+
     /// Whether the set has this element of another.
     pub fn contains_item(&self, item: Item<'_>) -> bool {
         match (&self.form, item) {

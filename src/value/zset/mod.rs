@@ -21,7 +21,7 @@ use triomphe::Arc;
 
 use super::payload::Problem;
 use super::{Limits, sample};
-use crate::ds::{CowBytes, Item, Listpack, own, tree};
+use crate::ds::{CowBytes, Item, Listpack, Table, own, tree};
 use crate::env::Entropy;
 
 pub use bounds::LexBound;
@@ -263,6 +263,14 @@ impl Zset {
 }
 
 impl<'a> ZsetRef<'a> {
+    /// The table that a large one is found by.
+    pub(super) fn table(self) -> Option<&'a Table<Scored>> {
+        match self.form {
+            FormRef::Indexed(indexed) => Some(&indexed.table),
+            FormRef::Packed(_) => None,
+        }
+    }
+
     /// A sorted set in packed form: bytes that [`Self::packed`] gave.
     pub(super) fn from_packed(bytes: &'a [u8]) -> Self {
         Self { form: FormRef::Packed(Packed(bytes)) }
