@@ -10,7 +10,7 @@ const SHORT_MAX: usize = 22;
 /// Short members lie in the bucket itself: at 16 bytes that takes half of what a pointer and an allocation do, and a
 /// bucket that is copied beside a snapshot touches nothing else.
 #[derive(Clone, Debug)]
-pub(super) enum Member {
+pub(in crate::value) enum Member {
     Short { len: u8, bytes: [u8; SHORT_MAX] },
     Long(ThinArc<(), u8>),
 }
