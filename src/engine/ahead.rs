@@ -66,7 +66,7 @@ impl Engine {
 }
 
 /// The field or member that a call names first, or, where scores stand between, last.
-fn element<'r>(resolved: Resolved, request: &'r Request) -> Option<&'r [u8]> {
+fn element(resolved: Resolved, request: &Request) -> Option<&[u8]> {
     match resolved.command.group {
         Group::Hash | Group::Set => request.get(2),
         Group::SortedSet => request.get(request.len() - 1),

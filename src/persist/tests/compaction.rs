@@ -267,7 +267,7 @@ fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, rounds: u64) -> Option<
             db.submit(number, &commands, &mut history);
         }
         if rewrite.is_none() && round % 4 == 1 {
-            rewrite = Some(compaction(disk, &db, options, seed % 3 == 0));
+            rewrite = Some(compaction(disk, &db, options, seed.is_multiple_of(3)));
         }
         if save.is_none() && round == 2 {
             let dump = rdb_options("/data/dump.rdb");
