@@ -3,7 +3,8 @@
 //!
 //! The loop is level-triggered epoll on a thread of its own. Its connections are shared state, not the thread's: while
 //! a script runs past its time on the loop's own thread, a stand-in thread runs the same loop, so that -BUSY, SCRIPT
-//! KILL and SHUTDOWN NOSAVE stay reachable with one io thread too, and a script that is quick costs no hand-over.
+//! KILL and SHUTDOWN NOSAVE stay reachable with one io thread too, and a script that is quick costs no hand-over. The
+//! same holds for a write of the log: the loop does it itself, and is stood in for should it hang.
 //!
 //! Invariants
 //! - The engine is held for at most [`BATCH_MAX`] requests or [`HOLD_MAX`] at a time; never while reading or writing.
@@ -39,8 +40,6 @@ pub const SCRIPT_STACK_BYTES: usize = 64 << 20;
 const HOLD_MAX: Duration = Duration::from_micros(100);
 /// What a pass logs goes to the writer as one batch at the pass's end, or in parts when it takes longer than this.
 const SETTLE_AFTER: Duration = Duration::from_millis(1);
-/// Requests between two looks at the clock.
-const LOOK_EVERY: usize = 8;
 /// Bytes read from one connection at a time.
 const READ_BYTES: usize = 64 << 10;
 /// How often a command that found no room in the log is given again.
@@ -275,13 +274,28 @@ impl IoLoop {
         CURRENT.with(|current| *current.borrow_mut() = None);
     }
 
+    /// The loop whose own thread this is; `None` on a stand-in's.
+    fn current() -> Option<Arc<Self>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
     /// Called on the thread that runs a script when the script is past its time: has this thread's loop run by another
     /// thread until the script has ended.
     pub fn call_stand_in(shared: &Arc<Shared>) {
-        let Some(io) = CURRENT.with(|current| current.borrow().clone()) else { return };
+        if let Some(io) = Self::current() {
+            io.stand_in(shared);
+        }
+    }
+
+    /// Has the loop run by another thread until its own comes back to it.
+    pub fn stand_in(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut place = self.stand_in.lock();
+        if place.is_some() {
+            return;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), Arc::clone(shared));
-        let worker = Arc::clone(&io);
+        let worker = Arc::clone(self);
         let builder = std::thread::Builder::new().name("stand-in".into()).stack_size(SCRIPT_STACK_BYTES);
         let thread = builder.spawn(move || {
             let mut pass = Pass::new(&shared);
@@ -292,8 +306,8 @@ impl IoLoop {
             }
         });
         match thread {
-            Ok(thread) => *io.stand_in.lock() = Some(StandIn { thread, stop }),
-            Err(error) => tracing::warn!("No thread to answer -BUSY from: {error}"),
+            Ok(thread) => *place = Some(StandIn { thread, stop }),
+            Err(error) => tracing::warn!("No thread to stand in for one that is kept: {error}"),
         }
     }
 
@@ -460,9 +474,10 @@ impl IoLoop {
             // From here on a wake-up is a new one: it may tell of the end of a wait that begins in this very pass.
             connection.clear_woken();
             while connection.has_work() {
-                if hold.as_ref().is_some_and(|hold| hold.is_over(shared)) {
+                if hold.as_ref().is_some_and(Hold::is_over) {
                     Hold::end(hold.take(), shared);
                     if shared.clock.monotonic().saturating_sub(began) >= SETTLE_AFTER {
+                        // Not written here: this connection is held.
                         shared.settle_log();
                     }
                 }
@@ -472,7 +487,7 @@ impl IoLoop {
                         Ok(mut engine) => {
                             engine.look_at_clock();
                             left.get_or_insert_with(|| engine.store.left());
-                            none.insert(Hold { engine, since: shared.clock.monotonic(), requests: 0 })
+                            none.insert(Hold { since: engine.parts.looked, engine, requests: 0 })
                         }
                         Err(_) => {
                             connection.answer_busy(shared, &pass.settings);
@@ -488,10 +503,19 @@ impl IoLoop {
         }
         let leaves = hold.as_ref().is_some_and(|hold| left.is_some_and(|left| left != hold.engine.store.left()));
         Hold::end(hold, shared);
-        shared.settle_log();
+        Self::write_log(shared);
         shared.gauge.report();
         if leaves {
             shared.brake.hold_back();
+        }
+    }
+
+    /// Sees to it that what this pass has logged is written.
+    fn write_log(shared: &Shared) {
+        let Some(log) = shared.log().filter(|log| log.buffer.take_wake()) else { return };
+        let written = Self::current().is_some_and(|io| log.writer.write_at_once(io, &log.progress, &*shared.clock));
+        if !written {
+            log.progress.wake_writer();
         }
     }
 
@@ -592,10 +616,8 @@ struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    fn is_over(&self, shared: &Shared) -> bool {
-        self.requests >= BATCH_MAX
-            || (self.requests.is_multiple_of(LOOK_EVERY)
-                && shared.clock.monotonic().saturating_sub(self.since) >= HOLD_MAX)
+    fn is_over(&self) -> bool {
+        self.requests >= BATCH_MAX || self.engine.parts.looked.saturating_sub(self.since) >= HOLD_MAX
     }
 
     /// Lets go of the engine; the ticker is called when there is work for it.

@@ -200,9 +200,14 @@ impl LogBuffer {
 
     /// Wakes the writer if something was appended since the last time.
     pub fn settle(&self) {
-        if self.owes_wake.load(Ordering::Acquire) && self.owes_wake.swap(false, Ordering::AcqRel) {
+        if self.take_wake() {
             self.progress.wake_writer();
         }
+    }
+
+    /// Whether something was appended since the last time; if so, it is the caller who sees to its being written.
+    pub fn take_wake(&self) -> bool {
+        self.owes_wake.load(Ordering::Acquire) && self.owes_wake.swap(false, Ordering::AcqRel)
     }
 
     /// Whether somebody is appending units and will `settle` behind them.

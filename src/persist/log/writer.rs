@@ -62,6 +62,12 @@ impl WriterOptions {
     }
 }
 
+/// So many bytes are written at once by whoever has appended them; more are worth waking the driver.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// A write that takes longer than this was not quick,
+const QUICK_WRITE: Duration = Duration::from_millis(1);
+/// and for this time behind it only the driver writes.
+const WARY_FOR: Duration = Duration::from_secs(1);
 /// An idle log notes in a mark that it is durable, at the latest after this time.
 const MARK_AFTER: Duration = Duration::from_millis(50);
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -160,6 +166,8 @@ pub struct LogWriter {
     marked: Lsn,
     quiet_since: Duration,
     roll_after: Duration,
+    /// Writes have not been quick: until then nobody writes but the driver.
+    wary_until: Duration,
     time: i64,
 }
 
@@ -198,6 +206,7 @@ impl LogWriter {
             unsynced_since: None,
             quiet_since: now,
             roll_after: now,
+            wary_until: now,
             time,
             buffer,
         }
@@ -274,6 +283,38 @@ impl LogWriter {
         self.rest(now)
     }
 
+    /// Writes what was appended, if nothing else is to be done and the disk is not known to be slow: for whoever has
+    /// appended it, which spares the way over the driver. False: something is left to do, and the driver has to come.
+    pub fn write_at_once(&mut self) -> bool {
+        let now = self.clock.monotonic();
+        let in_order = matches!(self.state, State::Healthy) && !self.syncing && self.written == self.pending.len();
+        let in_order = in_order && self.cut.is_none() && self.unstored.is_none();
+        if !in_order || now < self.wary_until || self.buffer.is_closing() {
+            return false;
+        }
+        if self.progress.policy() == SyncPolicy::Always || self.roll_is_due(now) {
+            return false;
+        }
+        self.take_batch();
+        let Some(waiting) = self.pending.get(self.written) else { return self.cut.is_none() };
+        if waiting.batch.out.len() > AT_ONCE_BYTES_MAX {
+            return false;
+        }
+        // The driver sleeps until the next sync, if it knows of one.
+        let driver_knows = self.unsynced_since.is_some();
+        self.progress.publish_behind(true);
+        if let Err(error) = self.write_next(now) {
+            self.write_failed(now, &error);
+            return false;
+        }
+        self.progress.publish_behind(false);
+        let end = self.clock.monotonic();
+        if end.saturating_sub(now) > QUICK_WRITE {
+            self.wary_until = end + WARY_FOR;
+        }
+        driver_knows && self.cut.is_none() && !self.sync_is_due(end)
+    }
+
     fn take_batch(&mut self) {
         if self.written < self.pending.len() || self.cut.is_some() {
             return;
@@ -292,15 +333,7 @@ impl LogWriter {
 
     /// A sync, when one is due by policy or demanded.
     fn sync_if(&mut self, now: Duration, demanded: bool) -> Option<Step> {
-        let unsynced = self.unsynced_payload();
-        if self.syncing || unsynced == 0 {
-            return None;
-        }
-        let since = self.unsynced_since.unwrap_or(now);
-        let due = demanded
-            || now.saturating_sub(since) >= self.progress.policy().interval()
-            || unsynced > self.buffer.unsynced_max() / 2;
-        if !due {
+        if self.syncing || self.unsynced_payload() == 0 || !(demanded || self.sync_is_due(now)) {
             return None;
         }
         let upto = self.progress.written();
@@ -312,6 +345,13 @@ impl LogWriter {
             upto,
             batches: self.written,
         }))
+    }
+
+    /// Whether what is written has waited for its sync long enough, or is too much to wait.
+    fn sync_is_due(&self, now: Duration) -> bool {
+        let since = self.unsynced_since.unwrap_or(now);
+        now.saturating_sub(since) >= self.progress.policy().interval()
+            || self.unsynced_payload() > self.buffer.unsynced_max() / 2
     }
 
     /// What to wait for when there is nothing to write or sync.

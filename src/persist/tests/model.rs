@@ -163,6 +163,10 @@ impl Db {
             self.store.apply(&words);
         }
         self.log.buffer.append(db, unit(commands).as_slice().into(), START.0);
+        // Some are written by whoever appends them, others by the driver.
+        if self.store.state.len() % 2 == 1 {
+            self.log.writer.write_at_once();
+        }
         history.states.push((self.log.buffer.next().0, self.store.state.clone()));
     }
 
