@@ -45,7 +45,7 @@ fn deadlines_are_logged_as_moments() {
         @log                                => DEL t
         @events                             => generic:del:t
         RESTORE t 9223372036854775807 HELLO => +OK
-        PEXPIRETIME t                       => :9223372036854775807
+        EXISTS t                            => :0
         "#,
     );
 }

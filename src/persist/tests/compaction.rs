@@ -406,10 +406,17 @@ fn a_manifest_in_doubt_is_stored_again_before_anything_is_removed() {
     let mut rewrite = compaction(&disk, &db, &options, false);
     db.pump_for(&mut history, Duration::ZERO);
     let fault = disk.fail(FaultSpec::new(Op::Rename, Fault::Eio).on("manifest"));
-    for n in 0..20 {
-        assert_ne!(rewrite.step().unwrap(), CompactionStep::Done);
+    let mut waits = 0;
+    for n in 0..1000 {
+        let step = rewrite.step().unwrap();
+        assert_ne!(step, CompactionStep::Done);
         write(&mut db, &mut history, &format!("{n}"));
+        waits += usize::from(step == CompactionStep::Waits);
+        if waits == 5 {
+            break;
+        }
     }
+    assert_eq!(waits, 5, "the base is written, and its naming in doubt");
     assert_eq!(files(&disk).iter().filter(|name| !name.ends_with("tmp")).count(), 4, "{:?}", files(&disk));
     assert_eq!(history.durable, history.states.len() - 1, "writes go on");
     assert!(!rewrite.abandon(), "it cannot be given up any more");
