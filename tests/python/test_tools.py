@@ -159,7 +159,11 @@ def test_stock_s_tools_by_name_say_what_the_real_ones_say(check_tools, make_stoc
     assert same("redis-check-rdb", server.directory / "dump.rdb").returncode == 0
     assert same("redis-check-aof").returncode == 1
     assert same("redis-check-aof", tmp_path / "nothing").returncode == 1
-    assert same("redis-check-aof", "--truncate-to-timestamp", "5", last).returncode == 1
+    timed = log / "timed.aof"
+    timed.write_bytes(b"#TS:100\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n#TS:200\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n")
+    assert same("redis-check-aof", "--truncate-to-timestamp", "250", timed).returncode == 0
+    assert same("redis-check-aof", "--truncate-to-timestamp", "150", timed).returncode == 0
+    assert same("redis-check-aof", "--truncate-to-timestamp", "50", timed).returncode == 1
     assert same("redis-check-aof", "--truncate-to-timestamp", "99999999999", manifest).returncode == 0
     assert same("redis-check-aof", "--truncate-to-timestamp", "x", manifest).returncode == 1
     whole = last.read_bytes()
@@ -167,7 +171,7 @@ def test_stock_s_tools_by_name_say_what_the_real_ones_say(check_tools, make_stoc
     assert same("redis-check-aof", manifest).returncode == 1
     assert same("redis-check-aof", "--fix", manifest, answer="n\n").returncode == 1
     assert same("redis-check-aof", "--fix", manifest, answer="y\n").returncode == 0
-    torn = list(log.glob("*.torn"))
+    torn = list(log.glob("appendonly*.torn"))
     assert len(torn) == 1 and last.read_bytes() + torn[0].read_bytes() == whole[:-5]
     last.write_bytes(whole[:-5] + b"junk")
     assert same("redis-check-aof", manifest).returncode == 1
