@@ -5,7 +5,8 @@
 //! they share is counted once.
 //!
 //! Past the bound (`snapshot-max-retained`) a snapshot is hurried: no rate holds any more, and batches that leave more
-//! behind are held back a little. Half as much again, and it is given up; the next one may retain twice as much.
+//! behind are held back a little. Half as much again, and it is given up, but never before it had been hurried for the time
+//! between two counts; the next one may retain twice as much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,8 +111,7 @@ impl Retention {
                     bound >> 20
                 );
                 alive.writing.hurry();
-            }
-            if retained > bound.saturating_add(bound / 2) && !alive.over {
+            } else if retained > bound.saturating_add(bound / 2) && !alive.over {
                 tracing::warn!(
                     "A snapshot that retains {} MB is given up; the next one may retain twice as much. Raise \
                      snapshot-max-retained, or save when less is written",
@@ -200,16 +200,17 @@ mod tests {
             brake.hold_back();
             let before = brake.batches();
             assert!(!writing.is_hurried(), "{bound}");
-            retention.watch(bound + 1, SECOND, 100, 0);
-            assert!(writing.is_hurried() && !writing.is_given_up());
+            let past = if ends_well { bound + 1 } else { bound * 3 };
+            retention.watch(past, SECOND, 100, 0);
+            assert!(writing.is_hurried() && !writing.is_given_up(), "hurried first, however far past the bound it is");
             brake.hold_back();
             assert_eq!(brake.batches(), before + 1);
             if !ends_well {
-                retention.watch(bound + bound / 2 + 1, SECOND, 100, 0);
+                retention.watch(past, SECOND, 100, 0);
                 assert!(writing.is_given_up());
             }
-            let ended = retention.end(number, bound * 2, ends_well);
-            assert_eq!(ended, Retained { bytes: bound * 2, too_much: !ends_well });
+            let ended = retention.end(number, bound * 4, ends_well);
+            assert_eq!(ended, Retained { bytes: bound * 4, too_much: !ends_well });
             brake.hold_back();
             assert_eq!(brake.batches(), before + 1, "nobody is held back any more");
         }
