@@ -1,161 +1,54 @@
 //! A base as commands (`aof-use-rdb-preamble no`): what, executed on an empty server, makes the data set of one moment.
 //!
-//! A state machine with the steps and the promises of the RDB writer: a draft beside its place, which takes that place when
-//! it is whole and synced. A first comment line says where in the log's history it stands.
+//! A first comment line says where in the log's history it stands.
 
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::Position;
+use super::draft::{DraftOptions, DraftWriter, Form, Out};
 use super::position::position_line;
-use super::rdb::{RdbOptions, SaveError, SaveStep};
-use crate::env::{Disk, DiskFile, OpenMode};
-use crate::keyspace::{Entry, Snapshot};
+use super::rdb::RdbOptions;
+use crate::env::Disk;
+use crate::keyspace::{DatabaseView, Entry, Snapshot};
 use crate::resp::{DoubleBuffer, format_double};
 use crate::value::{Group, StrRef, Stream, StreamId, ValueRef};
 
 /// Elements that one command adds, as in stock.
 const ELEMENTS_PER_COMMAND: usize = 64;
-/// Portions of the keyspace in one step; each holds about a dozen keys.
-const PORTIONS_PER_STEP: usize = 64;
-const BUFFER_BYTES: usize = 256 * 1024;
+
+/// A base as commands, to be written step by step. Of the options what does not belong to RDB files alone counts.
+pub fn begin(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions, position: Position) -> DraftWriter {
+    let RdbOptions { path, sync_every, libraries, .. } = options;
+    let draft = DraftOptions { path, checksum: false, sync_every };
+    DraftWriter::new(disk, snapshot, draft, Box::new(CommandForm { libraries, position }))
+}
 
 /// See the module's header.
-pub struct CommandWriter {
-    disk: Arc<dyn Disk>,
-    snapshot: Snapshot,
-    options: RdbOptions,
+struct CommandForm {
+    libraries: Vec<Vec<u8>>,
     position: Position,
-    draft: PathBuf,
-    out: Option<BufWriter<Appending>>,
-    stage: Stage,
-    keys: u64,
-    size: u64,
 }
 
-#[derive(Clone, Copy)]
-enum Stage {
-    Begin,
-    Keys { db: usize, portion: usize },
-    End,
-    Place,
-    Done,
-}
-
-impl CommandWriter {
-    /// Of the options what does not belong to RDB files alone counts.
-    pub fn new(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions, position: Position) -> Self {
-        let draft = options.path.with_added_extension("tmp");
-        Self { disk, snapshot, options, position, draft, out: None, stage: Stage::Begin, keys: 0, size: 0 }
-    }
-
-    /// Keys written so far.
-    pub fn keys(&self) -> u64 {
-        self.keys
-    }
-
-    /// Bytes of the file, when it is in place.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Does the next piece of work.
-    ///
-    /// # Errors
-    /// What failed; the writer has ended then.
-    pub fn step(&mut self) -> Result<SaveStep, SaveError> {
-        let (doing, path, worked) = match self.stage {
-            Stage::Begin => ("writing", self.draft.clone(), self.begin()),
-            Stage::Keys { db, portion } => ("writing", self.draft.clone(), self.write_keys(db, portion)),
-            Stage::End => ("finishing", self.draft.clone(), self.end()),
-            Stage::Place => ("replacing", self.options.path.clone(), self.place()),
-            Stage::Done => return Ok(SaveStep::Done),
-        };
-        match worked {
-            Ok(stage) => self.stage = stage,
-            Err(error) => {
-                self.abandon();
-                return Err(SaveError { path, doing, error });
-            }
-        }
-        Ok(if matches!(self.stage, Stage::Done) { SaveStep::Done } else { SaveStep::Worked })
-    }
-
-    /// Gives the file up: what was there stays.
-    pub fn abandon(&mut self) {
-        let begun = self.out.take().map(BufWriter::into_parts).is_some();
-        if begun && !matches!(self.stage, Stage::Done) {
-            // A draft that stays behind is removed by the next start.
-            let _ = self.disk.remove(&self.draft);
-        }
-        self.stage = Stage::Done;
-    }
-
-    fn begin(&mut self) -> io::Result<Stage> {
-        let file = self.disk.open(&self.draft, OpenMode::Truncate)?;
-        let appending = Appending { file, written: 0, synced: 0, sync_every: self.options.sync_every };
-        let out = self.out.insert(BufWriter::with_capacity(BUFFER_BYTES, appending));
+impl Form for CommandForm {
+    fn begin(&mut self, out: &mut Out) -> io::Result<()> {
         out.write_all(&position_line(&self.position))?;
-        for library in &self.options.libraries {
-            command(out, &[b"FUNCTION", b"LOAD", library])?;
-        }
-        Ok(Stage::Keys { db: 0, portion: 0 })
+        self.libraries.iter().try_for_each(|library| command(out, &[b"FUNCTION", b"LOAD", library]))
     }
 
-    fn write_keys(&mut self, db: usize, portion: usize) -> io::Result<Stage> {
-        let Self { snapshot, out: Some(out), .. } = self else { return Ok(Stage::Done) };
-        let Some(database) = snapshot.databases().get(db) else { return Ok(Stage::End) };
-        if database.is_empty() {
-            return Ok(Stage::Keys { db: db + 1, portion: 0 });
-        }
-        if portion == 0 {
-            command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])?;
-        }
-        let until = database.portions().min(portion + PORTIONS_PER_STEP);
-        for entry in (portion..until).flat_map(|portion| database.portion(portion)) {
-            write_entry(entry, out)?;
-            self.keys += 1;
-        }
-        let more = until < database.portions();
-        Ok(if more { Stage::Keys { db, portion: until } } else { Stage::Keys { db: db + 1, portion: 0 } })
+    fn database(&mut self, db: usize, _: &DatabaseView, out: &mut Out) -> io::Result<()> {
+        command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])
     }
 
-    fn end(&mut self) -> io::Result<Stage> {
-        let Some(out) = &mut self.out else { return Ok(Stage::Done) };
-        out.flush()?;
-        out.get_ref().file.sync_all()?;
-        self.size = out.get_ref().written;
-        Ok(Stage::Place)
+    fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()> {
+        write_entry(entry, out)
     }
 
-    fn place(&mut self) -> io::Result<Stage> {
-        self.disk.rename(&self.draft, &self.options.path)?;
-        self.disk.sync_dir(self.options.path.parent().unwrap_or(Path::new(".")))?;
-        Ok(Stage::Done)
-    }
-}
-
-/// A file that grows at its end.
-struct Appending {
-    file: Box<dyn DiskFile>,
-    written: u64,
-    synced: u64,
-    sync_every: Option<u64>,
-}
-
-impl Write for Appending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all_at(bytes, self.written)?;
-        self.written += bytes.len() as u64;
-        if self.sync_every.is_some_and(|every| self.written - self.synced >= every) {
-            self.file.sync_data()?;
-            self.synced = self.written;
-        }
-        Ok(bytes.len())
+    fn database_ends(&mut self, _: &mut Out) -> io::Result<()> {
+        Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn end(&mut self, _: &mut Out) -> io::Result<()> {
         Ok(())
     }
 }

@@ -10,15 +10,15 @@
 //! - What is superseded is deleted after that manifest is durable, and nothing else is.
 //! - A failure before that leaves the log as it was; a base that nobody names is removed.
 
-use super::command_base::CommandWriter;
+use super::draft::{DraftWriter, SaveError, SaveStep};
 use super::log::{Cut, Done, LogBuffer, Order, Promise, WriterOptions};
 use super::manifest::{BaseIdentity, FileEntry, FileKind};
-use super::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
-use super::{Position, strays};
+use super::rdb::RdbOptions;
+use super::{Position, command_base, rdb, strays};
 use crate::env::Disk;
 use crate::keyspace::Snapshot;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,28 +48,12 @@ pub enum CompactionError {
 }
 
 impl CompactionError {
-    /// What an operator can do about it, where that is known.
-    pub fn remedy(&self) -> Option<&'static str> {
+    /// The error of the file system that it comes from, and where that was.
+    pub fn io(&self) -> Option<(&Path, &io::Error)> {
         match self {
-            Self::Save(SaveError { error, .. }) | Self::Io { error, .. } => remedy(error),
+            Self::Save(SaveError { path, error, .. }) | Self::Io { path, error, .. } => Some((path, error)),
             Self::Log(_) => None,
         }
-    }
-}
-
-/// What an operator can do about an error of the file system, where that is known.
-pub fn remedy(error: &io::Error) -> Option<&'static str> {
-    match error.kind() {
-        io::ErrorKind::StorageFull => Some("free some space on that file system, or give it more"),
-        io::ErrorKind::QuotaExceeded => Some("raise the quota of the user that the server runs as"),
-        io::ErrorKind::PermissionDenied => Some("let the user that the server runs as write there"),
-        io::ErrorKind::ReadOnlyFilesystem => Some("mount that file system for writing"),
-        io::ErrorKind::NotFound => Some("the directory is gone: put it back, or choose another with CONFIG SET dir"),
-        _ => match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => Some("raise the limit of open files"),
-            Some(libc::EIO) => Some("the disk fails: look at the system's log, and replace it"),
-            _ => None,
-        },
     }
 }
 
@@ -83,38 +67,9 @@ pub enum CompactionStep {
     Done,
 }
 
-enum BaseWriter {
-    Rdb(Box<RdbWriter>),
-    Commands(Box<CommandWriter>),
-}
-
-impl BaseWriter {
-    fn step(&mut self) -> Result<SaveStep, SaveError> {
-        match self {
-            Self::Rdb(writer) => writer.step(),
-            Self::Commands(writer) => writer.step(),
-        }
-    }
-
-    /// Keys written so far, and bytes of the file when it is whole.
-    fn written(&self) -> (u64, u64) {
-        match self {
-            Self::Rdb(writer) => (writer.keys(), writer.size()),
-            Self::Commands(writer) => (writer.keys(), writer.size()),
-        }
-    }
-
-    fn abandon(&mut self) {
-        match self {
-            Self::Rdb(writer) => writer.abandon(),
-            Self::Commands(writer) => writer.abandon(),
-        }
-    }
-}
-
 enum Stage {
     Begin,
-    Base(BaseWriter, FileEntry),
+    Base(Box<DraftWriter>, FileEntry),
     Roll(FileEntry, BaseIdentity),
     Name(FileEntry, Arc<Promise>),
     Delete { left: Vec<FileEntry>, gone: Vec<String> },
@@ -171,16 +126,16 @@ impl Compaction {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Begin => {
                 let entry = self.choose_name()?;
-                let mut rdb = self.options.rdb.clone();
-                rdb.path = self.options.log.directory.join(&entry.name);
+                let mut options = self.options.rdb.clone();
+                options.path = self.options.log.directory.join(&entry.name);
                 let Some(snapshot) = self.snapshot.take() else { return Ok(CompactionStep::Done) };
                 let disk = Arc::clone(&self.disk);
                 let writer = if self.options.as_commands {
-                    BaseWriter::Commands(Box::new(CommandWriter::new(disk, snapshot, rdb, self.options.position)))
+                    command_base::begin(disk, snapshot, options, self.options.position)
                 } else {
-                    BaseWriter::Rdb(Box::new(RdbWriter::new(disk, snapshot, rdb)))
+                    rdb::begin(disk, snapshot, options)
                 };
-                self.stage = Stage::Base(writer, entry);
+                self.stage = Stage::Base(Box::new(writer), entry);
             }
             Stage::Base(writer, entry) => self.stage = self.write_base(writer, entry)?,
             Stage::Roll(entry, identity) => match self.rolled() {
@@ -251,13 +206,13 @@ impl Compaction {
         Ok(FileEntry { name, sequence, kind: FileKind::Base })
     }
 
-    fn write_base(&mut self, mut writer: BaseWriter, entry: FileEntry) -> Result<Stage, CompactionError> {
+    fn write_base(&mut self, mut writer: Box<DraftWriter>, entry: FileEntry) -> Result<Stage, CompactionError> {
         if let Some(Err(error)) = self.cut.rolled.answer() {
             writer.abandon();
             return Err(CompactionError::Log(error));
         }
         let step = writer.step()?;
-        (self.keys, self.base_bytes) = writer.written();
+        (self.keys, self.base_bytes) = (writer.keys(), writer.size());
         if step == SaveStep::Worked {
             return Ok(Stage::Base(writer, entry));
         }

@@ -7,6 +7,7 @@ mod base;
 mod chain;
 mod command_base;
 mod compaction;
+mod draft;
 mod error;
 mod feed;
 mod hex;
@@ -27,7 +28,8 @@ pub(crate) mod tests;
 
 pub use backup::{Held, HeldFile};
 pub use base::Reading;
-pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep, remedy};
+pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep};
+pub use draft::{DraftWriter, SaveError, SaveStep};
 pub use error::{Damage, DamageKind, OpenError};
 pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble, Waited};
 pub use lsn::{Lineage, Lsn, Position, Timeline};

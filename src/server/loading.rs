@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::env::disk::DiskLock;
+use crate::env::disk::DiskLayer;
 use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
 
 /// A start that takes less than this is not worth an error to those who come meanwhile.
@@ -120,45 +120,17 @@ impl CountingDisk {
     }
 }
 
-impl Disk for CountingDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+impl DiskLayer for CountingDisk {
+    fn below(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.open(path, mode)?;
         if mode == OpenMode::Read && self.loading.is_under_way() {
             return Ok(Box::new(CountingFile { file, loading: Arc::clone(&self.loading) }));
         }
         Ok(file)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use super::remedy::remedy;
 use super::saving::{self, Moment};
 use super::shared::Shared;
 use super::state::Server;
@@ -355,8 +356,8 @@ fn finish(shared: &Shared, outcome: Outcome) {
             Some("given up".to_owned())
         }
         Err(Some(error)) => {
-            let text = match error.remedy() {
-                Some(remedy) => format!("{error}; {remedy}"),
+            let text = match error.io() {
+                Some((path, cause)) => format!("{error}; {}", remedy(path, cause, None)),
                 None => error.to_string(),
             };
             tracing::warn!("Background AOF rewrite terminated with error: {text}. The log goes on as it was");

@@ -26,7 +26,8 @@ use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
 use crate::keyspace::{AccessClock, Keyspace, Snapshot};
 use crate::persist::Position;
-use crate::persist::rdb::{RdbOptions, RdbWriter, SaveError, SaveStep};
+use crate::persist::rdb::{self, RdbOptions};
+use crate::persist::{DraftWriter, SaveError, SaveStep};
 
 /// After a failed save the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -271,7 +272,7 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     let writing = Writing::new("Background saving", moment.snapshot.len() as u64, Arc::clone(&clock));
     writing.set_rate(settings.snapshot_rate);
     let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing)));
-    let writer = RdbWriter::new(disk, moment.snapshot, options);
+    let writer = rdb::begin(disk, moment.snapshot, options);
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("rdb-save".into()).spawn(move || {
         let outcome = write(writer, &seen);
@@ -320,7 +321,7 @@ pub fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Re
 type Outcome = Result<u64, Option<SaveError>>;
 
 /// Steps a writer to its end; the snapshot is freed here, away from the engine.
-fn write(mut writer: RdbWriter, writing: &Writing) -> Outcome {
+fn write(mut writer: DraftWriter, writing: &Writing) -> Outcome {
     loop {
         if writing.is_given_up() {
             writer.abandon();
@@ -442,7 +443,7 @@ pub fn save_now(cx: &mut Cx<'_>) -> Result<(), CommandError> {
     let parts = Parts::of(cx);
     let shared = idle(parts)?;
     let options = options(parts, &shared.settings(), access)?;
-    match to_the_end(RdbWriter::new(Arc::new(OsDisk), snapshot, options)) {
+    match to_the_end(rdb::begin(Arc::new(OsDisk), snapshot, options)) {
         Ok(_) => {
             Server::in_parts(parts)?.saving.last_saved = shared.clock.unix_millis();
             parts.stats.dirty = 0;
@@ -456,7 +457,7 @@ pub fn save_now(cx: &mut Cx<'_>) -> Result<(), CommandError> {
 }
 
 /// Steps a writer that nobody can stop.
-fn to_the_end(mut writer: RdbWriter) -> Result<u64, SaveError> {
+fn to_the_end(mut writer: DraftWriter) -> Result<u64, SaveError> {
     while writer.step()? == SaveStep::Worked {}
     Ok(writer.size())
 }
@@ -486,7 +487,7 @@ pub fn before_the_end(shared: &Shared, flags: ShutdownFlags) -> Result<(), ()> {
     tracing::warn!("Saving the final RDB snapshot before exiting.");
     let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
     let Ok(options) = options(&mut engine.parts, &settings, clock) else { return Ok(()) };
-    match to_the_end(RdbWriter::new(Arc::new(OsDisk), snapshot, options)) {
+    match to_the_end(rdb::begin(Arc::new(OsDisk), snapshot, options)) {
         Ok(_) => {
             tracing::warn!("DB saved on disk");
             shared.drain();

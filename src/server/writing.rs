@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::env::disk::DiskLock;
+use crate::env::disk::DiskLayer;
 use crate::env::{Clock, Disk, DiskFile, OpenMode};
 
 /// How often progress is logged.
@@ -167,42 +167,14 @@ impl PacedDisk {
     }
 }
 
-impl Disk for PacedDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+impl DiskLayer for PacedDisk {
+    fn below(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = Arc::from(self.disk.open(path, mode)?);
         Ok(Box::new(PacedFile { file, writing: Arc::clone(&self.writing), syncing: Mutex::new(None) }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
     }
 }
 

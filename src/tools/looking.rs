@@ -1,6 +1,6 @@
 //! A disk for those who only look: everything that would change something fails, and a bar shows how much was read.
 
-use crate::env::disk::DiskLock;
+use crate::env::disk::DiskLayer;
 use crate::env::{Disk, DiskFile, OpenMode};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
@@ -32,9 +32,13 @@ fn looks_only() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "a check changes nothing")
 }
 
-impl Disk for LookingDisk {
+impl DiskLayer for LookingDisk {
+    fn below(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     /// For reading and writing too: those who sync what they read may do so.
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+    fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         match mode {
             OpenMode::Read | OpenMode::ReadWrite => {
                 self.bar.set_message(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
@@ -45,37 +49,8 @@ impl Disk for LookingDisk {
         }
     }
 
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+    fn may_change(&self) -> io::Result<()> {
         Err(looks_only())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(looks_only())
-    }
-
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        Err(looks_only())
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
-    }
-
-    /// Only of a lock file that is there: taking one would make it.
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        if self.disk.exists(path)? { self.disk.lock(path) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 }
 

@@ -5,10 +5,8 @@ use graven::env::disk::sim::SimDisk;
 use graven::env::{Disk, OpenMode, UnixMillis};
 use graven::keyspace::{AccessClock, AccessPolicy, Keyspace, Ttl};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader, format};
-use graven::persist::rdb::{
-    self, BLOCK_FIELD_BYTES, Index, RdbEntry, RdbOptions, RdbSink, RdbWriter, Refusal, SaveStep, SavedAccess,
-};
-use graven::persist::{CloseState, Lineage, Lsn, Manifest, Position, Scanned, Timeline, scan};
+use graven::persist::rdb::{self, BLOCK_FIELD_BYTES, Index, RdbEntry, RdbOptions, RdbSink, Refusal, SavedAccess};
+use graven::persist::{CloseState, Lineage, Lsn, Manifest, Position, SaveStep, Scanned, Timeline, scan};
 use graven::value::{Limits, Str, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +92,7 @@ fn snapshot() -> Vec<u8> {
         block_bytes: Some(1),
     };
     let disk = SimDisk::new();
-    let mut writer = RdbWriter::new(Arc::new(disk.clone()), store.snapshot(), options);
+    let mut writer = rdb::begin(Arc::new(disk.clone()), store.snapshot(), options);
     while writer.step().expect("writes") == SaveStep::Worked {}
     read_file(&disk, Path::new("/dump.rdb")).expect("a file")
 }

@@ -4,11 +4,13 @@
 //! syncs of data and of directory entries, atomic rename. Paths are as the operating system takes them; the simulated
 //! disk has one tree of its own.
 
+mod layer;
 mod os;
 pub mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use layer::DiskLayer;
 pub use os::OsDisk;
 pub use sim::SimDisk;
 

@@ -4,13 +4,12 @@ use std::io::{self, Write};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::RdbOptions;
 use crate::env::DiskFile;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Takes bytes in order.
-pub(super) struct Out {
+pub struct Out {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
     written: u64,
@@ -22,25 +21,25 @@ pub(super) struct Out {
 }
 
 impl Out {
-    pub(super) fn new(file: Box<dyn DiskFile>, options: &RdbOptions) -> Self {
+    pub fn new(file: Box<dyn DiskFile>, checksum: bool, sync_every: Option<u64>) -> Self {
         Self {
             file,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             written: 0,
             synced: 0,
-            sync_every: options.sync_every,
-            digest: options.checksum.then(|| Digest::new(CrcAlgorithm::Crc64Redis)),
+            sync_every,
+            digest: checksum.then(|| Digest::new(CrcAlgorithm::Crc64Redis)),
             summed: 0,
         }
     }
 
     /// Offset in the file of the byte that comes next.
-    pub(super) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
     /// CRC-64 of all bytes so far, where one is kept.
-    pub(super) fn sum(&mut self) -> Option<u64> {
+    pub fn sum(&mut self) -> Option<u64> {
         let digest = self.digest.as_mut()?;
         digest.update(&self.buffer[self.summed..]);
         self.summed = self.buffer.len();
@@ -48,7 +47,7 @@ impl Out {
     }
 
     /// Makes everything durable; the length of the file.
-    pub(super) fn finish(&mut self) -> io::Result<u64> {
+    pub fn finish(&mut self) -> io::Result<u64> {
         self.drain()?;
         self.file.sync_all()?;
         Ok(self.written)

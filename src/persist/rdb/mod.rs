@@ -22,4 +22,4 @@ pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock};
 pub use parallel::{Division, Place, Read, read_on, read_parallel};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
 pub use source::FileSource;
-pub use writer::{RdbOptions, RdbWriter, SaveError, SaveStep, SavedAccess};
+pub use writer::{RdbOptions, SavedAccess, begin};

@@ -8,9 +8,10 @@ use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
 use crate::env::{Disk, UnixMillis};
 use crate::keyspace::{AccessClock, AccessPolicy, Keyspace, Snapshot, Ttl};
 use crate::persist::log::WriterOptions;
-use crate::persist::rdb::{RdbOptions, RdbWriter, SaveStep, SavedAccess};
+use crate::persist::rdb::{self, RdbOptions, SavedAccess};
 use crate::persist::{
-    BaseOptions, CloseState, Compaction, CompactionStep, Manifest, OpenOptions, Position, SyncPolicy,
+    BaseOptions, CloseState, Compaction, CompactionStep, DraftWriter, Manifest, OpenOptions, Position, SaveStep,
+    SyncPolicy,
 };
 use crate::value::{Limits, Str};
 use std::path::Path;
@@ -176,7 +177,7 @@ fn an_empty_data_set_behind_a_base_is_no_empty_log() {
     let mut db = open_db(&disk, &options, 1).unwrap();
     let mut history = History::from(State::new());
     write(&mut db, &mut history, "a");
-    let mut dump = RdbWriter::new(Arc::new(disk.clone()), snapshot(&db.store.state), rdb_options("/data/dump.rdb"));
+    let mut dump = rdb::begin(Arc::new(disk.clone()), snapshot(&db.store.state), rdb_options("/data/dump.rdb"));
     while dump.step().unwrap() == SaveStep::Worked {}
     db.submit(0, &[word_list(&["DEL", "a"])], &mut history);
     db.pump_for(&mut history, Duration::ZERO);
@@ -260,7 +261,7 @@ fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, rounds: u64) -> Option<
         }
     };
     let mut history = History::from(db.store.state.clone());
-    let (mut rewrite, mut save): (Option<Compaction>, Option<RdbWriter>) = (None, None);
+    let (mut rewrite, mut save): (Option<Compaction>, Option<DraftWriter>) = (None, None);
     for round in 0..rounds {
         for _ in 0..=workload.below(2) {
             let (number, commands) = workload.unit();
@@ -271,7 +272,7 @@ fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, rounds: u64) -> Option<
         }
         if save.is_none() && round == 2 {
             let dump = rdb_options("/data/dump.rdb");
-            save = Some(RdbWriter::new(Arc::new(disk.clone()), snapshot(&db.store.state), dump));
+            save = Some(rdb::begin(Arc::new(disk.clone()), snapshot(&db.store.state), dump));
         }
         for _ in 0..workload.below(4) {
             rewrite = rewrite.filter_map_step();

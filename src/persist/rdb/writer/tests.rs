@@ -3,13 +3,15 @@
 mod blocks;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::*;
 use crate::env::UnixMillis;
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
 use crate::env::disk::{read_file, replace_file};
 use crate::keyspace::{AccessPolicy, Keyspace, Ttl};
-use crate::persist::rdb::{RdbEntry, RdbSink, Refusal, read_bytes};
+use crate::persist::rdb::{self, RdbEntry, RdbSink, Refusal, read_bytes};
+use crate::persist::{SaveError, SaveStep};
 use crate::value::{End, Hash, Limits, List, Set, Str, Value, Zset};
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -83,8 +85,8 @@ pub(in crate::persist::rdb) fn file_of_blocks() -> Vec<u8> {
     read_file(&disk, Path::new("/dump.rdb")).expect("written")
 }
 
-fn save(disk: &SimDisk, store: &Keyspace, options: RdbOptions) -> Result<RdbWriter, SaveError> {
-    let mut writer = RdbWriter::new(Arc::new(disk.clone()), store.snapshot(), options);
+fn save(disk: &SimDisk, store: &Keyspace, options: RdbOptions) -> Result<DraftWriter, SaveError> {
+    let mut writer = rdb::begin(Arc::new(disk.clone()), store.snapshot(), options);
     while writer.step()? == SaveStep::Worked {}
     Ok(writer)
 }
@@ -277,7 +279,7 @@ fn an_abandoned_save_leaves_no_trace() {
     replace_file(&disk, Path::new("/dump.rdb"), b"old").unwrap();
     let store = keyspace(5000);
     for steps in 0..20 {
-        let mut writer = RdbWriter::new(Arc::new(disk.clone()), store.snapshot(), options(SavedAccess::Nothing));
+        let mut writer = rdb::begin(Arc::new(disk.clone()), store.snapshot(), options(SavedAccess::Nothing));
         let done = (0..steps).any(|_| writer.step().unwrap() == SaveStep::Done);
         writer.abandon();
         assert!(!done);

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use quickcheck::quickcheck;
 
 use super::*;
+use crate::env::OpenMode;
 use crate::persist::rdb::{
     BLOCK_FIELD_BYTES, FileSource, Index, IndexedBlock, RdbError, RdbProblem, damaged_blocks, explain,
     read as read_file_source, read_block, read_head,
@@ -97,9 +98,9 @@ fn blocks_end_near_their_size_and_grow_behind_the_first_gib() {
     let lens: Vec<u64> = index.blocks.iter().map(|block| block.len).collect();
     assert_eq!(lens.len(), 5);
     assert!(lens[..4].iter().all(|len| (1 << 20..(1 << 20) + 1600).contains(len)), "{lens:?}");
-    let mut writer = RdbWriter::new(Arc::new(disk), store.snapshot(), RdbOptions { block_bytes: None, ..indexed() });
-    writer.block.offset = 1 << 30;
-    assert_eq!(writer.block_bytes(), 4 << 20);
+    let mut form = RdbForm::new(RdbOptions { block_bytes: None, ..indexed() });
+    form.block.offset = 1 << 30;
+    assert_eq!(form.block_bytes(), 4 << 20);
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! A disk on top of another: what it does not do in its own way, the one below does.
+
+use std::io;
+use std::path::Path;
+
+use super::{Disk, DiskFile, DiskLock, OpenMode};
+
+/// What a layer does in its own way.
+pub trait DiskLayer: Send + Sync + 'static {
+    fn below(&self) -> &dyn Disk;
+
+    /// Opens a file of the disk below, as this layer shows it.
+    ///
+    /// # Errors
+    /// It cannot be opened, or not in this mode.
+    fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Whether files may be named, renamed and removed through this layer.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_change(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<L: DiskLayer> Disk for L {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        self.open_through(path, mode)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may_change()?;
+        self.below().rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.may_change()?;
+        self.below().remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.may_change()?;
+        self.below().create_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.below().sync_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.below().list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.below().exists(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.below().free_bytes(path)
+    }
+
+    /// A lock file that is not there is made, which is a change.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        if !self.below().exists(path)? {
+            self.may_change()?;
+        }
+        self.below().lock(path)
+    }
+}

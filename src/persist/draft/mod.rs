@@ -1,0 +1,177 @@
+//! A snapshot on its way to a file: a draft beside its place, which takes that place when it is whole. What its bytes are is
+//! its [`Form`]'s.
+//!
+//! A state machine: `step` does a bounded piece of work; a thread drives it in the server, a seed in a test.
+//!
+//! Invariants
+//! - The file in place is touched by one rename only, of a draft that is whole and synced: after a crash the old content
+//!   or the new one is there.
+//! - An error leaves the file in place as it was; the draft is removed.
+
+mod out;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) use self::out::Out;
+use crate::env::{Disk, OpenMode};
+use crate::keyspace::{DatabaseView, Entry, Snapshot};
+
+/// Why a file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}: {error}", path.display())]
+pub struct SaveError {
+    pub path: PathBuf,
+    pub doing: &'static str,
+    pub error: io::Error,
+}
+
+/// What `step` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveStep {
+    Worked,
+    /// The file is in place, durably.
+    Done,
+}
+
+/// The bytes of a data set, piece by piece.
+pub(super) trait Form: Send {
+    /// What stands before all keys.
+    fn begin(&mut self, out: &mut Out) -> io::Result<()>;
+
+    /// A database that holds keys begins.
+    fn database(&mut self, db: usize, database: &DatabaseView, out: &mut Out) -> io::Result<()>;
+
+    fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()>;
+
+    /// All keys of a database were given.
+    fn database_ends(&mut self, out: &mut Out) -> io::Result<()>;
+
+    /// What stands behind all keys.
+    fn end(&mut self, out: &mut Out) -> io::Result<()>;
+}
+
+/// How a draft is written.
+pub(super) struct DraftOptions {
+    pub path: PathBuf,
+    /// A CRC-64 of all bytes is kept for the form.
+    pub checksum: bool,
+    /// The file is synced each time when so many bytes more were written.
+    pub sync_every: Option<u64>,
+}
+
+/// Portions of the keyspace in one step; each holds about a dozen keys.
+const PORTIONS_PER_STEP: usize = 64;
+
+/// See the module's header.
+pub struct DraftWriter {
+    disk: Arc<dyn Disk>,
+    snapshot: Snapshot,
+    options: DraftOptions,
+    form: Box<dyn Form>,
+    draft: PathBuf,
+    out: Option<Out>,
+    stage: Stage,
+    keys: u64,
+    size: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Begin,
+    Keys { db: usize, portion: usize },
+    End,
+    Place,
+    Done,
+}
+
+impl DraftWriter {
+    pub(super) fn new(disk: Arc<dyn Disk>, snapshot: Snapshot, options: DraftOptions, form: Box<dyn Form>) -> Self {
+        let draft = options.path.with_added_extension("tmp");
+        Self { disk, snapshot, options, form, draft, out: None, stage: Stage::Begin, keys: 0, size: 0 }
+    }
+
+    /// Keys written so far.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Bytes of the file, when it is in place.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Does the next piece of work.
+    ///
+    /// # Errors
+    /// What failed; the writer has ended then.
+    pub fn step(&mut self) -> Result<SaveStep, SaveError> {
+        let (doing, path, worked) = match self.stage {
+            Stage::Begin => ("writing", self.draft.clone(), self.begin()),
+            Stage::Keys { db, portion } => ("writing", self.draft.clone(), self.write_keys(db, portion)),
+            Stage::End => ("finishing", self.draft.clone(), self.end()),
+            Stage::Place => ("replacing", self.options.path.clone(), self.place()),
+            Stage::Done => return Ok(SaveStep::Done),
+        };
+        match worked {
+            Ok(stage) => self.stage = stage,
+            Err(error) => {
+                self.abandon();
+                return Err(SaveError { path, doing, error });
+            }
+        }
+        Ok(if matches!(self.stage, Stage::Done) { SaveStep::Done } else { SaveStep::Worked })
+    }
+
+    /// Gives the file up: what was there stays.
+    pub fn abandon(&mut self) {
+        let begun = self.out.take().is_some();
+        if begun && !matches!(self.stage, Stage::Done) {
+            // A draft that stays behind is overwritten by the next save, or removed by the next start.
+            let _ = self.disk.remove(&self.draft);
+        }
+        self.stage = Stage::Done;
+    }
+
+    fn begin(&mut self) -> io::Result<Stage> {
+        let file = self.disk.open(&self.draft, OpenMode::Truncate)?;
+        let out = self.out.insert(Out::new(file, self.options.checksum, self.options.sync_every));
+        self.form.begin(out)?;
+        Ok(Stage::Keys { db: 0, portion: 0 })
+    }
+
+    fn write_keys(&mut self, db: usize, portion: usize) -> io::Result<Stage> {
+        let Self { snapshot, form, out: Some(out), keys, .. } = self else { return Ok(Stage::Done) };
+        let Some(database) = snapshot.databases().get(db) else { return Ok(Stage::End) };
+        if database.is_empty() {
+            return Ok(Stage::Keys { db: db + 1, portion: 0 });
+        }
+        if portion == 0 {
+            form.database(db, database, out)?;
+        }
+        let until = database.portions().min(portion + PORTIONS_PER_STEP);
+        for entry in (portion..until).flat_map(|portion| database.portion(portion)) {
+            form.entry(entry, out)?;
+            *keys += 1;
+        }
+        if until < database.portions() {
+            return Ok(Stage::Keys { db, portion: until });
+        }
+        form.database_ends(out)?;
+        Ok(Stage::Keys { db: db + 1, portion: 0 })
+    }
+
+    fn end(&mut self) -> io::Result<Stage> {
+        let Some(out) = &mut self.out else { return Ok(Stage::Done) };
+        self.form.end(out)?;
+        self.size = out.finish()?;
+        Ok(Stage::Place)
+    }
+
+    fn place(&mut self) -> io::Result<Stage> {
+        self.disk.rename(&self.draft, &self.options.path)?;
+        self.disk.sync_dir(self.options.path.parent().unwrap_or(Path::new(".")))?;
+        Ok(Stage::Done)
+    }
+}
