@@ -15,13 +15,14 @@ const LAYERS: [&[&str]; 9] = [
     &["tools"],
 ];
 
+/// The files below a directory whose names end so.
 #[expect(clippy::disallowed_methods, reason = "reads the source tree, not data")]
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+pub fn sources(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("source tree").flatten() {
         let path = entry.path();
         if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             found.push(path);
         }
     }
@@ -45,7 +46,7 @@ fn named(source: &str) -> Vec<String> {
 fn no_room_uses_a_room_above_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root, "rs", &mut files);
     let (mut edges, mut wrong) = (0, Vec::new());
     for file in files {
         let relative = file.strip_prefix(&root).expect("below src").to_path_buf();

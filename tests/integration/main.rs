@@ -2,6 +2,7 @@
 
 mod support;
 
+mod format_rules;
 mod format_spec;
 mod fuzzed;
 mod layers;
