@@ -47,7 +47,7 @@ pub use log::{Log, NoLog};
 pub use memory::{Memory, MemoryLimit, MemoryMeter};
 pub use meter::{Held, Meter};
 pub use notify::EventFlags;
-pub use observe::{Notice, Observed};
+pub use observe::{Notice, Observed, quote};
 pub use open::{in_doubt, misconf};
 pub use outbox::{NoWake, Outbox, Taken, Wake};
 pub use parts::{Parts, Settings};

@@ -138,7 +138,7 @@ fn without_secrets<'w>(resolved: &Resolved, argv: &'w [&'w [u8]]) -> Cow<'w, [&'
 }
 
 /// A word in double quotes, readable and in one line.
-fn quote(out: &mut String, word: &[u8]) {
+pub fn quote(out: &mut String, word: &[u8]) {
     out.push('"');
     for byte in word {
         match byte {

@@ -149,6 +149,22 @@ pub fn examine(disk: Arc<dyn Disk>, options: &OpenOptions, replay: &mut dyn Repl
     Ok(recovery.report)
 }
 
+/// As [`examine`], of one file: keys, commands, or commands behind keys.
+///
+/// # Errors
+/// Why a server would refuse to start on it.
+pub fn examine_file(
+    disk: &dyn Disk,
+    path: &Path,
+    limits: &Limits,
+    reading: Reading,
+    replay: &mut dyn Replay,
+) -> Result<(), OpenError> {
+    let loaded = loader::load_plain(disk, path, limits, &mut Feed::direct(replay, reading))?;
+    let options = OpenOptions::default();
+    loaded.rest.map_or(Ok(()), |kind| chain::judge_plain(path, &loaded, kind, true, &options))
+}
+
 fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
     if !disk.exists(directory).map_err(OpenError::io(directory))? {
         create_durable_directory(disk, directory).map_err(OpenError::io(directory))?;

@@ -6,7 +6,11 @@
 mod backup;
 mod check;
 mod cli;
+mod dataset;
+mod inspect;
+mod json;
 mod looking;
+mod moment;
 mod place;
 mod stock;
 #[cfg(test)]
@@ -16,7 +20,9 @@ pub use backup::{Backup, BackupError, backup_to_directory, backup_to_stream};
 pub use check::{Damaged, FileReport, Report, Role, Start, Verdict, check};
 pub use place::{Place, PlaceError};
 
+use crate::env::Disk;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the tool that a command line asks for: by the program's name (those of stock's tools) or by its first word.
@@ -28,6 +34,17 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
         Some("redis-check-rdb" | "valkey-check-rdb") => Some(stock::check_rdb(&called, &argv[1..])),
         _ => cli::run(argv),
     }
+}
+
+/// The place that a path names; the error is said.
+fn find(disk: &dyn Disk, path: &Path) -> Result<Place, Exit> {
+    Place::find(disk, path).map_err(|error| {
+        eprintln!("{error}");
+        match error {
+            PlaceError::Io { .. } => Exit::Io,
+            PlaceError::Nothing { .. } => Exit::Usage,
+        }
+    })
 }
 
 /// How a tool ended.

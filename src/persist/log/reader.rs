@@ -142,6 +142,13 @@ impl<'f> SegmentReader<'f> {
         self.window.len
     }
 
+    /// Looks at the file anew, which may have grown: what was read ahead of the present place is forgotten.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        self.window.len = self.window.file.len()?;
+        self.window.bytes.clear();
+        Ok(())
+    }
+
     /// What stands next; goes on behind it if it is whole.
     #[expect(clippy::should_implement_trait, reason = "an item borrows from the reader, which no Iterator allows")]
     pub fn next(&mut self) -> io::Result<Item<'_>> {

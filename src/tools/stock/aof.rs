@@ -1,11 +1,10 @@
 //! Append-only files as redis-check-aof tells of them and mends them.
 
-use super::tape::{Next, Tape};
 use super::{Bench, Failed, open, os_text, rdb};
 use crate::env::disk::{read_file, replace_file};
 use crate::env::{Disk, OpenMode};
 use crate::persist::rdb::is_rdb;
-use crate::persist::{CloseState, Manifest, survey_segment};
+use crate::persist::{CloseState, Manifest, Next, Tape, survey_segment};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -166,11 +165,16 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
                 valid.later = Some(at);
                 break;
             }
-            Next::Command { name, words: 1 } if name == "multi" && transaction => format!("Unexpected {}", "MULTI"),
-            Next::Command { name, words: 1 } if name == "exec" && !transaction => format!("Unexpected {}", "EXEC"),
-            Next::Command { name, .. } => {
-                transaction = (transaction || name == "multi") && name != "exec";
-                String::new()
+            Next::Command => {
+                let words = tape.words();
+                let is = |name: &[u8]| words[0].eq_ignore_ascii_case(name);
+                let problem = match (words.len(), transaction) {
+                    (1, true) if is(b"multi") => "Unexpected MULTI",
+                    (1, false) if is(b"exec") => "Unexpected EXEC",
+                    _ => "",
+                };
+                transaction = (transaction || is(b"multi")) && !is(b"exec");
+                problem.to_owned()
             }
             Next::Timestamp(_) | Next::Comment => String::new(),
         };

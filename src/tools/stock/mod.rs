@@ -4,7 +4,6 @@
 
 mod aof;
 mod rdb;
-mod tape;
 
 use crate::env::disk::OsDisk;
 use crate::env::{Clock, Disk, OpenMode, SystemClock, UnixMillis};

@@ -1,10 +1,11 @@
-//! Commands of a file one after the other, with offsets and lines.
+//! Commands of a file one after the other, with offsets and lines, by the rules of a start.
 //!
 //! Invariant: memory is bounded by the largest command.
 
+use super::resp_scan::{Scanned, scan};
 use crate::env::DiskFile;
-use crate::persist::{Scanned, scan};
 use std::io;
+use std::ops::Range;
 
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -17,15 +18,14 @@ pub struct Tape<'f> {
     at: usize,
     /// Line of the place, from 1.
     pub line: u64,
+    /// Words of the command that was handed out last, in the buffer.
+    words: Vec<Range<usize>>,
 }
 
 /// What stands next.
 pub enum Next {
-    /// A command: its first word in lower case, and how many words it has.
-    Command {
-        name: String,
-        words: usize,
-    },
+    /// A command: see [`Tape::words`].
+    Command,
     /// `#TS:`, in seconds.
     Timestamp(i64),
     Comment,
@@ -39,11 +39,17 @@ pub enum Next {
 impl<'f> Tape<'f> {
     /// From an offset to the end of a file.
     pub fn new(file: &'f dyn DiskFile, from: u64) -> io::Result<Self> {
-        Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1 })
+        Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1, words: Vec::new() })
     }
 
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Looks at the file anew, which may have grown.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        self.len = self.file.len()?;
+        Ok(())
     }
 
     /// Offset of what stands next.
@@ -73,13 +79,42 @@ impl<'f> Tape<'f> {
                 }
                 Scanned::Comment { end } => (self.comment(end), end),
                 Scanned::Command { words, end } => {
-                    let name = String::from_utf8_lossy(&self.buffer[words[0].clone()]).to_lowercase();
-                    (Next::Command { name, words: words.len() }, end)
+                    self.words = words;
+                    (Next::Command, end)
                 }
             };
             self.line += self.lines(end);
             self.at = end;
             return Ok(next);
+        }
+    }
+
+    /// The words of the command that was handed out last; of one at least.
+    pub fn words(&self) -> Vec<&[u8]> {
+        self.words.iter().map(|word| &self.buffer[word.clone()]).collect()
+    }
+
+    /// Goes on at the next place behind the present one where a line begins a whole command, or that the file's end cuts off
+    /// inside one; whether there is one.
+    pub fn resync(&mut self) -> io::Result<bool> {
+        loop {
+            let from = (self.at + 1).min(self.buffer.len());
+            for found in memchr::memmem::find_iter(&self.buffer[from..], b"\n*") {
+                if matches!(scan(&self.buffer, from + found + 1), Scanned::Command { .. }) {
+                    self.line += self.lines(from + found + 1);
+                    self.at = from + found + 1;
+                    return Ok(true);
+                }
+            }
+            let held = self.base + self.buffer.len() as u64;
+            if held >= self.len {
+                return Ok(false);
+            }
+            // Whatever began near the end of what is held may be whole with more of it.
+            let keep = self.buffer.len().saturating_sub(CHUNK_BYTES).max(self.at);
+            self.line += self.lines(keep);
+            self.at = keep;
+            self.read_on(held)?;
         }
     }
 

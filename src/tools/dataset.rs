@@ -1,0 +1,119 @@
+//! A data set in memory, as a start would load it: by the same code, into the same engine.
+
+use super::place::Place;
+use crate::command::Command;
+use crate::ds::HashSeed;
+use crate::engine::{Engine, Replaying};
+use crate::env::{Disk, Entropy, OpenMode, SystemClock, SystemEntropy};
+use crate::keyspace::{Entry, Keyspace};
+use crate::persist::{
+    Flow, Gap, OpenError, OpenOptions, Reading, SegmentWalk, Spot, Visitor, examine, examine_file, walk_file,
+};
+use crate::value::Limits;
+use std::num::NonZero;
+use std::ops::ControlFlow::{Break, Continue};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Databases that a data set may have; servers have 16 unless they are told otherwise.
+const DATABASES: u32 = 1024;
+
+/// All commands that a log may hold.
+pub fn families() -> Vec<&'static [Command]> {
+    let mut families = crate::engine::families();
+    families.extend(crate::server::families());
+    families
+}
+
+/// See the module's header.
+pub struct DataSet {
+    pub engine: Engine,
+}
+
+impl DataSet {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn empty() -> Result<Self, OpenError> {
+        let no_entropy = |source| OpenError::Io { path: "randomness".into(), source };
+        let mut entropy = SystemEntropy::new().map_err(no_entropy)?;
+        let seed = HashSeed(entropy.next_u64(), entropy.next_u64());
+        let store = Keyspace::new(DATABASES, Limits { hash_seed: seed, ..Limits::default() });
+        let engine = Engine::new(store, &families(), Arc::new(SystemClock::new()), Box::new(entropy), Box::new(()));
+        Ok(Self { engine })
+    }
+
+    /// Shows each key, those that are due included, until enough was seen.
+    pub fn each(&self, show: &mut dyn FnMut(u32, &Entry) -> Flow) {
+        for (db, database) in (0..).zip(self.engine.store.databases()) {
+            for entry in database.iter() {
+                if show(db, entry).is_break() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Loads what stands in a place; of a segment of ours by itself what its commands make on an empty server.
+///
+/// # Errors
+/// Why a server would refuse to start on it.
+pub fn load(disk: &Arc<dyn Disk>, place: &Place) -> Result<DataSet, OpenError> {
+    let mut data = DataSet::empty()?;
+    let limits = data.engine.store.limits;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let reading = Reading { processors, ..Reading::default() };
+    match place {
+        Place::Directory(options) => {
+            let options = OpenOptions { limits, reading, ..(**options).clone() };
+            examine(Arc::clone(disk), &options, &mut data.engine.replay())?;
+        }
+        Place::File(path) if is_segment(&**disk, path)? => {
+            let mut replayed = Replayed { replaying: data.engine.replay(), failed: None };
+            let walked = walk_file(&**disk, path, &limits, &mut replayed);
+            if let Some(reason) = replayed.failed {
+                return Err(reason);
+            }
+            let _ = walked?;
+        }
+        Place::File(path) => examine_file(&**disk, path, &limits, reading, &mut data.engine.replay())?,
+    }
+    Ok(data)
+}
+
+fn is_segment(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
+    let file = disk.open(path, OpenMode::Read).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    Ok(SegmentWalk::open(&*file, path)?.is_some())
+}
+
+/// Applies the commands of a segment.
+struct Replayed<'e> {
+    replaying: Replaying<'e>,
+    failed: Option<OpenError>,
+}
+
+impl Visitor for Replayed<'_> {
+    fn command(&mut self, spot: &Spot<'_>, words: &[&[u8]]) -> Flow {
+        let selected = self.replaying.select(spot.db);
+        self.replaying.logged_at(spot.time);
+        match selected.and_then(|()| self.replaying.command(words)) {
+            Ok(()) => Continue(()),
+            Err(error) => {
+                let reason = error.text().to_owned();
+                self.failed = Some(OpenError::BadReplay { path: spot.path.to_owned(), offset: spot.offset, reason });
+                Break(())
+            }
+        }
+    }
+
+    fn gap(&mut self, gap: &Gap<'_>) -> Flow {
+        if gap.torn {
+            return Continue(());
+        }
+        let (path, reason) = (gap.path.to_owned(), gap.reason.clone());
+        self.failed = Some(OpenError::BadReplay { path, offset: gap.from, reason });
+        Break(())
+    }
+}
