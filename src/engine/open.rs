@@ -21,7 +21,7 @@ impl Engine {
         let opened = persist::open(world, options, &mut self.replay())?;
         self.log = match &opened.log {
             Some(log) => Box::new(AofLog { buffer: Arc::clone(&log.buffer) }),
-            None => Box::new(NoLog::at(1)),
+            None => Box::new(NoLog::at(opened.report.end.0)),
         };
         Ok(opened)
     }

@@ -84,15 +84,15 @@ pub enum OpenError {
     Truncated(Damage),
 
     #[error(
-        "{} holds data but `appendonly` is off and there is no dump; start with `appendonly yes`, or move that file out of {} \
-         to start empty",
-        path.display(), directory.display()
+        "{} holds data, but `appendonly` is off and there is no dump, or an empty one. To load it: --appendonly yes. To start \
+         empty: mv '{}' '{}.left-out'",
+        path.display(), path.display(), path.display()
     )]
     DataElsewhere { path: PathBuf, directory: PathBuf },
 
     #[error(
-        "the log in {} is empty but {} holds keys: to load the dump, move that directory away; to start empty, move the dump away",
-        log.display(), dump.display()
+        "the log in {} is empty, but {} holds keys. To load the dump: mv '{}' '{}.left-out'. To start empty: mv '{}' '{}.left-out'",
+        log.display(), dump.display(), log.display(), log.display(), dump.display(), dump.display()
     )]
     EmptyLog { dump: PathBuf, log: PathBuf },
 

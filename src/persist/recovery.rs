@@ -7,18 +7,22 @@
 //!   crash.
 //! - No segment is appended to by a second process.
 
+mod choice;
+
+use self::choice::Own;
 use super::base::Reading;
 use super::chain::{self, ChainEnd, Tail};
+use super::dumps;
 use super::feed::{self, Feed};
 use super::loader::{self, PlainLoaded};
 use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPolicy, WriterOptions};
-use super::manifest::{CloseState, FileEntry, FileKind, Manifest};
+use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, SavedDump};
 use super::position::position_of;
 use super::replay::Replay;
 use super::{Lineage, Lsn, OpenError, Position, Timeline, strays};
 use crate::env::disk::DiskLock;
 use crate::env::disk::{read_file, replace_file};
-use crate::env::{Clock, Disk, Entropy, OpenMode};
+use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
 use crate::value::Limits;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +92,15 @@ pub struct LoadReport {
     pub visited: Option<u64>,
     /// The source, in words: what kind of data was found.
     pub source: &'static str,
+    /// What lies beside it and was left where it is.
+    pub not_loaded: Option<NotLoaded>,
+}
+
+/// Data of another history, or of one that cannot be told: the configuration chose the other one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotLoaded {
+    Dump(PathBuf),
+    Log(PathBuf),
 }
 
 /// An opened directory.
@@ -97,6 +110,12 @@ pub struct Opened {
     pub report: LoadReport,
     /// Without `appendonly` there is none.
     pub log: Option<OpenedLog>,
+    /// The history that goes on from here; where, the report's `end` says.
+    pub lineage: Lineage,
+    /// The dump in place, where what was loaded is it or stands behind it: a save may replace it.
+    pub known_dump: Option<BaseIdentity>,
+    /// The last timeline of a log that is not opened and from whose end the data descends.
+    pub log_below: Option<Timeline>,
 }
 
 /// A log ready for writing.
@@ -118,17 +137,21 @@ pub struct World {
 /// # Errors
 /// When the directory is in use or what it holds cannot be believed; nothing was changed then.
 pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Result<Opened, OpenError> {
-    let World { disk, clock, entropy } = world;
+    let World { disk, clock, mut entropy } = world;
     let lock = take_lock(&*disk, &options.directory)?;
     let mut recovery = Recovery { disk, options, report: LoadReport::default() };
     if !options.append_only {
-        recovery.load(replay, Recovery::load_dump_only)?;
-        return Ok(Opened { lock, report: recovery.report, log: None });
+        let choice::WithoutLog { lineage, known_dump, log_below } =
+            choice::load_without_log(&mut recovery, replay, &mut *entropy)?;
+        return Ok(Opened { lock, report: recovery.report, log: None, lineage, known_dump, log_below });
     }
-    let found = recovery.load(replay, Recovery::load_log)?;
+    let own = recovery.compare()?;
+    let found = recovery.load(replay, |recovery, feed| recovery.load_with_log(own, feed))?;
     recovery.report.bytes = found.bytes;
-    let log = recovery.take_over(found, clock, entropy)?;
-    Ok(Opened { lock, report: recovery.report, log: Some(log) })
+    let known_dump = recovery.known_dump(own, &found)?;
+    let log = recovery.take_over(found, known_dump, clock, entropy)?;
+    let (lineage, known_dump) = (log.lineage, known_dump.map(|known| known.identity));
+    Ok(Opened { lock, report: recovery.report, log: Some(log), lineage, known_dump, log_below: None })
 }
 
 /// Loads what a start would load, into a `replay`, and says what that start would find. Takes no lock and changes nothing.
@@ -138,10 +161,11 @@ pub fn open(world: World, options: &OpenOptions, replay: &mut dyn Replay) -> Res
 pub fn examine(disk: Arc<dyn Disk>, options: &OpenOptions, replay: &mut dyn Replay) -> Result<LoadReport, OpenError> {
     let mut recovery = Recovery { disk, options, report: LoadReport::default() };
     if !options.append_only {
-        recovery.load_dump_only(&mut Feed::direct(replay, options.reading))?;
+        choice::load_without_log(&mut recovery, replay, &mut SeededEntropy::new(0))?;
         return Ok(recovery.report);
     }
-    let Found { manifest, end, bytes, .. } = recovery.load_log(&mut Feed::direct(replay, options.reading))?;
+    let (own, feed) = (recovery.compare()?, &mut Feed::direct(replay, options.reading));
+    let Found { manifest, end, bytes, .. } = recovery.load_with_log(own, feed)?;
     recovery.report.bytes = bytes;
     recovery.report.end = end.end;
     recovery.report.clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
@@ -203,6 +227,24 @@ struct Found {
     adopt: Option<Adopt>,
     end: ChainEnd,
     bytes: u64,
+    /// Nothing stands in it.
+    is_empty: bool,
+    /// The log in place stands before what was loaded: its directory is set aside.
+    retire: bool,
+}
+
+impl Found {
+    /// Where the log ends, if it says so.
+    fn position(&self) -> Option<Position> {
+        self.end.lineage.map(|lineage| Position { lineage, lsn: self.end.end })
+    }
+}
+
+/// A dump that the log has passed, and where.
+#[derive(Clone, Copy)]
+struct KnownDump {
+    identity: BaseIdentity,
+    lsn: Lsn,
 }
 
 /// A file from outside that becomes the base.
@@ -234,24 +276,25 @@ impl Recovery<'_> {
         self.disk.exists(path).map_err(OpenError::io(path))
     }
 
-    /// AOF off: the dump alone; data that only the log holds is never passed over.
-    fn load_dump_only(&mut self, feed: &mut Feed<'_>) -> Result<(), OpenError> {
-        let dump = self.dump_path();
-        if self.exists(&dump)? {
-            let loaded = loader::load_plain(&*self.disk, &dump, &self.options.limits, feed)?;
-            self.report.source = "dump";
-            self.report.keys = loaded.keys;
-            self.report.files = 1;
-            return Ok(());
-        }
-        self.report.source = "nothing";
-        let manifest = self.writer_options().manifest_path();
-        let single = self.options.directory.join(&self.options.append_file);
-        for path in [manifest, single] {
-            if self.exists(&path)? {
-                return Err(OpenError::DataElsewhere { path, directory: self.options.directory.clone() });
+    /// The dump in place, where the log stands behind it or begins with it.
+    fn known_dump(&self, own: Option<Own>, found: &Found) -> Result<Option<KnownDump>, OpenError> {
+        match (own, &found.adopt) {
+            (Some(own), _) => Ok(Some(KnownDump { identity: own.dump, lsn: own.lsn })),
+            (None, Some(adopt)) if adopt.copy => {
+                let identity = strays::base_identity(&*self.disk, &adopt.from).map_err(OpenError::io(&adopt.from))?;
+                Ok(Some(KnownDump { identity, lsn: found.end.end }))
             }
+            _ => Ok(None),
         }
+    }
+
+    /// Sets the log's directory aside: what was loaded instead stands later.
+    fn retire_log(&self, now: UnixMillis) -> io::Result<()> {
+        let directory = self.log_directory();
+        let to = dumps::superseded(&*self.disk, &directory, now)?;
+        self.disk.rename(&directory, &to)?;
+        self.disk.sync_dir(&self.options.directory)?;
+        tracing::warn!("{} stands before the dump that was loaded: it is now {}", directory.display(), to.display());
         Ok(())
     }
 
@@ -314,8 +357,8 @@ impl Recovery<'_> {
             return self.load_adopted(Adopt { from: dump, name, copy: true }, "dump", feed);
         }
         self.report.source = "nothing";
-        let manifest = Manifest::new();
-        Ok(Found { manifest, adopt: None, end: ChainEnd::behind(None), bytes: 0 })
+        let (manifest, end) = (Manifest::new(), ChainEnd::behind(None));
+        Ok(Found { manifest, adopt: None, end, bytes: 0, is_empty: true, retire: false })
     }
 
     fn load_adopted(&mut self, adopt: Adopt, source: &'static str, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
@@ -327,7 +370,8 @@ impl Recovery<'_> {
         let mut end = ChainEnd::behind(self.position_of(&adopt.from)?);
         end.db = loaded.db;
         end.cut_plain = loaded.rest.map(|_| (adopt.from.clone(), loaded.end));
-        Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end })
+        let is_empty = loaded.keys == 0 && loaded.commands == 0;
+        Ok(Found { manifest, adopt: Some(adopt), end, bytes: loaded.end, is_empty, retire: false })
     }
 
     fn load_manifest(&mut self, mut manifest: Manifest, feed: &mut Feed<'_>) -> Result<Found, OpenError> {
@@ -361,25 +405,12 @@ impl Recovery<'_> {
         }
         let end = chain::load(&*self.disk, &directory, &manifest, position, self.options, feed, &mut self.report)?;
         bytes += self.report.bytes;
-        let empty = self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0;
-        // A log that has come to be empty is the truth; one in which nothing ever stood may be a mistake.
-        if empty && end.end == Lsn::FIRST {
-            self.refuse_unless_dump_is_empty()?;
-        }
-        Ok(Found { manifest, adopt, end, bytes })
+        let is_empty = self.report.keys == 0 && self.report.commands == 0 && self.report.frames == 0;
+        Ok(Found { manifest, adopt, end, bytes, is_empty, retire: false })
     }
 
     fn position_of(&self, path: &Path) -> Result<Option<Position>, OpenError> {
         position_of(&*self.disk, path)
-    }
-
-    /// An empty log does not win over a dump that holds keys, nor the other way round: somebody has to say.
-    fn refuse_unless_dump_is_empty(&self) -> Result<(), OpenError> {
-        let dump = self.dump_path();
-        if self.exists(&dump)? && loader::holds_keys(&*self.disk, &dump, &self.options.limits)? {
-            return Err(OpenError::EmptyLog { dump, log: self.log_directory() });
-        }
-        Ok(())
     }
 
     /// Counts a plain file; its end may be missing when it is the last of the log.
@@ -397,12 +428,16 @@ impl Recovery<'_> {
     fn take_over(
         &mut self,
         found: Found,
+        known_dump: Option<KnownDump>,
         clock: Arc<dyn Clock>,
         mut entropy: Box<dyn Entropy>,
     ) -> Result<OpenedLog, OpenError> {
         let options = self.writer_options();
         let directory = options.directory.clone();
         let io_error = || OpenError::io(directory.clone());
+        if found.retire {
+            self.retire_log(clock.unix_millis()).map_err(io_error())?;
+        }
         create_durable_directory(&*self.disk, &directory).map_err(io_error())?;
         let Found { mut manifest, adopt, end, .. } = found;
         let clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
@@ -423,12 +458,16 @@ impl Recovery<'_> {
         self.remove_unnamed_bases(&end, &manifest, &options).map_err(io_error())?;
         let gone = self.remove_superseded(&manifest, &options).map_err(io_error())?;
         manifest.forget(&gone);
-        if end.reuse.is_some() && (manifest.state != CloseState::Open || !gone.is_empty()) {
+        let lineage = self.lineage(&end, clean, &mut *entropy);
+        // Up to where it left its parent a timeline is the parent, and this one may be replaced before it has a frame.
+        let timeline = end.kept.map_or(lineage.timeline, |kept| kept.timeline);
+        let noted = known_dump.map(|KnownDump { identity, lsn }| SavedDump { timeline, lsn, identity });
+        let is_news = std::mem::replace(&mut manifest.saved_dump, noted) != noted;
+        if end.reuse.is_some() && (manifest.state != CloseState::Open || !gone.is_empty() || is_news) {
             // The manifest says how the segment that is replaced ended: no longer, before it is.
             manifest.state = CloseState::Open;
             manifest.store(&*self.disk, &options.manifest_path()).map_err(|failed| io_error()(failed.error))?;
         }
-        let lineage = self.lineage(&end, clean, &mut *entropy);
         let segment = self.open_segment(&end, &mut manifest, lineage, &options, &mut *entropy).map_err(io_error())?;
         self.finish_cuts(&end).map_err(io_error())?;
         self.report.clean = clean;
@@ -521,8 +560,7 @@ impl Recovery<'_> {
         }
         let named = Manifest { state: CloseState::Open, ..manifest.clone() };
         if adopt.copy {
-            let content = read_file(&*self.disk, &adopt.from)?;
-            replace_file(&*self.disk, &to, &content)?;
+            dumps::copy(&*self.disk, &adopt.from, &to)?;
             return Ok(named.store(&*self.disk, &options.manifest_path())?);
         }
         named.store(&*self.disk, &options.manifest_path())?;

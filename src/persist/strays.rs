@@ -8,7 +8,7 @@
 
 use super::log::{Item, OpenedSegment, SegmentReader, WriterOptions};
 use super::manifest::{BaseIdentity, Manifest};
-use super::{Lsn, OpenError};
+use super::{Lsn, OpenError, Position};
 use crate::env::{Disk, OpenMode};
 use std::io;
 use std::path::Path;
@@ -111,6 +111,14 @@ fn list(disk: &dyn Disk, options: &WriterOptions) -> Result<Vec<String>, OpenErr
 fn sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
     let digits = name.strip_prefix(&options.prefix)?.strip_prefix('.')?.strip_suffix(".incr.aof")?;
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// Where the whole frames of a segment of ours end; nothing where the file is none.
+pub fn segment_end(disk: &dyn Disk, path: &Path) -> io::Result<Option<Position>> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let OpenedSegment::Segment(mut reader) = SegmentReader::open(&*file)? else { return Ok(None) };
+    while let Item::Frame { .. } = reader.next()? {}
+    Ok(Some(Position { lineage: reader.header().lineage, lsn: reader.lsn() }))
 }
 
 /// The sequence in the name of a base, of either form.

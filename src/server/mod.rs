@@ -27,6 +27,7 @@ mod saving;
 mod shared;
 mod shutdown;
 mod signals;
+mod standing;
 mod start;
 mod state;
 #[cfg(test)]

@@ -212,7 +212,7 @@ impl Rewriting {
 /// # Errors
 /// One is under way, or none can begin.
 pub fn start(cx: &mut Cx<'_>) -> Result<(), CommandError> {
-    let moment = Moment::of(cx.store);
+    let moment = Moment::of(cx.store, cx.turn.stamp);
     let parts = Parts::of(cx);
     Server::in_parts(parts)?.rewriting.failures = 0;
     begin(parts, moment)
@@ -248,7 +248,7 @@ pub fn tick(engine: &mut Engine, shared: &Shared) {
             tracing::info!("Starting automatic rewriting of AOF: it holds what no checksum covers");
         }
     }
-    let moment = Moment::of(&engine.store);
+    let moment = Moment::of(&engine.store, engine.log.next());
     if let Err(error) = begin(&mut engine.parts, moment) {
         tracing::warn!("{}", error.text());
         if let Ok(server) = Server::in_parts(&mut engine.parts) {
@@ -284,7 +284,7 @@ fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
         return Err(FAILED);
     };
     let settings = shared.settings();
-    let mut rdb = saving::options(parts, &settings, moment.access)?;
+    let mut rdb = saving::options(parts, &settings, moment.access, moment.next)?;
     for (name, value) in &mut rdb.fields {
         if *name == "aof-base" {
             *value = "1".to_owned();

@@ -17,6 +17,7 @@ use super::config::{Settings, ShutdownFlags};
 use super::remedy::remedy;
 use super::retention::Retained;
 use super::shared::Shared;
+use super::standing::Place;
 use super::state::Server;
 use super::writing::{PacedDisk, Writing};
 use crate::command::{ClientId, CommandError, Cx};
@@ -25,9 +26,8 @@ use crate::env::Disk;
 use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
 use crate::keyspace::{AccessClock, Keyspace, Snapshot};
-use crate::persist::Position;
 use crate::persist::rdb::{self, RdbOptions};
-use crate::persist::{DraftWriter, SaveError, SaveStep};
+use crate::persist::{DraftWriter, Lsn, Position, SaveError, SaveStep};
 
 /// After a failed save the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -98,11 +98,13 @@ pub struct Moment {
     pub access: AccessClock,
     /// What changes had left behind until then.
     pub left: u64,
+    /// The position in the log of what comes behind it.
+    pub next: u64,
 }
 
 impl Moment {
-    pub fn of(store: &Keyspace) -> Self {
-        Self { snapshot: store.snapshot(), access: store.db(0).access_clock(), left: store.left() }
+    pub fn of(store: &Keyspace, next: u64) -> Self {
+        Self { snapshot: store.snapshot(), access: store.db(0).access_clock(), left: store.left(), next }
     }
 }
 
@@ -250,7 +252,7 @@ pub fn wanted_at_the_end(flags: ShutdownFlags, settings: &Settings) -> bool {
 /// # Errors
 /// One is running already, or the system has no thread to give.
 pub fn start(cx: &mut Cx<'_>, by: AskedBy) -> Result<u64, CommandError> {
-    let moment = Moment::of(cx.store);
+    let moment = Moment::of(cx.store, cx.turn.stamp);
     begin(Parts::of(cx), moment, by)
 }
 
@@ -267,7 +269,8 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     let (changes, clock) = (parts.stats.dirty, Arc::clone(&parts.clock));
     let shared = idle(parts)?;
     let settings = shared.settings();
-    let options = options(parts, &settings, moment.access)?;
+    let options = options(parts, &settings, moment.access, moment.next)?;
+    let place = Place { path: options.path.clone(), position: options.position, waits: true };
     let server = Server::in_parts(parts)?;
     let writing = Writing::new("Background saving", moment.snapshot.len() as u64, Arc::clone(&clock));
     writing.set_rate(settings.snapshot_rate);
@@ -275,7 +278,7 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     let writer = rdb::begin(disk, moment.snapshot, options);
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("rdb-save".into()).spawn(move || {
-        let outcome = write(writer, &seen);
+        let outcome = write(writer, &place, &for_thread, &seen);
         finish(&for_thread, outcome, &seen);
     });
     let thread = thread.map_err(|error| CommandError::new(format!("ERR Background saving cannot begin: {error}")))?;
@@ -289,13 +292,22 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     Ok(number)
 }
 
-/// How a snapshot of the present moment is written as a dump.
-pub fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Result<RdbOptions, CommandError> {
+/// How a snapshot of the present moment is written as a dump; `next`: the position in the log of what comes behind it.
+pub fn options(
+    parts: &mut Parts,
+    settings: &Settings,
+    clock: AccessClock,
+    next: u64,
+) -> Result<RdbOptions, CommandError> {
     let libraries = parts.scripts.library_texts().map(<[u8]>::to_vec).collect();
     let now = parts.clock.unix_millis();
     let server = Server::in_parts(parts)?;
     let used = server.allocator.figures_or_pages().allocated;
-    let position = server.shared()?.log().map(|log| Position { lineage: log.lineage, lsn: log.buffer.next() });
+    let position = {
+        let shared = server.shared()?;
+        let standing = shared.standing.lock();
+        standing.as_ref().map(|standing| Position { lineage: standing.lineage, lsn: Lsn(next) })
+    };
     Ok(RdbOptions {
         path: settings.dir.join(&settings.dump_filename),
         version: settings.rdb_version,
@@ -321,13 +333,13 @@ pub fn options(parts: &mut Parts, settings: &Settings, clock: AccessClock) -> Re
 type Outcome = Result<u64, Option<SaveError>>;
 
 /// Steps a writer to its end; the snapshot is freed here, away from the engine.
-fn write(mut writer: DraftWriter, writing: &Writing) -> Outcome {
+fn write(mut writer: DraftWriter, place: &Place, shared: &Shared, writing: &Writing) -> Outcome {
     loop {
         if writing.is_given_up() {
             writer.abandon();
             return Err(None);
         }
-        match writer.step() {
+        match place.step(&mut writer, shared) {
             Ok(SaveStep::Worked) => writing.note(writer.keys()),
             Ok(SaveStep::Done) => return Ok(writer.size()),
             Err(error) => return Err(Some(error)),
@@ -415,7 +427,7 @@ pub fn tick(engine: &mut Engine, shared: &Shared) {
     } else if !saving.scheduled {
         return;
     }
-    let moment = Moment::of(&engine.store);
+    let moment = Moment::of(&engine.store, engine.log.next());
     if let Err(error) = begin(&mut engine.parts, moment, AskedBy::Background) {
         tracing::warn!("{}", error.text());
         if let Ok(server) = Server::in_parts(&mut engine.parts) {
@@ -439,11 +451,11 @@ pub fn judge_writes(parts: &mut Parts, settings: &Settings) {
 /// # Errors
 /// What failed, or that a save is under way.
 pub fn save_now(cx: &mut Cx<'_>) -> Result<(), CommandError> {
-    let (snapshot, access) = (cx.store.snapshot(), cx.store.db(0).access_clock());
+    let moment = Moment::of(cx.store, cx.turn.stamp);
     let parts = Parts::of(cx);
     let shared = idle(parts)?;
-    let options = options(parts, &shared.settings(), access)?;
-    match to_the_end(rdb::begin(Arc::new(OsDisk), snapshot, options)) {
+    let options = options(parts, &shared.settings(), moment.access, moment.next)?;
+    match to_the_end(&shared, moment.snapshot, options) {
         Ok(_) => {
             Server::in_parts(parts)?.saving.last_saved = shared.clock.unix_millis();
             parts.stats.dirty = 0;
@@ -456,9 +468,11 @@ pub fn save_now(cx: &mut Cx<'_>) -> Result<(), CommandError> {
     }
 }
 
-/// Steps a writer that nobody can stop.
-fn to_the_end(mut writer: DraftWriter) -> Result<u64, SaveError> {
-    while writer.step()? == SaveStep::Worked {}
+/// A save that nobody can stop.
+fn to_the_end(shared: &Shared, snapshot: Snapshot, options: RdbOptions) -> Result<u64, SaveError> {
+    let place = Place { path: options.path.clone(), position: options.position, waits: false };
+    let mut writer = rdb::begin(Arc::new(OsDisk), snapshot, options);
+    while place.step(&mut writer, shared)? == SaveStep::Worked {}
     Ok(writer.size())
 }
 
@@ -485,9 +499,9 @@ pub fn before_the_end(shared: &Shared, flags: ShutdownFlags) -> Result<(), ()> {
         cancel(shared);
     };
     tracing::warn!("Saving the final RDB snapshot before exiting.");
-    let (snapshot, clock) = (engine.store.snapshot(), engine.store.db(0).access_clock());
-    let Ok(options) = options(&mut engine.parts, &settings, clock) else { return Ok(()) };
-    match to_the_end(rdb::begin(Arc::new(OsDisk), snapshot, options)) {
+    let moment = Moment::of(&engine.store, engine.log.next());
+    let Ok(options) = options(&mut engine.parts, &settings, moment.access, moment.next) else { return Ok(()) };
+    match to_the_end(shared, moment.snapshot, options) {
         Ok(_) => {
             tracing::warn!("DB saved on disk");
             shared.drain();

@@ -15,6 +15,7 @@ use super::memory::Gauge;
 use super::retention::Brake;
 use super::rewriting::RewriteThread;
 use super::saving::SaveThread;
+use super::standing::Standing;
 use super::waits::Waits;
 use crate::command::CommandTable;
 use crate::engine::{Control, Engine, Gate, Users, in_doubt};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub loading: Arc<Loading>,
     pub waits: Waits,
     log: OnceLock<RunningLog>,
+    /// None before the data is loaded.
+    pub standing: Mutex<Option<Standing>>,
     /// The lock of a directory without a log.
     directory: Mutex<Option<Box<dyn DiskLock>>>,
     /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
@@ -113,6 +116,7 @@ impl Shared {
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             waits: Waits::default(),
             log: OnceLock::new(),
+            standing: Mutex::new(None),
             directory: Mutex::new(None),
             in_doubt: Mutex::new(None),
             log_changed: Condvar::new(),

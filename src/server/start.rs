@@ -18,6 +18,7 @@ use super::retention::Retention;
 use super::rewriting::Rewriting;
 use super::saving::Saving;
 use super::shared::Shared;
+use super::standing::Standing;
 use super::state::{Rates, Server, apply_settings};
 use super::{
     GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, rewriting, saving, signals,
@@ -27,7 +28,7 @@ use crate::engine::{Engine, Gate, Terms, Users};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
-use crate::persist::{LoadReport, OpenOptions, Reading, SyncPolicy, World};
+use crate::persist::{LoadReport, NotLoaded, OpenOptions, Reading, SyncPolicy, World};
 use crate::value::Limits;
 
 const HELP: &str = "\
@@ -201,6 +202,8 @@ fn load(
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
         server.saving.loaded(opened.report.keys, expired, clock.unix_millis());
     }
+    *shared.standing.lock() =
+        Some(Standing { lineage: opened.lineage, known_dump: opened.known_dump, log_below: opened.log_below });
     let threads =
         log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
     Ok(threads)
@@ -247,15 +250,19 @@ fn report(report: &LoadReport, shared: &Shared, settings: &Settings) {
     if !settings.appendonly {
         let kept = if settings.save_points.is_empty() { "by SAVE and BGSAVE only" } else { "at save points only" };
         tracing::warn!("The append-only file is off (appendonly no): what is written from now on is kept {kept}");
-        let manifest =
-            settings.dir.join(&settings.append_dirname).join(format!("{}.manifest", settings.append_filename));
-        if OsDisk.exists(&manifest).unwrap_or(false) {
-            tracing::warn!(
-                "The log in {} is not loaded, because the append-only file is off, and may hold more than the dump that \
-                 is: switched on again, a start loads the log and not what is written from now on",
-                settings.dir.join(&settings.append_dirname).display()
-            );
-        }
+    }
+    match &report.not_loaded {
+        Some(NotLoaded::Log(path)) => tracing::warn!(
+            "The log in {} is not loaded, because the append-only file is off, and the dump that is was not saved beside \
+             it: switched on again, a start loads the log and not what is written from now on",
+            path.display()
+        ),
+        Some(NotLoaded::Dump(path)) => tracing::warn!(
+            "{} is not loaded, because the append-only file is on: it was not saved beside this log. It is kept under \
+             another name before a save replaces it",
+            path.display()
+        ),
+        None => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a path on a command line names: a data directory, the log in one, or a single file.
 
 use crate::env::{Disk, OpenMode};
-use crate::persist::OpenOptions;
+use crate::persist::{OpenOptions, SUPERSEDED};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -51,7 +51,7 @@ impl Place {
         if let Some(manifest) = names.iter().find(|name| name.ends_with(MANIFEST)) {
             return Ok(of_log(&path.join(manifest)));
         }
-        for name in names {
+        for name in names.iter().filter(|name| !name.contains(SUPERSEDED)) {
             let below = path.join(name);
             let Ok(inner) = disk.list(&below) else { continue };
             if let Some(manifest) = inner.iter().find(|name| name.ends_with(MANIFEST)) {

@@ -156,16 +156,95 @@ def test_save_points(make_server):
         assert connection.call("DBSIZE") == 2
 
 
-def test_a_log_that_is_not_loaded_is_named(make_server):
-    """AOF switched off over a directory that has both: the dump is loaded, as in stock, and the log beside it is named."""
+def test_the_later_one_of_log_and_dump_is_loaded(make_server):
+    """AOF switched off and on over a directory that has both: of a dump and the log that it was written beside, the later one."""
     ours = make_server().start()
     with ours.connect() as connection:
         connection.pipeline([("SET", "k", "in the dump"), ("SAVE",), ("SET", "k", "in the log")])
     ours.kill9()
     ours.start(appendonly="no")
     with ours.connect() as connection:
-        assert connection.call("GET", "k") == b"in the dump"
-    assert "is not loaded, because the append-only file is off" in ours.log_since_start()
+        assert connection.call("GET", "k") == b"in the log"
+        assert "which stands later than the dump beside it" in ours.log_since_start()
+        connection.pipeline([("SET", "k", "without a log"), ("SAVE",)])
+    ours.kill9()
+    for appendonly in ("no", "yes", "yes"):
+        ours.start(appendonly=appendonly)
+        with ours.connect() as connection:
+            assert connection.call("GET", "k") == b"without a log"
+        ours.kill9()
+    assert len(list(ours.directory.glob("appendonlydir.superseded-*Z"))) == 1
+
+
+@pytest.mark.parametrize("where", ["file", "command line"])
+def test_aof_switched_on_over_a_dump_of_stock(make_server, make_stock, where):
+    """The dump becomes the base; stock itself would start empty."""
+    stock = make_stock(directives={"appendonly": "no"}).start()
+    with stock.connect() as connection:
+        connection.pipeline([("SET", "k", "from stock"), ("SAVE",)])
+    stock.kill9()
+    if where == "file":
+        ours = make_server(directory=stock.directory, directives={"appendonly": "yes"}).start()
+    else:
+        ours = make_server(directory=stock.directory, directives={"appendonly": "no"}).start(appendonly="yes")
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"from stock"
+        connection.call("SET", "k", "in the log")
+    ours.kill9()
+    for appendonly in ("no", "yes"):
+        ours.start(appendonly=appendonly)
+        with ours.connect() as connection:
+            assert connection.call("GET", "k") == b"in the log"
+        ours.kill9()
+
+
+def test_all_keys_may_expire_before_a_save(make_server):
+    """What came to be empty replaces the dump that was loaded, and is the truth afterwards, with and without a log."""
+    ours = make_server(directives={"appendonly": "no"}).start()
+    with ours.connect() as connection:
+        connection.pipeline([("SET", "k", "v", "PXAT", "9000000000000"), ("SAVE",)])
+    ours.kill9()
+    ours.start()
+    with ours.connect() as connection:
+        connection.pipeline([("PEXPIRE", "k", 1)])
+        wait_until(lambda: connection.call("DBSIZE") == 0, 60, "it is due")
+        assert connection.call("SAVE") == b"OK"
+    ours.kill9()
+    for appendonly in ("no", "yes", "no"):
+        ours.start(appendonly=appendonly)
+        with ours.connect() as connection:
+            assert connection.call("DBSIZE") == 0
+        ours.kill9()
+    assert not list(ours.directory.glob("*.superseded-*"))
+
+
+def test_a_dump_that_was_put_there_is_never_overwritten(make_server, tmp_path):
+    """An old dump put back on purpose: with the log off it is loaded; with the log on the log is, and the first save sets the dump aside."""
+    ours = make_server().start()
+    with ours.connect() as connection:
+        connection.pipeline([("SET", "k", "old"), ("SAVE",)])
+        shutil.copy(ours.directory / "dump.rdb", tmp_path / "old.rdb")
+        connection.pipeline([("SET", "k", "new"), ("SAVE",)])
+    other = make_server("other", directives={"appendonly": "no"}).start()
+    with other.connect() as connection:
+        connection.pipeline([("SET", "k", "foreign"), ("SAVE",)])
+    ours.stop()
+    shutil.copy(tmp_path / "old.rdb", ours.directory / "dump.rdb")
+    ours.start(appendonly="no")
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"old"
+        assert "is not loaded, because the append-only file is off" in ours.log_since_start()
+    ours.kill9()
+    shutil.copy(other.directory / "dump.rdb", ours.directory / "dump.rdb")
+    ours.start(appendonly="yes")
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"new"
+        connection.call("FLUSHALL")
+        assert connection.call("SAVE") == b"OK"
+        assert connection.call("SAVE") == b"OK"
+    assert "neither loaded nor written by this server" in ours.log_since_start()
+    kept = list(ours.directory.glob("dump.rdb.superseded-*Z"))
+    assert [path.read_bytes() for path in kept] == [(other.directory / "dump.rdb").read_bytes()]
 
 
 def test_a_newer_version_of_the_format(make_server):

@@ -102,6 +102,11 @@ impl DraftWriter {
         self.size
     }
 
+    /// The draft holds everything and is synced: the next step puts it in its place.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.stage, Stage::Place)
+    }
+
     /// Does the next piece of work.
     ///
     /// # Errors

@@ -18,11 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const DIRECTORY: &str = "/data/appendonlydir";
-const MANIFEST: &str = "/data/appendonlydir/appendonly.aof.manifest";
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const DIRECTORY: &str = "/data/appendonlydir";
+pub const MANIFEST: &str = "/data/appendonlydir/appendonly.aof.manifest";
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
-fn snapshot(state: &State) -> Snapshot {
+pub fn snapshot(state: &State) -> Snapshot {
     let mut store = Keyspace::new(16, Limits::default());
     for ((db, key), text) in state {
         store.db_mut(*db).set(key.as_bytes(), Str::encode(text.as_bytes()), Ttl::Clear, 1);
@@ -30,7 +30,7 @@ fn snapshot(state: &State) -> Snapshot {
     store.snapshot()
 }
 
-fn rdb_options(path: &str) -> RdbOptions {
+pub fn rdb_options(path: &str) -> RdbOptions {
     RdbOptions {
         path: path.into(),
         version: 10,
@@ -47,7 +47,7 @@ fn rdb_options(path: &str) -> RdbOptions {
 }
 
 /// A cut and a snapshot in one hold, as the server makes them.
-fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: bool) -> Compaction {
+pub fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: bool) -> Compaction {
     let (cut, snapshot) = (db.log.buffer.cut(), snapshot(&db.store.state));
     let options = BaseOptions {
         log: WriterOptions {
@@ -64,7 +64,7 @@ fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: bool)
 }
 
 /// Lets compaction and writer take turns until the compaction has ended; whether it has come to its end.
-fn complete(compaction: &mut Compaction, db: &mut Db, history: &mut History) -> Result<(), String> {
+pub fn complete(compaction: &mut Compaction, db: &mut Db, history: &mut History) -> Result<(), String> {
     for _ in 0..1000 {
         match compaction.step() {
             Ok(CompactionStep::Done) => return Ok(()),
@@ -76,15 +76,15 @@ fn complete(compaction: &mut Compaction, db: &mut Db, history: &mut History) -> 
     Err("it does not come to an end".into())
 }
 
-fn files(disk: &SimDisk) -> Vec<String> {
+pub fn files(disk: &SimDisk) -> Vec<String> {
     disk.list(Path::new(DIRECTORY)).unwrap().into_iter().map(|name| name.replace("appendonly.aof.", "")).collect()
 }
 
-fn manifest(disk: &SimDisk) -> Manifest {
+pub fn manifest(disk: &SimDisk) -> Manifest {
     Manifest::decode(&read_file(disk, Path::new(MANIFEST)).unwrap()).unwrap()
 }
 
-fn write(db: &mut Db, history: &mut History, key: &str) {
+pub fn write(db: &mut Db, history: &mut History, key: &str) {
     db.submit(0, &[word_list(&["SET", key, &"v".repeat(40)])], history);
     db.pump_for(history, Duration::ZERO);
 }

@@ -4,4 +4,5 @@ mod compaction;
 mod crashes;
 mod damage;
 mod faults;
+mod lineage;
 pub mod model;

@@ -236,6 +236,11 @@ impl Settings {
         }
     }
 
+    /// Where the manifest of the append-only file is.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.dir.join(&self.append_dirname).join(format!("{}.manifest", self.append_filename))
+    }
+
     /// Where the ACL file is.
     pub fn acl_path(&self) -> PathBuf {
         self.dir.join(&self.acl_filename)

@@ -1,0 +1,109 @@
+//! Where the data stands in history, and what a save may therefore replace.
+//!
+//! Invariants
+//! - A dump that was neither loaded nor written here, and that the data does not descend from, is kept beside before a save
+//!   replaces it.
+//! - The manifest of the log is told of a dump only where the data descends from that log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::shared::Shared;
+use crate::env::disk::OsDisk;
+use crate::persist::log::Order;
+use crate::persist::{
+    BaseIdentity, DraftWriter, Lineage, Position, SaveError, SaveStep, SavedDump, Timeline, note_saved, saved_dump,
+    set_aside_foreign,
+};
+
+/// See the module's header.
+pub struct Standing {
+    /// The history that the data belongs to.
+    pub lineage: Lineage,
+    /// The dump in place, as it was loaded or written last.
+    pub known_dump: Option<BaseIdentity>,
+    /// The last timeline of the log on disk, where none is kept and the data descends from its end.
+    pub log_below: Option<Timeline>,
+}
+
+/// Where a dump goes, and what it will hold.
+pub struct Place {
+    pub path: PathBuf,
+    pub position: Option<Position>,
+    /// The save has ended only when the manifest says so. Not while the engine is held.
+    pub waits: bool,
+}
+
+/// How long the thread of a save waits before it looks again whether the log's writer can do anything at all.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Place {
+    /// Does the next piece of a save's work; the file in place is looked at before it is replaced.
+    ///
+    /// # Errors
+    /// What failed; the file in place is as it was.
+    pub fn step(&self, writer: &mut DraftWriter, shared: &Shared) -> Result<SaveStep, SaveError> {
+        if writer.is_whole()
+            && let Err(error) = self.clear(shared)
+        {
+            writer.abandon();
+            return Err(error);
+        }
+        let step = writer.step()?;
+        if step == SaveStep::Done {
+            self.note(shared);
+        }
+        Ok(step)
+    }
+
+    /// Sets aside what stands there, unless it is superseded by what comes.
+    fn clear(&self, shared: &Shared) -> Result<(), SaveError> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let known = shared.standing.lock().as_ref().and_then(|standing| standing.known_dump);
+        let set_aside = set_aside_foreign(&OsDisk, &self.path, known, position, shared.clock.unix_millis());
+        let error = |error| SaveError { path: self.path.clone(), doing: "setting aside", error };
+        if let Some(copy) = set_aside.map_err(error)? {
+            tracing::warn!(
+                "{} was neither loaded nor written by this server: it is kept as {}",
+                self.path.display(),
+                copy.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Remembers the dump that stands there now, and has the manifest of the log remember it.
+    fn note(&self, shared: &Shared) {
+        let Some(position) = &self.position else { return };
+        let timeline = {
+            let standing = shared.standing.lock();
+            let log_below = standing.as_ref().and_then(|standing| standing.log_below);
+            log_below.unwrap_or(position.lineage.timeline)
+        };
+        let noted = saved_dump(&OsDisk, &self.path, timeline, position).and_then(|saved| {
+            if let Some(standing) = &mut *shared.standing.lock() {
+                standing.known_dump = Some(saved.identity);
+            }
+            self.tell_manifest(shared, saved)
+        });
+        if let Err(error) = noted {
+            tracing::warn!(
+                "{} cannot be noted in the manifest as the last dump: {error}. A start will take it for one from elsewhere",
+                self.path.display()
+            );
+        }
+    }
+
+    fn tell_manifest(&self, shared: &Shared, saved: SavedDump) -> std::io::Result<()> {
+        if let Some(log) = shared.log() {
+            let noted = log.buffer.order(Order::Saved(saved));
+            while self.waits && noted.answer().is_none() && log.progress.trouble().is_none() {
+                noted.wait(PATIENCE);
+            }
+            // Otherwise the writer stores it when it comes to it. A crash before leaves a dump that nobody knows: it is kept.
+            return Ok(());
+        }
+        let descends = shared.standing.lock().as_ref().is_some_and(|standing| standing.log_below.is_some());
+        if descends { note_saved(&OsDisk, &shared.settings().manifest_path(), saved) } else { Ok(()) }
+    }
+}
