@@ -355,7 +355,7 @@ impl Chain<'_, '_> {
                     self.commands(payload, Some(UnixMillis(header.time)), &mut db, walk.path, offset)?;
                 }
                 walk.db = db;
-                walk.since.push((FrameRef { header, payload: offset + FRAME_HEADER_BYTES as u64 }, before));
+                walk.since.push((FrameRef { header, payload: reader.offset() - header.len }, before));
                 let mark = reader.mark();
                 let durable = walk.since.iter().take_while(|(frame, _)| frame.header.end() <= mark).count();
                 walk.since.drain(..durable);

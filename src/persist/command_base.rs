@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Position;
 use super::draft::{DraftOptions, DraftWriter, Form, Out};
+use super::log::format::timestamp;
 use super::position::position_line;
 use super::rdb::RdbOptions;
 use crate::env::Disk;
@@ -18,21 +19,32 @@ use crate::value::{Group, StrRef, Stream, StreamId, ValueRef};
 const ELEMENTS_PER_COMMAND: usize = 64;
 
 /// A base as commands, to be written step by step. Of the options what does not belong to RDB files alone counts.
-pub fn begin(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions, position: Position) -> DraftWriter {
+/// `timestamp`: when, in milliseconds since the epoch, if it is to say so.
+pub fn begin(
+    disk: Arc<dyn Disk>,
+    snapshot: Snapshot,
+    options: RdbOptions,
+    position: Position,
+    timestamp: Option<i64>,
+) -> DraftWriter {
     let RdbOptions { path, sync_every, libraries, .. } = options;
     let draft = DraftOptions { path, checksum: false, sync_every };
-    DraftWriter::new(disk, snapshot, draft, Box::new(CommandForm { libraries, position }))
+    DraftWriter::new(disk, snapshot, draft, Box::new(CommandForm { libraries, position, timestamp }))
 }
 
 /// See the module's header.
 struct CommandForm {
     libraries: Vec<Vec<u8>>,
     position: Position,
+    timestamp: Option<i64>,
 }
 
 impl Form for CommandForm {
     fn begin(&mut self, out: &mut Out) -> io::Result<()> {
         out.write_all(&position_line(&self.position))?;
+        if let Some(time) = self.timestamp {
+            out.write_all(&timestamp(time))?;
+        }
         self.libraries.iter().try_for_each(|library| command(out, &[b"FUNCTION", b"LOAD", library]))
     }
 

@@ -32,6 +32,8 @@ pub struct BaseOptions {
     pub rdb: RdbOptions,
     /// As commands instead (`aof-use-rdb-preamble no`).
     pub as_commands: bool,
+    /// A base of commands says when it was begun (`aof-timestamp-enabled`); milliseconds since the epoch.
+    pub timestamp: Option<i64>,
     /// `aof-disable-auto-gc`: superseded files stay.
     pub keep_superseded: bool,
 }
@@ -131,7 +133,7 @@ impl Compaction {
                 let Some(snapshot) = self.snapshot.take() else { return Ok(CompactionStep::Done) };
                 let disk = Arc::clone(&self.disk);
                 let writer = if self.options.as_commands {
-                    command_base::begin(disk, snapshot, options, self.options.position)
+                    command_base::begin(disk, snapshot, options, self.options.position, self.options.timestamp)
                 } else {
                     rdb::begin(disk, snapshot, options)
                 };

@@ -48,6 +48,8 @@ pub struct OpenOptions {
     pub segment_bytes_max: u64,
     /// `aof-unsynced-bytes-max`.
     pub unsynced_bytes_max: u64,
+    /// `aof-timestamp-enabled`.
+    pub timestamps: bool,
     /// `aof-disable-auto-gc`: superseded files stay.
     pub keep_superseded: bool,
     pub policy: SyncPolicy,
@@ -67,6 +69,7 @@ impl Default for OpenOptions {
             load_truncated: true,
             segment_bytes_max: 256 << 20,
             unsynced_bytes_max: 64 << 20,
+            timestamps: false,
             keep_superseded: false,
             policy: SyncPolicy::Always,
             limits: Limits::default(),
@@ -478,6 +481,7 @@ impl Recovery<'_> {
             progress.ask_rebase();
         }
         let buffer = Arc::new(LogBuffer::new(end.end, end.db, end.time, self.options.unsynced_bytes_max, progress));
+        buffer.set_timestamps(self.options.timestamps);
         let writer = LogWriter::new(
             Arc::clone(&self.disk),
             clock,

@@ -43,6 +43,7 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
     if let Some(log) = shared.log() {
         log.progress.set_policy(super::start::sync_policy(after.appendfsync));
         log.buffer.set_unsynced_max(after.unsynced_bytes_max);
+        log.buffer.set_timestamps(after.log_timestamps);
     }
     if before.memory != after.memory {
         let (max, used) = (after.memory.max, shared.gauge.used().saturating_sub(shared.gauge.log_bytes()));

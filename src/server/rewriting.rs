@@ -302,6 +302,7 @@ fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
         position,
         rdb,
         as_commands: !settings.rdb_preamble,
+        timestamp: settings.log_timestamps.then(|| clock.unix_millis().0),
         keep_superseded: settings.keep_superseded,
     };
     log.progress.forget_rebase();

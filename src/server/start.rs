@@ -187,6 +187,7 @@ fn load(
         load_truncated: settings.aof_load_truncated,
         segment_bytes_max: settings.segment_bytes_max,
         unsynced_bytes_max: settings.unsynced_bytes_max,
+        timestamps: settings.log_timestamps,
         keep_superseded: settings.keep_superseded,
         policy: sync_policy(settings.appendfsync),
         limits,

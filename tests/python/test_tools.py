@@ -193,3 +193,37 @@ def test_a_segment_of_ours_that_was_fixed_starts_again(check_tools, make_server)
     server.start()
     with server.connect() as connection:
         assert 90 <= connection.call("DBSIZE") < 100
+
+
+def test_a_log_with_timestamps_is_cut_by_time(check_tools, make_server, make_stock, tmp_path):
+    ours, stock = check_tools
+    server = make_server(directives={"aof-use-rdb-preamble": "no", "auto-aof-rewrite-percentage": 0}).start()
+    with server.connect() as connection:
+
+        def second():
+            return int(connection.call("TIME")[0])
+
+        connection.call("SET", "plain", 1)
+        assert b"#TS:" not in segments(server)[-1].read_bytes()
+        connection.call("CONFIG", "SET", "aof-timestamp-enabled", "yes")
+        connection.call("BGREWRITEAOF")
+        wait_until(lambda: b"aof_rewrite_in_progress:0" in connection.call("INFO", "persistence"), 20, "the rewrite is done")
+        connection.pipeline([("SET", "a", n) for n in range(50)])
+        until = second()
+        wait_until(lambda: second() > until, 5, "another second")
+        connection.call("SET", "b", 1)
+    server.stop()
+    log = server.directory / "appendonlydir"
+    (base,) = log.glob("*.base.aof")
+    assert re.match(rb"#GRAVEN-BASE [^\n]*\r\n#TS:\d+\r\n\*2\r\n\$6\r\nSELECT", base.read_bytes())
+    stamped = segments(server)[-1].read_bytes()
+    assert 2 <= stamped.count(b"\n#TS:") <= 1 + len(set(re.findall(rb"\n#TS:(\d+)", stamped)))
+    other = tmp_path / "for-stock"
+    shutil.copytree(server.directory, other)
+    done = stock("redis-check-aof", "--truncate-to-timestamp", until, other / "appendonlydir" / "appendonly.aof.manifest")
+    assert done.returncode == 0, done.stdout
+    done = ours("redis-check-aof", "--truncate-to-timestamp", until, log / "appendonly.aof.manifest")
+    assert done.returncode == 0, done.stdout
+    for left in (make_stock(directory=other).start(), server.start()):
+        with left.connect() as connection:
+            assert sorted(connection.call("KEYS", "*")) == [b"a", b"plain"]

@@ -4,9 +4,10 @@
 //! - A unit is never split over frames; a frame holds one database's beginning and whole units only.
 //! - `append` never waits and never allocates more than the unit needs: room was asked for before. Long arguments are
 //!   not copied.
+//! - A timestamp line stands before a frame, where the second differs from that of the line before.
 //! - No batch reaches over a cut: what was appended before it and what is appended behind it are in different segments.
 
-use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, select};
+use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, select, timestamp};
 use super::orders::{Orders, Promise};
 use super::progress::Progress;
 use crate::persist::Lsn;
@@ -78,9 +79,14 @@ impl Batch {
         self.frames.push(FrameSpan { start, end: self.out.bytes.len(), run_bytes: 0, lsn, db, time });
     }
 
-    fn append(&mut self, lsn: Lsn, db: u32, time: i64, prefix: &[u8], unit: WovenSlice<'_>) {
+    /// `annotated`: a line says which second begins.
+    fn append(&mut self, lsn: Lsn, db: u32, time: i64, annotated: bool, prefix: &[u8], unit: WovenSlice<'_>) {
         let len = prefix.len() + unit.len();
+        if annotated {
+            self.out.bytes.extend_from_slice(&timestamp(time));
+        }
         let fits = self.frames.last().is_some_and(|frame| frame.payload_bytes() as usize + len <= FRAME_BYTES_MAX);
+        let fits = fits && !annotated;
         if !fits {
             self.push_mark(lsn, db, time);
         }
@@ -101,6 +107,8 @@ struct Filling {
     /// Database that the log has selected after what was appended.
     db: u32,
     time: i64,
+    /// Second of the last timestamp line.
+    annotated: Option<i64>,
     closing: bool,
 }
 
@@ -110,6 +118,8 @@ pub struct LogBuffer {
     progress: Arc<Progress>,
     /// Bytes that may wait to be durable before writers are asked to wait.
     unsynced_max: AtomicU64,
+    /// `aof-timestamp-enabled`.
+    timestamps: AtomicBool,
     defers_wakes: AtomicBool,
     owes_wake: AtomicBool,
     orders: Orders,
@@ -124,10 +134,12 @@ impl LogBuffer {
                 next,
                 db,
                 time,
+                annotated: None,
                 closing: false,
             }),
             progress,
             unsynced_max: AtomicU64::new(unsynced_max),
+            timestamps: AtomicBool::new(false),
             defers_wakes: AtomicBool::new(false),
             owes_wake: AtomicBool::new(false),
             orders: Orders::default(),
@@ -177,7 +189,12 @@ impl LogBuffer {
         let (lsn, before) = (filling.next, filling.db);
         filling.time = filling.time.max(time);
         let time = filling.time;
-        filling.batch.append(lsn, before, time, &prefix, unit);
+        let second = time.div_euclid(1000);
+        let annotated = self.timestamps.load(Ordering::Relaxed) && filling.annotated != Some(second);
+        if annotated {
+            filling.annotated = Some(second);
+        }
+        filling.batch.append(lsn, before, time, annotated, &prefix, unit);
         self.progress.add_referred(unit.run_bytes() as u64);
         filling.next = lsn.plus((prefix.len() + unit.len()) as u64);
         filling.db = db;
@@ -227,6 +244,11 @@ impl LogBuffer {
 
     pub fn set_unsynced_max(&self, bytes: u64) {
         self.unsynced_max.store(bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a line before the first frame of each second says which it is, for stock's tools.
+    pub fn set_timestamps(&self, on: bool) {
+        self.timestamps.store(on, Ordering::Relaxed);
     }
 
     /// Takes what was appended, leaving `empty` to be filled.

@@ -229,6 +229,11 @@ impl EndMark {
     }
 }
 
+/// The line of stock's that says in which second what follows was written. `time`: milliseconds since the epoch.
+pub fn timestamp(time: i64) -> Vec<u8> {
+    format!("#TS:{}\r\n", time.div_euclid(1000)).into_bytes()
+}
+
 /// `select n` in lower case: stock servers write it in upper case, which tells their visit from our own bytes.
 pub fn select(db: u32) -> Vec<u8> {
     let number = db.to_string();

@@ -58,6 +58,7 @@ pub fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: b
         position: Position { lineage: db.log.lineage, lsn: cut.lsn },
         rdb: rdb_options("chosen later"),
         as_commands,
+        timestamp: as_commands.then_some(1_700_000_000_999),
         keep_superseded: options.keep_superseded,
     };
     Compaction::new(Arc::new(disk.clone()), Arc::clone(&db.log.buffer), cut, snapshot, options)

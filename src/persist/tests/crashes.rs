@@ -67,7 +67,7 @@ pub fn judge(
 }
 
 fn enumerate(policy: SyncPolicy, seed: u64) {
-    let options = options(policy);
+    let options = OpenOptions { timestamps: seed.is_multiple_of(3), ..options(policy) };
     let disk = SimDisk::new();
     let before = State::new();
     let mut second = 0;

@@ -175,7 +175,7 @@ pub static DIRECTIVES: &[Directive] = &[
     memory("auto-aof-rewrite-min-size", 0, LONG_MAX, "64mb"),
     yes_no("aof-load-truncated", "yes"),
     yes_no("aof-use-rdb-preamble", "yes"),
-    yes_no("aof-timestamp-enabled", "no").later(),
+    yes_no("aof-timestamp-enabled", "no"),
     yes_no("aof-disable-auto-gc", "no"),
     // Shutdown
     int("shutdown-timeout", 0, INT_MAX, "10"),

@@ -111,6 +111,8 @@ pub struct Settings {
     pub keep_superseded: bool,
     pub segment_bytes_max: u64,
     pub unsynced_bytes_max: u64,
+    /// `aof-timestamp-enabled`.
+    pub log_timestamps: bool,
     pub bulk_bytes_max: usize,
     pub query_buffer_bytes_max: usize,
     /// Normal, replica, pub/sub.
@@ -204,6 +206,7 @@ impl Settings {
             keep_superseded: flag(config, "aof-disable-auto-gc"),
             segment_bytes_max: bytes(config, "aof-segment-size"),
             unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),
+            log_timestamps: flag(config, "aof-timestamp-enabled"),
             bulk_bytes_max: bytes(config, "proto-max-bulk-len") as usize,
             query_buffer_bytes_max: bytes(config, "client-query-buffer-limit") as usize,
             output_limits: match config.value("client-output-buffer-limit") {
