@@ -245,6 +245,7 @@ fn xautoclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> 
     /// What a stock server has room to remember.
     const COUNT_MAX: i64 = i64::MAX / 16;
     let (key, group_name, consumer) = (args.bytes(), args.bytes(), args.bytes());
+    let there = first_look_up(cx, key, group_name);
     let min_idle = min_idle(args.bytes(), "XAUTOCLAIM")?;
     let start = id::range_start(args.bytes())?;
     let (mut count, mut just_id) = (100, false);
@@ -258,7 +259,7 @@ fn xautoclaim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> 
             return Err(CommandError::SYNTAX);
         }
     }
-    first_look_up(cx, key, group_name)?;
+    there?;
     cx.log_nothing();
     let now = cx.now().0;
     ensure_consumer(cx, key, group_name, consumer);

@@ -257,8 +257,8 @@ impl<'a> Read<'a> {
         let mut ids = Vec::with_capacity(count);
         reply.array(count);
         for entry in stream.range(first, StreamId::MAX).take(count) {
+            read = stream.read_on(last, read, entry.id);
             last = entry.id;
-            read = stream.read_on(read, last);
             ids.push(last);
             reply_entry(reply, entry);
         }

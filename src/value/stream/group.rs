@@ -298,21 +298,24 @@ impl Stream {
 
     /// What is left for a group to read; `None` when that is not known.
     pub fn lag(&self, group: &Group) -> Option<i64> {
-        let added = self.entries_added() as i64;
-        if added == 0 {
-            return Some(0);
+        let Some(first) = self.first_entry_id() else { return Some(0) };
+        if group.last_id < first && self.max_deleted_id() < first {
+            // What was deleted lies behind everything that is left, all of which the group has yet to read.
+            return Some(self.len() as i64);
         }
         let read = match group.entries_read {
             Some(read) if !self.has_tombstone_from(group.last_id) => Some(read),
             _ => self.distance(group.last_id),
         };
-        read.map(|read| added.wrapping_sub(read as i64))
+        read.map(|read| (self.entries_added() as i64).wrapping_sub(read as i64))
     }
 
-    /// How far a group has come that had come to `read` and is handed the entry of this ID.
-    pub fn read_on(&self, read: Option<u64>, id: StreamId) -> Option<u64> {
+    /// How many entries a group will have read that has come to `last` and `read` and is handed the entry of this ID.
+    pub fn read_on(&self, last: StreamId, read: Option<u64>, id: StreamId) -> Option<u64> {
+        let counts = self.first_entry_id().is_some_and(|first| last >= first) && !self.has_tombstone_from(last);
         match read {
-            Some(read) if !self.has_tombstone_from(id) => Some(read.wrapping_add(1)),
+            Some(read) if counts => Some(read.wrapping_add(1)),
+            _ if self.entries_added() == 0 => read,
             _ => self.distance(id),
         }
     }
@@ -325,22 +328,21 @@ impl Stream {
 
     /// How many entries were ever added up to this ID, where that can be told.
     pub fn distance(&self, id: StreamId) -> Option<u64> {
-        let (added, last) = (self.entries_added(), self.last_id());
+        let (added, last, deleted) = (self.entries_added(), self.last_id(), self.max_deleted_id());
         if added == 0 {
             return Some(0);
         }
-        if self.is_empty() && id <= last {
-            return Some(added);
+        let Some(first) = self.first_entry_id() else { return (id <= last).then_some(added) };
+        if id != StreamId::MIN && id < deleted {
+            return None;
         }
         if id >= last {
             return (id == last).then_some(added);
         }
-        let first = self.first_entry_id()?;
-        let deleted = self.max_deleted_id();
-        let before_first = added.wrapping_sub(self.len() as u64);
         if deleted != StreamId::MIN && deleted >= first {
             return None;
         }
+        let before_first = added.wrapping_sub(self.len() as u64);
         match id.cmp(&first) {
             std::cmp::Ordering::Less => Some(before_first),
             std::cmp::Ordering::Equal => Some(before_first.wrapping_add(1)),

@@ -161,14 +161,16 @@ def pending(ours, stock) -> bool:
 TIMES = {b"idle", b"inactive", b"seen-time", b"active-time"}
 INNER = {b"radix-tree-keys", b"radix-tree-nodes"}
 NEW = {b"inactive", b"active-time"}
+COUNTED = {b"entries-read", b"lag"}
 
 
 def xinfo(ours, stock) -> bool:
     return masked(ours) == masked(stock)
 
 
-def masked(reply):
-    """XINFO without what may differ: times, tree sizes, new fields; delivery times in the lists of pending entries."""
+def masked(reply, whole: bool = False):
+    """XINFO without what may differ: times, tree sizes, new fields; delivery times in the lists of pending entries; how far groups have come, unless
+    the stream is still `whole`: the newest 7.2 counts otherwise beside deleted entries."""
     kind, value = reply
     if kind == "%":
         value = [word for pair in value for word in pair]
@@ -177,11 +179,15 @@ def masked(reply):
         return reply
     if value and len(value) % 2 == 0 and all(item[0] == "$" for item in value[::2]):
         fields = [(name[1], item) for name, item in zip(value[::2], value[1::2])]
+        of_stream = dict(fields)
+        if b"entries-added" in of_stream:
+            whole = of_stream[b"entries-added"] == of_stream[b"length"] and of_stream[b"max-deleted-entry-id"][1] == b"0-0"
         consumers = [item for name, item in fields if name == b"consumers"]
         if consumers and consumers[0][0] == ":":
             fields = [(name, item) for name, item in fields if name != b"consumers"]
-        return (kind, [(name, None if name in TIMES | INNER else unstamped(item) if name in (b"pel", b"pending") else masked(item)) for name, item in fields if name not in NEW])
-    rows = [masked(item) for item in value]
+        hidden = TIMES | INNER | (set() if whole else COUNTED)
+        return (kind, [(name, None if name in hidden else unstamped(item) if name in (b"pel", b"pending") else masked(item, whole)) for name, item in fields if name not in NEW])
+    rows = [masked(item, whole) for item in value]
     return (kind, [row for row in rows if not (row[0] == "*" and row[1] and (b"pending", (":", b"0")) in row[1] and row[1][-1][0] == b"idle")
                    and not (row[0] == "*" and row[1] and (b"pel-count", (":", b"0")) in row[1] and row[1][1][0] == b"seen-time")])
 

@@ -109,3 +109,38 @@ fn waiting_for_entries() {
         "#,
     );
 }
+
+#[test]
+fn what_is_left_to_read_beside_deleted_entries() {
+    // As the newest 7.2 counts; 7.0 counts otherwise where the highest deleted entry lies between group and first entry.
+    check_both(
+        r#"
+        XGROUP CREATE x g1 $ MKSTREAM           => +OK
+        XADD x 1-0 d a                          => 1-0
+        XREADGROUP GROUP g1 alice STREAMS x >   => [[x, [[1-0, [d, a]]]]]
+        XADD x 2-0 d c                          => 2-0
+        XADD x 3-0 d d                          => 3-0
+        XDEL x 2-0                              => :1
+        XINFO GROUPS x                          => [[name, g1, consumers, :1, pending, :1, last-delivered-id, 1-0, entries-read, :1, lag, nil]]
+        XDEL x 1-0                              => :1
+        XINFO GROUPS x                          => [[name, g1, consumers, :1, pending, :1, last-delivered-id, 1-0, entries-read, :1, lag, :1]]
+        XREADGROUP GROUP g1 alice STREAMS x >   => [[x, [[3-0, [d, d]]]]]
+        XINFO GROUPS x                          => [[name, g1, consumers, :1, pending, :2, last-delivered-id, 3-0, entries-read, :3, lag, :0]]
+        DEL x                                   => :1
+        XGROUP CREATE x g $ MKSTREAM            => +OK
+        XADD x 1-0 d a                          => 1-0
+        XADD x 2-0 d b                          => 2-0
+        XADD x 3-0 d c                          => 3-0
+        XADD x 4-0 d d                          => 4-0
+        XADD x 5-0 d e                          => 5-0
+        XREADGROUP GROUP g c COUNT 1 STREAMS x > => [[x, [[1-0, [d, a]]]]]
+        XINFO GROUPS x                          => [[name, g, consumers, :1, pending, :1, last-delivered-id, 1-0, entries-read, :1, lag, :4]]
+        XTRIM x MAXLEN 1                        => :4
+        XINFO GROUPS x                          => [[name, g, consumers, :1, pending, :1, last-delivered-id, 1-0, entries-read, :1, lag, :1]]
+        XREADGROUP GROUP g c COUNT 1 STREAMS x > => [[x, [[5-0, [d, e]]]]]
+        XINFO GROUPS x                          => [[name, g, consumers, :1, pending, :2, last-delivered-id, 5-0, entries-read, :5, lag, :0]]
+        XDEL x 5-0                              => :1
+        XINFO GROUPS x                          => [[name, g, consumers, :1, pending, :2, last-delivered-id, 5-0, entries-read, :5, lag, :0]]
+        "#,
+    );
+}
