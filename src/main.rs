@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         return exit;
     }
     let argv: Vec<Vec<u8>> = argv.into_iter().map(OsStringExt::into_vec).collect();
-    graven::server::run(&argv, AllocatorProbe { figures, by_thread, report, purge })
+    graven::server::run(&argv, AllocatorProbe { figures, by_thread, report, purge, setting, text })
 }
 
 /// What jemalloc counts, as of this moment.
@@ -66,4 +66,48 @@ fn purge() -> bool {
         }
     }
     true
+}
+
+/// Why jemalloc does not do it, as the system says such things.
+fn reason(error: &tikv_jemalloc_ctl::Error) -> &'static str {
+    let text = error.to_string();
+    if text.contains("unknown") {
+        "No such file or directory"
+    } else if text.contains("void") {
+        "Operation not permitted"
+    } else if text.contains("failure") {
+        "Resource temporarily unavailable"
+    } else if text.contains("side effects") {
+        "Bad address"
+    } else {
+        "Invalid argument"
+    }
+}
+
+/// Figures come in several sizes: the largest that fits is taken.
+fn setting(name: &str, value: Option<i64>) -> Result<Option<i64>, &'static str> {
+    use tikv_jemalloc_ctl::{Access, AsName};
+    let key = format!("{name}\0");
+    let name = key.as_bytes().name();
+    let outcome = match value {
+        None => (name.read().map(|value: u64| Some(value as i64)))
+            .or_else(|_| name.read().map(|value: u32| Some(i64::from(value))))
+            .or_else(|_| name.read().map(|value: bool| Some(i64::from(value)))),
+        Some(new) => (name.update(new as u64).map(|old| Some(old as i64)))
+            .or_else(|_| name.update(new as u32).map(|old| Some(i64::from(old))))
+            .or_else(|_| name.update(new != 0).map(|old| Some(i64::from(old))))
+            .or_else(|error| name.write(new as u64).map(|()| None).map_err(|_| error)),
+    };
+    outcome.map_err(|error| reason(&error))
+}
+
+fn text(name: &str) -> Result<String, &'static str> {
+    use tikv_jemalloc_ctl::{Access, AsName};
+    let key = format!("{name}\0");
+    let wanted = key.as_bytes().name();
+    if !wanted.value_type_str() {
+        return Err(setting(name, None).err().unwrap_or("Invalid argument"));
+    }
+    let value: Result<&'static [u8], _> = wanted.read();
+    value.map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()).map_err(|error| reason(&error))
 }

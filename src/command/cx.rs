@@ -342,7 +342,7 @@ impl<'a> Cx<'a> {
         let watched = self.host.spike_clock();
         self.remove_silently(key);
         self.host.spike_since("expire-del", watched);
-        self.host.expired();
+        self.host.expired(key);
         if !self.turn.replaying {
             self.turn.unit.push(self.db, &[b"DEL", key]);
         }

@@ -31,6 +31,7 @@ impl CommandError {
     pub const EXEC_WITHOUT_MULTI: Self = Self::fixed("ERR EXEC without MULTI");
     pub const DISCARD_WITHOUT_MULTI: Self = Self::fixed("ERR DISCARD without MULTI");
     pub const WATCH_IN_MULTI: Self = Self::fixed("ERR WATCH inside MULTI is not allowed");
+    pub const NOT_IN_MULTI: Self = Self::fixed("ERR Command not allowed inside a transaction");
     pub const EXEC_ABORT: Self = Self::fixed("EXECABORT Transaction discarded because of previous errors.");
     pub const NO_AUTH: Self = Self::fixed("NOAUTH Authentication required.");
     pub const WRONG_PASS: Self = Self::fixed("WRONGPASS invalid username-password pair or user is disabled.");
@@ -52,6 +53,13 @@ impl CommandError {
     /// An error with a composed text, code included.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: Cow::Owned(text.into()), counted: false }
+    }
+
+    /// That of an EXEC which is refused by this error.
+    #[must_use]
+    pub fn aborting(&self) -> Self {
+        let reason = self.text().strip_prefix("ERR ").unwrap_or(self.text());
+        Self::new(format!("EXECABORT Transaction discarded because of: {reason}"))
     }
 
     pub fn wrong_arity(name: &str) -> Self {

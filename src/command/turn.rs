@@ -300,7 +300,7 @@ pub trait Host: Any + Send {
     fn looked_up(&mut self, hit: bool);
 
     /// Counts a key that was found expired.
-    fn expired(&mut self);
+    fn expired(&mut self, key: &[u8]);
 
     /// The monotonic clock, where the latency monitor wants to know how long something takes.
     fn spike_clock(&self) -> Option<Duration>;

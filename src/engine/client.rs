@@ -10,6 +10,7 @@ use crate::value::Type;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a connection came in.
 #[derive(Clone, Debug, Default)]
@@ -151,13 +152,24 @@ pub struct Blocked {
 #[derive(Default)]
 pub struct Clients {
     by_id: HashMap<ClientId, Client, BuildHasherDefault<IdHasher>>,
-    last_id: u64,
+    ids: ClientIds,
+}
+
+/// Gives out ids, each once; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ClientIds(Arc<AtomicU64>);
+
+impl ClientIds {
+    #[expect(clippy::should_implement_trait, reason = "it never ends, and is shared")]
+    pub fn next(&self) -> ClientId {
+        ClientId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl Clients {
-    pub fn next_id(&mut self) -> ClientId {
-        self.last_id += 1;
-        ClientId(self.last_id)
+    /// Where ids of new ones come from.
+    pub fn ids(&self) -> &ClientIds {
+        &self.ids
     }
 
     pub fn insert(&mut self, client: Client) {

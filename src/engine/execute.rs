@@ -8,7 +8,7 @@ use super::memory::Room;
 use super::observe::show_to_monitors;
 use super::parts::Parts;
 use super::{Engine, Flow, NOBODY};
-use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Resolved, TimeoutReply};
+use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Host, Resolved, TimeoutReply};
 use crate::resp::{Protocol, Reply, Request};
 
 /// Replies from this length on, in bytes, are worth a buffer of their own.
@@ -32,6 +32,13 @@ impl Engine {
             let argv: Vec<&[u8]> = request.args().collect();
             self.execute_words(id, &argv, request, known)
         }
+    }
+
+    /// As [`Engine::execute`], for what the client was answered already.
+    pub fn execute_unheard(&mut self, id: ClientId, request: &Request) {
+        self.unheard = true;
+        self.execute(id, request);
+        self.unheard = false;
     }
 
     fn execute_words(&mut self, id: ClientId, argv: &[&[u8]], request: &Request, known: Option<Resolved>) -> Flow {
@@ -122,7 +129,7 @@ impl Engine {
         }
         let queueing = client.transaction.is_some() && !flags.has(Flags::TRANSACTION);
         if queueing && flags.has(Flags::NO_MULTI) {
-            return Admission::Refuse(CommandError::new("ERR Command not allowed inside a transaction"));
+            return Admission::Refuse(CommandError::NOT_IN_MULTI);
         }
         if !client.user.is_unrestricted() {
             let context = if client.transaction.is_some() { Context::Multi } else { Context::Toplevel };
@@ -161,12 +168,11 @@ impl Engine {
         {
             return Admission::Refuse(CommandError::fixed(reason));
         }
-        if client.protocol == Protocol::Resp2 && client.is_subscriber() && !allowed_while_subscribed(resolved) {
-            return Admission::Refuse(CommandError::new(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-                 this context",
-                resolved.full_name()
-            )));
+        if client.protocol == Protocol::Resp2
+            && client.is_subscriber()
+            && let Err(error) = check_subscriber(resolved)
+        {
+            return Admission::Refuse(error);
         }
         // To stock a monitor is a kind of replica.
         if (writes || may_log || flags.has(Flags::READONLY) || flags.has(Flags::MAY_REPLICATE))
@@ -174,7 +180,7 @@ impl Engine {
         {
             return Admission::Refuse(CommandError::fixed("ERR Replica can't interact with the keyspace"));
         }
-        if self.parts.pause.is_on() && self.parts.waits_for_pause(id, resolved, now) {
+        if self.parts.pause.is_on() && !self.unheard && self.parts.waits_for_pause(id, resolved, now) {
             return Admission::Pause;
         }
         if queueing && !matches!(name, "quit" | "reset") {
@@ -193,13 +199,11 @@ impl Engine {
         }
         self.parts.stats.count_error(error.code());
         self.begin_turn(id);
-        let text = if exec {
-            let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
-            format!("EXECABORT Transaction discarded because of: {reason}")
+        if exec {
+            self.reply.error(error.aborting().text());
         } else {
-            error.text().to_owned()
-        };
-        self.reply.error(text);
+            self.reply.error(error.text());
+        }
         self.end_turn(id, false, Delivery::Own);
     }
 
@@ -241,7 +245,7 @@ impl Engine {
         self.turn.unit.let_go_of_blocks();
         self.parts.stats.dirty += self.turn.dirty;
         self.store.count_left();
-        self.parts.finish_invalidations();
+        self.parts.bound_tracking();
         let end = self.log.next();
         // Messages to oneself follow the reply: they never stand inside of it, nor before it.
         let mut to_itself = Vec::new();
@@ -256,6 +260,7 @@ impl Engine {
         self.parts.acting = NOBODY;
         let Some(client) = self.parts.clients.get_mut(id) else { return };
         let silent = match client.reply_mode {
+            _ if self.unheard => true,
             ReplyMode::On => false,
             ReplyMode::Off => true,
             ReplyMode::SkipNext => {
@@ -283,6 +288,21 @@ impl Engine {
             client.outbox.push(end, &message);
         }
         self.reply.clear();
+    }
+
+    /// Tells what is told once for all that was executed. Whoever has executed requests does this before it lets go of the
+    /// engine.
+    pub fn finish_pass(&mut self) {
+        if self.parts.tracking.prefix_count() == 0 {
+            return;
+        }
+        self.parts.broadcast_changes();
+        let end = self.log.next();
+        for (listener, message) in self.parts.outgoing.drain(..) {
+            if let Some(client) = self.parts.clients.get(listener) {
+                client.outbox.push(end, &message);
+            }
+        }
     }
 
     /// Runs the commands that waited for the keys of this turn, until no key is ready.
@@ -326,8 +346,12 @@ impl Engine {
                 self.reply.error(error.text());
             }
             Ok(()) => {
+                let watched = self.parts.spike_clock();
                 if let Some(mut cx) = self.cx(id) {
                     call(&mut cx, resolved, Call { argv: &argv, raw: None });
+                }
+                if self.turn.block.is_none() {
+                    self.parts.spike_since("command-unblocking", watched);
                 }
             }
         }
@@ -349,6 +373,7 @@ impl Engine {
         let waits = self.parts.clients.get(id).and_then(|client| client.blocked.as_ref());
         if waits.is_some_and(|blocked| blocked.on_timeout == TimeoutReply::Again) {
             self.retry(id);
+            self.finish_pass();
         }
     }
 
@@ -424,19 +449,17 @@ pub(super) fn frees_space(name: &str) -> bool {
     matches!(name, "del" | "unlink" | "flushdb" | "flushall")
 }
 
-fn allowed_while_subscribed(resolved: &Resolved) -> bool {
-    matches!(
-        resolved.command.name,
-        "subscribe"
-            | "unsubscribe"
-            | "psubscribe"
-            | "punsubscribe"
-            | "ssubscribe"
-            | "sunsubscribe"
-            | "ping"
-            | "quit"
-            | "reset"
-    )
+/// What a RESP2 connection with subscriptions may ask for.
+pub fn check_subscriber(resolved: &Resolved) -> Result<(), CommandError> {
+    match resolved.command.name {
+        "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "ping"
+        | "quit" | "reset" => Ok(()),
+        _ => Err(CommandError::new(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            resolved.full_name()
+        ))),
+    }
 }
 
 /// Runs a queued command of a transaction; its reply, or its error, is one element of the transaction's.

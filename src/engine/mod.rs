@@ -40,7 +40,8 @@ pub use acl::{
     AuditLog, CATEGORIES, DEFAULT_USER, Denied, Entry as AuditEntry, RuleError, Selector, Terms, User, Users,
 };
 pub use ahead::AHEAD_MAX;
-pub use client::{Blocked, Client, Clients, ConnectionInfo, ReplyMode, Transaction};
+pub use client::{Blocked, Client, ClientIds, Clients, ConnectionInfo, ReplyMode, Transaction};
+pub use execute::check_subscriber;
 pub use gate::Gate;
 pub use histogram::Histogram;
 pub use log::{Log, NoLog};
@@ -54,7 +55,7 @@ pub use parts::{Parts, Settings};
 pub use pause::Pause;
 pub use pubsub::PubSub;
 pub use replay::Replaying;
-pub use script::{Control, KillBy};
+pub use script::{Control, KillBy, hexadecimal};
 pub use slowlog::SlowCall;
 pub use spikes::{Series, Spike, Spikes};
 pub use stats::{CommandStats, Stats};
@@ -93,6 +94,8 @@ pub struct Engine {
     now: UnixMillis,
     turn: Turn,
     turn_db: u32,
+    /// The client has been answered already.
+    unheard: bool,
     reply: Reply,
 }
 
@@ -144,18 +147,24 @@ impl Engine {
             now: UnixMillis(0),
             turn: Turn::new(),
             turn_db: 0,
+            unheard: false,
             reply: Reply::taking_runs(Protocol::Resp2),
         }
     }
 
     /// A new connection; its replies go into `outbox`.
     pub fn connect(&mut self, info: ConnectionInfo, outbox: Arc<Outbox>) -> ClientId {
-        let id = self.parts.clients.next_id();
+        let id = self.parts.clients.ids().next();
+        self.connect_as(id, info, outbox);
+        id
+    }
+
+    /// As [`Engine::connect`], for one whose id was taken before.
+    pub fn connect_as(&mut self, id: ClientId, info: ConnectionInfo, outbox: Arc<Outbox>) {
         let now = self.parts.clock.unix_millis();
         let user = self.parts.access.users.default_user();
         self.parts.clients.insert(Client::new(id, info, outbox, user, now));
         self.parts.stats.connections += 1;
-        id
     }
 
     /// Looks at the clock; what follows happens at that time. Whoever holds the engine for a batch looks once.

@@ -31,6 +31,10 @@ pub struct Settings {
     pub writes_refused: Option<&'static str>,
     /// Due keys are deleted by themselves (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
+    /// For the time being they are not (DEBUG PAUSE-CRON).
+    pub expiry_rests: bool,
+    /// Scripts may call what is not for scripts (DEBUG SET-DISABLE-DENY-SCRIPTS).
+    pub any_command_in_scripts: bool,
     /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
     pub busy_reply_threshold: u64,
     pub notice: Notice,
@@ -55,6 +59,8 @@ impl Default for Settings {
             payload: PayloadRules::default(),
             writes_refused: None,
             active_expire: true,
+            expiry_rests: false,
+            any_command_in_scripts: false,
             busy_reply_threshold: 5000,
             notice: Notice::NEVER,
             latency_tracking: true,
@@ -186,8 +192,9 @@ impl Host for Parts {
         }
     }
 
-    fn expired(&mut self) {
+    fn expired(&mut self, key: &[u8]) {
         self.stats.expired_keys += 1;
+        self.broadcast_expiry(key);
     }
 
     fn spike_clock(&self) -> Option<Duration> {

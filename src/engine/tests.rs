@@ -4,6 +4,7 @@ mod access;
 mod evict_clients;
 mod eviction;
 mod functions;
+mod spikes;
 mod tracking;
 
 use super::*;
@@ -101,7 +102,9 @@ impl World {
     fn send(&mut self, session: &Session, line: &str) -> Flow {
         self.engine.look_at_clock();
         let words: Vec<Vec<u8>> = crate::resp::split_args(line.as_bytes()).expect("balanced quotes");
-        self.engine.execute(session.id, &Request::from_args(&words))
+        let flow = self.engine.execute(session.id, &Request::from_args(&words));
+        self.engine.finish_pass();
+        flow
     }
 
     fn received(&self, session: &Session) -> String {

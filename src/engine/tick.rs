@@ -19,14 +19,17 @@ impl Engine {
             self.end_wait(id, WaitEnd::Timeout);
         }
         self.end_pause(now);
-        let expires = self.parts.settings.active_expire && !self.parts.pause.is_on();
+        let expires =
+            self.parts.settings.active_expire && !self.parts.settings.expiry_rests && !self.parts.pause.is_on();
         if expires && self.log.has_room() {
             let started = self.parts.looked;
             self.expire_due(now);
             self.parts.looked = self.parts.clock.monotonic();
             self.parts.spike("expire-cycle", self.parts.looked.saturating_sub(started));
         }
-        if self.parts.settings.memory.max > 0 && self.make_room() == Room::Coming {
+        let is_evicting = self.parts.settings.memory.max > 0 && self.make_room() == Room::Coming;
+        self.finish_pass();
+        if is_evicting {
             // While the log is full nothing can be evicted either.
             return Some(UnixMillis(now.0 + i64::from(!self.log.has_room())));
         }

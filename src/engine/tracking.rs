@@ -2,12 +2,14 @@
 //!
 //! A client is told of a change of a key that it read, once, or in broadcast mode of every change of keys with its
 //! prefixes. What is told enters its outbox like every message: when the turn that made the change has its place in the
-//! log, with that tag, and for the client of that turn behind the reply.
+//! log, with that tag, and for the client of that turn behind the reply. Changes are broadcast together, in one message
+//! for all turns of a pass.
 //!
 //! Invariants
 //! - `items` counts the pairs of key and client in `readers`.
 //! - A prefix stands in `prefixes` exactly as long as a client in broadcast mode has it.
 
+use super::NOBODY;
 use super::parts::Parts;
 use crate::command::{ClientId, Flags, Resolved};
 use crate::resp::{Protocol, Reply};
@@ -53,10 +55,11 @@ pub struct Tracking {
     turns_over_limit: usize,
 }
 
-/// Clients of one prefix, and what this turn has changed of its keys.
+/// Clients of one prefix, and what this pass has changed of its keys.
 #[derive(Default)]
 struct Broadcast {
     clients: BTreeSet<ClientId>,
+    /// By whom: nobody, where a script did it or the key's time was over.
     changed: BTreeMap<Vec<u8>, ClientId>,
 }
 
@@ -169,13 +172,26 @@ impl Parts {
         if self.tracking.prefixes.is_empty() && self.tracking.readers.is_empty() {
             return;
         }
-        let acting = self.acting;
-        for (prefix, broadcast) in &mut self.tracking.prefixes {
-            if key.starts_with(prefix) {
-                broadcast.changed.insert(key.to_vec(), acting);
-            }
+        if !self.tracking.prefixes.is_empty() {
+            let by = if self.scripts.control().is_running() { NOBODY } else { self.acting };
+            self.note_change(key, by);
         }
         self.forget_key(key);
+    }
+
+    /// A key has gone because its time was over.
+    pub(super) fn broadcast_expiry(&mut self, key: &[u8]) {
+        if !self.tracking.prefixes.is_empty() {
+            self.note_change(key, NOBODY);
+        }
+    }
+
+    fn note_change(&mut self, key: &[u8], by: ClientId) {
+        for (prefix, broadcast) in &mut self.tracking.prefixes {
+            if key.starts_with(prefix) {
+                broadcast.changed.insert(key.to_vec(), by);
+            }
+        }
     }
 
     /// Tells those who have read a key, and forgets them.
@@ -205,12 +221,11 @@ impl Parts {
         self.tracking.items = 0;
     }
 
-    /// At the end of a turn: broadcasts what it changed, and keeps to `tracking-table-max-keys`.
-    pub(super) fn finish_invalidations(&mut self) {
-        if self.tracking.clients == 0 && self.tracking.readers.is_empty() {
+    /// At the end of a turn: keeps to `tracking-table-max-keys`.
+    pub(super) fn bound_tracking(&mut self) {
+        if self.tracking.readers.is_empty() && self.tracking.turns_over_limit == 0 {
             return;
         }
-        self.broadcast_changes();
         let limit = self.settings.tracking_keys_max;
         let effort = GIVEN_UP_PER_TURN * (self.tracking.turns_over_limit + 1);
         for _ in 0..effort {
@@ -225,7 +240,8 @@ impl Parts {
         self.tracking.turns_over_limit = if over { self.tracking.turns_over_limit + 1 } else { 0 };
     }
 
-    fn broadcast_changes(&mut self) {
+    /// At the end of a pass: tells what has changed to those who hear of all changes.
+    pub(super) fn broadcast_changes(&mut self) {
         let mut messages: Vec<(ClientId, Vec<Vec<u8>>)> = Vec::new();
         for broadcast in self.tracking.prefixes.values_mut().filter(|broadcast| !broadcast.changed.is_empty()) {
             let changed = std::mem::take(&mut broadcast.changed);

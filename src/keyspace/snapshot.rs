@@ -5,6 +5,7 @@
 //! - It can be read and dropped on any thread. Dropping it frees what the live keyspace has replaced since, so it is
 //!   dropped where time does not matter.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::database::Keys;
@@ -68,6 +69,11 @@ impl DatabaseView {
     /// Number of portions that a walk in steps is made of; each holds about a dozen keys.
     pub fn portions(&self) -> usize {
         self.keys.buckets()
+    }
+
+    /// How many portions hold how many keys.
+    pub fn portion_lengths(&self) -> BTreeMap<usize, usize> {
+        self.keys.bucket_lengths()
     }
 
     /// The keys of one portion. All portions together hold every key once.

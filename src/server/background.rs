@@ -40,17 +40,21 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
         rewriting::look_at_disk(shared, &mut looked_at_disk);
         let (next, garbage) = {
             let mut engine = shared.engine.lock_patiently();
+            let rests = shared.knobs.is_cron_paused();
+            engine.parts.settings.expiry_rests = rests;
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
             shared.waits.collect(&mut engine.parts);
-            saving::tick(&mut engine, shared);
-            rewriting::tick(&mut engine, shared);
+            if !rests {
+                saving::tick(&mut engine, shared);
+                rewriting::tick(&mut engine, shared);
+            }
             let client_bytes_max = shared.settings().client_bytes_max;
-            if client_bytes_max > 0 {
+            if client_bytes_max > 0 && !rests {
                 engine.parts.evict_clients(client_bytes_max as usize, shared.clock.unix_millis());
             }
             let elapsed = now.saturating_sub(sampled);
-            if elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
+            if !rests && elapsed >= Duration::from_millis(TICK_MILLIS as u64) {
                 sampled = now;
                 let commands = engine.parts.stats.commands;
                 if let Ok(server) = Server::in_parts(&mut engine.parts) {

@@ -14,20 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::aside::{Answer, Aside};
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use super::unsent::Unsent;
-use crate::command::{ClientId, CommandError, Flags, Resolved};
-use crate::engine::{AHEAD_MAX, ConnectionInfo, DEFAULT_USER, Engine, Flow, Held, KillBy, Outbox, Taken, User};
+use crate::command::{ClientId, Resolved};
+use crate::engine::{AHEAD_MAX, ConnectionInfo, Engine, Flow, Held, Outbox, Taken};
 use crate::env::UnixMillis;
-use crate::resp::{Limits, Protocol, ProtocolError, Reply, Request, RequestReader};
+use crate::resp::{Limits, ProtocolError, Request, RequestReader};
 
 /// Requests executed in one hold of the engine, at most.
 pub const BATCH_MAX: usize = 64;
 /// Bytes of a long argument read at a time, before other connections have their turn.
 const LONG_READ_MAX: usize = 1 << 20;
-/// How long the peak of a send buffer is remembered, as in stock.
-const PEAK_PERIOD: Duration = Duration::from_secs(5);
 /// Buffers of a quiet connection are freed beyond this.
 const QUIET_BYTES_MAX: usize = 16 << 10;
 
@@ -137,14 +136,10 @@ pub struct Connection {
     send_peak: usize,
     peak_since: Duration,
     state: State,
-    authenticated: bool,
-    /// As of the last time the engine was held.
-    protocol: Protocol,
-    /// Whom it acts as; `None`: the engine has not met it yet.
-    user: Option<Arc<User>>,
-    /// Who it has shown to be while the engine could not be told.
-    signed_in: Option<Arc<User>>,
-    subscriber: bool,
+    /// What is known of the client without the engine.
+    aside: Aside,
+    /// Who it will be when the engine meets it, if that was told already.
+    promised: Option<ClientId>,
     /// Bytes that it held when it last called for a look at all that connections hold.
     rung_at: u64,
     active_at: Duration,
@@ -192,11 +187,8 @@ impl Connection {
             send_peak: 0,
             peak_since: now,
             state: State::Open,
-            authenticated: false,
-            protocol: Protocol::Resp2,
-            user: None,
-            signed_in: None,
-            subscriber: false,
+            aside: Aside::default(),
+            promised: None,
             rung_at: 0,
             active_at: now,
             soft_limit_since: None,
@@ -212,14 +204,14 @@ impl Connection {
         let id = match self.id {
             Some(id) => id,
             None => {
-                let id = engine.connect(self.info.clone(), Arc::clone(&self.outbox));
+                let id = self.promised.unwrap_or_else(|| engine.parts.clients.ids().next());
+                engine.connect_as(id, self.info.clone(), Arc::clone(&self.outbox));
                 self.id = Some(id);
                 self.note_client(engine, id);
                 id
             }
         };
-        if let Some(user) = self.signed_in.take() {
-            engine.parts.sign_in(id, user);
+        if self.aside.tell(engine, id) {
             self.note_client(engine, id);
         }
         id
@@ -299,7 +291,7 @@ impl Connection {
             return;
         }
         (self.next, self.filled, self.ahead) = (0, 0, 0);
-        let unauthenticated = !self.authenticated && shared.users.must_authenticate();
+        let unauthenticated = !self.aside.authenticated && shared.users.must_authenticate();
         let limits = Limits { bulk_bytes_max: settings.bulk_bytes_max, unauthenticated };
         // What a client may send changes with AUTH, so that its requests are read one by one until then.
         let most = if unauthenticated { 1 } else { BATCH_MAX };
@@ -421,17 +413,11 @@ impl Connection {
     /// What is known of the client without the engine, as of now.
     fn note_client(&mut self, engine: &Engine, id: ClientId) {
         if let Some(client) = engine.parts.clients.get(id) {
-            self.authenticated = client.authenticated;
-            self.protocol = client.protocol;
-            self.subscriber = client.is_subscriber();
-            if !self.user.as_ref().is_some_and(|user| Arc::ptr_eq(user, &client.user)) {
-                self.user = Some(Arc::clone(&client.user));
-            }
+            self.aside.note(client);
         }
     }
 
-    /// Answers waiting requests while a script is past its time or the data is being loaded: only what stops the
-    /// script or the server, and what tells how loading goes, gets through.
+    /// Answers waiting requests while the engine is not to be had.
     pub fn answer_busy(&mut self, shared: &Shared, settings: &Settings) {
         while self.state == State::Open {
             if self.next == self.filled {
@@ -444,76 +430,16 @@ impl Connection {
                 }
                 return;
             }
-            let request = self.batch[self.next].request.clone();
-            let argv: Vec<&[u8]> = request.args().collect();
-            let loading = shared.loading.is_under_way();
-            let reply = match shared.table.resolve(&argv) {
-                Err(error) => Err(error),
-                Ok(resolved) if let Err(error) = self.permit(shared, resolved, &argv) => Err(error),
-                Ok(resolved) if resolved.command.name == "auth" => self.sign_in(shared, &argv),
-                Ok(resolved) if loading && resolved.command.name == "info" => {
-                    let text = super::info::while_loading(&shared.loading);
-                    self.outbox.reply(0, format!("${}\r\n{text}\r\n", text.len()).as_bytes());
-                    self.next += 1;
-                    continue;
+            let id = self.id.unwrap_or_else(|| *self.promised.get_or_insert_with(|| shared.client_ids.next()));
+            match self.aside.answer(shared, id, &self.batch[self.next].request) {
+                Answer::Reply(bytes) => self.outbox.reply(0, &bytes),
+                Answer::Last(bytes) => {
+                    self.outbox.reply(0, &bytes);
+                    self.state = State::Ending;
                 }
-                Ok(resolved) => match resolved.full_name().as_str() {
-                    "script|kill" if !loading => shared.script.kill(KillBy::Script),
-                    "function|kill" if !loading => shared.script.kill(KillBy::Function),
-                    "function|stats" if !loading => {
-                        let mut reply = Reply::new(self.protocol);
-                        match shared.script.write_stats(shared.clock.monotonic(), &mut reply) {
-                            Ok(()) => {
-                                self.outbox.reply(0, reply.as_bytes());
-                                self.next += 1;
-                                continue;
-                            }
-                            Err(error) => Err(error),
-                        }
-                    }
-                    "quit" => {
-                        self.state = State::Ending;
-                        Ok(())
-                    }
-                    "shutdown" if resolved.command.flags.has(Flags::ALLOW_BUSY) && asks_nosave(&argv) => {
-                        super::shutdown::without_saving(shared, &argv);
-                        Ok(())
-                    }
-                    _ if loading => Err(CommandError::LOADING),
-                    _ => Err(shared.script.busy_error()),
-                },
-            };
-            match reply {
-                Ok(()) => self.outbox.reply(0, b"+OK\r\n"),
-                Err(error) => self.outbox.reply(0, format!("-{}\r\n", error.text()).as_bytes()),
             }
             self.next += 1;
         }
-    }
-
-    /// Whether its user may make this call, without the engine.
-    fn permit(&self, shared: &Shared, resolved: Resolved, argv: &[&[u8]]) -> Result<(), CommandError> {
-        let name = self.user.as_ref().map_or(DEFAULT_USER, |user| user.name());
-        let signed_in = self.authenticated || !shared.users.must_authenticate();
-        if resolved.command.flags.has(Flags::NO_AUTH) {
-            return Ok(());
-        }
-        let user = shared.users.get(name).filter(|_| signed_in).ok_or(CommandError::NO_AUTH)?;
-        user.check(resolved, argv).map_err(|denied| denied.error(&user, resolved, argv))
-    }
-
-    /// AUTH while the engine is not to be had; it is told as soon as it is.
-    fn sign_in(&mut self, shared: &Shared, argv: &[&[u8]]) -> Result<(), CommandError> {
-        let (name, password) = match argv {
-            [_, password] => (DEFAULT_USER, password),
-            [_, name, password] => (*name, password),
-            _ => return Err(CommandError::SYNTAX),
-        };
-        let user = shared.users.get(name).filter(|user| user.accepts(password)).ok_or(CommandError::WRONG_PASS)?;
-        self.authenticated = true;
-        self.user = Some(Arc::clone(&user));
-        self.signed_in = Some(user);
-        Ok(())
     }
 
     fn end(&mut self) {
@@ -588,7 +514,7 @@ impl Connection {
 
     fn exceeds_output_limit(&mut self, waiting: usize, settings: &Settings, now: Duration) -> bool {
         let BufferLimit { hard_bytes, soft_bytes, soft_seconds } =
-            settings.output_limits[if self.subscriber { 2 } else { 0 }];
+            settings.output_limits[if self.aside.subscriber { 2 } else { 0 }];
         let waiting = waiting as u64;
         if hard_bytes > 0 && waiting > hard_bytes {
             return true;
@@ -604,12 +530,12 @@ impl Connection {
     /// Once a second: ends connections that are idle for too long, frees buffers that are not needed.
     ///
     /// Returns true when the connection is over.
-    pub fn tend(&mut self, settings: &Settings, now: Duration) -> bool {
+    pub fn tend(&mut self, shared: &Shared, settings: &Settings, now: Duration) -> bool {
         let quiet = now.saturating_sub(self.active_at);
         if let Some(timeout) = settings.idle_timeout
             && quiet > timeout
             && self.state == State::Open
-            && !self.subscriber
+            && !self.aside.subscriber
         {
             tracing::debug!("Closing idle client");
             self.state = State::Dead;
@@ -618,12 +544,12 @@ impl Connection {
         if waiting > 0 && self.exceeds_output_limit(waiting, settings, now) {
             self.state = State::Dead;
         }
-        if now.saturating_sub(self.peak_since) >= PEAK_PERIOD {
+        if shared.knobs.peak_reset().is_some_and(|period| now.saturating_sub(self.peak_since) >= period) {
             self.peak_since = now;
             self.send_peak = self.unsent.buffered();
             self.meter();
         }
-        if quiet.as_secs() >= 2 && self.next == self.filled {
+        if quiet.as_secs() >= 2 && self.next == self.filled && shared.knobs.buffers_shrink() {
             self.batch.truncate(1);
             for waiting in &mut self.batch {
                 waiting.request.shrink_to(QUIET_BYTES_MAX);
@@ -632,10 +558,6 @@ impl Connection {
         }
         self.state == State::Dead
     }
-}
-
-fn asks_nosave(argv: &[&[u8]]) -> bool {
-    argv[1..].iter().any(|word| word.eq_ignore_ascii_case(b"nosave"))
 }
 
 /// What a connection is told about input that is not a request. Line ends inside are spaces: an error is one line.

@@ -432,7 +432,7 @@ fn replication(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     // The log's timeline is the replication id, its position the offset; a server without a log has a passing one.
     let (replid, offset) = match shared.log() {
         Some(log) => (log.lineage.timeline.as_str().to_owned(), log.progress.appended().0 - 1),
-        None => (server.run_id.clone(), 0),
+        None => (server.passing_replication_id.clone(), 0),
     };
     lines(
         out,

@@ -502,6 +502,9 @@ impl IoLoop {
             }
         }
         let leaves = hold.as_ref().is_some_and(|hold| left.is_some_and(|left| left != hold.engine.store.left()));
+        if let Some(hold) = &mut hold {
+            hold.engine.finish_pass();
+        }
         Hold::end(hold, shared);
         Self::write_log(shared);
         shared.gauge.report();
@@ -513,7 +516,9 @@ impl IoLoop {
     /// Sees to it that what this pass has logged is written.
     fn write_log(shared: &Shared) {
         let Some(log) = shared.log().filter(|log| log.buffer.take_wake()) else { return };
-        let written = Self::current().is_some_and(|io| log.writer.write_at_once(io, &log.progress, &*shared.clock));
+        let may_write = shared.knobs.flush_sleep().is_none();
+        let written =
+            may_write && Self::current().is_some_and(|io| log.writer.write_at_once(io, &log.progress, &*shared.clock));
         if !written {
             log.progress.wake_writer();
         }
@@ -592,10 +597,13 @@ impl IoLoop {
     }
 
     fn tend(&self, shared: &Shared, pass: &Pass, now: Duration) {
+        if shared.knobs.is_cron_paused() {
+            return;
+        }
         let all = self.connections.lock().all();
         for (token, connection) in all {
             let Some(mut held) = connection.try_lock() else { continue };
-            if held.tend(&pass.settings, now) {
+            if held.tend(shared, &pass.settings, now) {
                 self.close(shared, token, &mut held);
             }
         }

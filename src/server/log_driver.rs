@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::io_thread::IoLoop;
+use super::knobs::nap;
 use super::memory::Gauge;
 use super::shared::Shared;
 use crate::env::Clock;
@@ -169,6 +170,9 @@ fn drive(
         let done = std::mem::take(&mut *finished.lock());
         for done in done {
             held.finish_sync(done);
+        }
+        if let Some(time) = shared.knobs.flush_sleep() {
+            nap(time);
         }
         let step = held.step();
         drop(held);

@@ -34,11 +34,26 @@ pub struct AllocatorProbe {
     pub report: fn() -> String,
     /// Gives free pages back to the system; false when it cannot.
     pub purge: fn() -> bool,
+    /// One of its figures or settings by name; given a value, sets it and returns the one of before, where there is one to
+    /// be read. The error is the system's text.
+    pub setting: fn(&str, Option<i64>) -> Result<Option<i64>, &'static str>,
+    /// The same of those that are text, for reading.
+    pub text: fn(&str) -> Result<String, &'static str>,
 }
+
+/// No figure of this name.
+const NO_SETTING: &str = "No such file or directory";
 
 impl AllocatorProbe {
     /// For programs whose allocator tells nothing.
-    pub const NONE: Self = Self { figures: || None, by_thread: || None, report: String::new, purge: || true };
+    pub const NONE: Self = Self {
+        figures: || None,
+        by_thread: || None,
+        report: String::new,
+        purge: || true,
+        setting: |_, _| Err(NO_SETTING),
+        text: |_| Err(NO_SETTING),
+    };
 
     /// The figures; where the allocator has none, the pages of the process stand for all of them.
     pub fn figures_or_pages(&self) -> Allocator {

@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod apply;
+mod aside;
 mod background;
 mod commands;
 pub mod config;
@@ -12,6 +13,7 @@ mod connection;
 mod errand;
 mod info;
 mod io_thread;
+mod knobs;
 mod limits;
 mod listener;
 mod loading;

@@ -293,7 +293,7 @@ fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
     rdb.sync_every = settings.rewrite_sync.then_some(saving::SYNC_EVERY);
     let writing = Writing::new("Background AOF rewrite", moment.snapshot.len() as u64, Arc::clone(&clock));
     writing.set_rate(settings.snapshot_rate);
-    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing)));
+    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing), Box::new(|_| {})));
     // Nothing can come between the snapshot and the cut: the engine is held.
     let cut = log.buffer.cut();
     let position = Position { lineage: log.lineage, lsn: cut.lsn };

@@ -274,7 +274,13 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     let server = Server::in_parts(parts)?;
     let writing = Writing::new("Background saving", moment.snapshot.len() as u64, Arc::clone(&clock));
     writing.set_rate(settings.snapshot_rate);
-    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing)));
+    let noting = Arc::downgrade(&shared);
+    let note_removal = move |time| {
+        if let Some(shared) = noting.upgrade() {
+            shared.waits.note_event(&shared, "rdb-unlink-temp-file", time);
+        }
+    };
+    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing), Box::new(note_removal)));
     let writer = rdb::begin(disk, moment.snapshot, options);
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("rdb-save".into()).spawn(move || {

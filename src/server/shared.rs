@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::config::{Settings, ShutdownFlags};
 use super::io_thread::IoLoop;
+use super::knobs::Knobs;
 use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
@@ -18,7 +19,7 @@ use super::saving::SaveThread;
 use super::standing::Standing;
 use super::waits::Waits;
 use crate::command::CommandTable;
-use crate::engine::{Control, Engine, Gate, Users, in_doubt};
+use crate::engine::{ClientIds, Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
 use crate::env::{Clock, UnixMillis};
 
@@ -29,6 +30,7 @@ pub struct Shared {
     pub table: Arc<CommandTable>,
     /// Users, readable without the engine.
     pub users: Users,
+    pub client_ids: ClientIds,
     /// The running script, reachable without the engine.
     pub script: Arc<Control>,
     pub clock: Arc<dyn Clock>,
@@ -38,6 +40,7 @@ pub struct Shared {
     pub ticker: Alarm,
     pub loading: Arc<Loading>,
     pub waits: Waits,
+    pub knobs: Knobs,
     log: OnceLock<RunningLog>,
     /// None before the data is loaded.
     pub standing: Mutex<Option<Standing>>,
@@ -106,6 +109,7 @@ impl Shared {
         Self {
             table: Arc::clone(&engine.parts.table),
             users: engine.parts.access.users.clone(),
+            client_ids: engine.parts.clients.ids().clone(),
             script: engine.parts.scripts.control(),
             engine: FairLock::new(engine),
             gate,
@@ -115,6 +119,7 @@ impl Shared {
             ticker: Alarm::default(),
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             waits: Waits::default(),
+            knobs: Knobs::default(),
             log: OnceLock::new(),
             standing: Mutex::new(None),
             directory: Mutex::new(None),

@@ -24,7 +24,7 @@ use super::{
     GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, rewriting, saving, signals,
 };
 use crate::command::{Command, CommandTable};
-use crate::engine::{Engine, Gate, Terms, Users};
+use crate::engine::{Engine, Gate, Terms, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
@@ -344,7 +344,9 @@ fn build(
     let mut entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
     let mut id = [0; 20];
     entropy.fill(&mut id);
-    let run_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let run_id = hexadecimal(&id);
+    entropy.fill(&mut id);
+    let passing_replication_id = hexadecimal(&id);
     let seed = crate::ds::HashSeed(entropy.next_u64(), entropy.next_u64());
     let store = Keyspace::new(settings.databases, Limits { hash_seed: seed, ..settings.limits });
     let mut engine = Engine::new(store, &all_families(), Arc::clone(clock), Box::new(entropy), Box::new(()));
@@ -365,6 +367,7 @@ fn build(
         executable: std::env::current_exe().unwrap_or_default(),
         working_directory: working_directory.to_owned(),
         run_id,
+        passing_replication_id,
         started_at: clock.unix_millis(),
         started: clock.monotonic(),
         rates: Rates::default(),

@@ -29,6 +29,8 @@ pub struct Server {
     pub working_directory: PathBuf,
     /// 40 hex digits, new with every start.
     pub run_id: String,
+    /// The replication ID while there is no log; 40 hex digits.
+    pub passing_replication_id: String,
     pub started_at: UnixMillis,
     pub started: Duration,
     pub rates: Rates,

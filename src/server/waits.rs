@@ -40,6 +40,17 @@ impl Waits {
         }
     }
 
+    /// Something else that is worth a name has taken this long.
+    pub fn note_event(&self, shared: &Shared, event: &'static str, time: Duration) {
+        if shared.settings().spike_from.is_some_and(|from| time >= from) {
+            let at = shared.clock.unix_micros().div_euclid(1_000_000);
+            let mut kept = self.0.lock();
+            if kept.len() < KEPT_MAX {
+                kept.push((event, Spike { at, millis: time.as_millis() as u64 }));
+            }
+        }
+    }
+
     /// Hands over what was noted.
     pub fn collect(&self, parts: &mut Parts) {
         for (event, spike) in self.0.lock().drain(..) {

@@ -159,11 +159,15 @@ impl Writing {
 pub struct PacedDisk {
     disk: Arc<dyn Disk>,
     writing: Arc<Writing>,
+    on_removed: OnRemoved,
 }
 
+/// Told how long the removal of a file has taken.
+type OnRemoved = Box<dyn Fn(Duration) + Send + Sync>;
+
 impl PacedDisk {
-    pub fn new(disk: Arc<dyn Disk>, writing: Arc<Writing>) -> Self {
-        Self { disk, writing }
+    pub fn new(disk: Arc<dyn Disk>, writing: Arc<Writing>, on_removed: OnRemoved) -> Self {
+        Self { disk, writing, on_removed }
     }
 }
 
@@ -175,6 +179,13 @@ impl DiskLayer for PacedDisk {
     fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = Arc::from(self.disk.open(path, mode)?);
         Ok(Box::new(PacedFile { file, writing: Arc::clone(&self.writing), syncing: Mutex::new(None) }))
+    }
+
+    fn remove_below(&self, path: &Path) -> io::Result<()> {
+        let began = self.writing.clock.monotonic();
+        let outcome = self.disk.remove(path);
+        (self.on_removed)(self.writing.clock.monotonic().saturating_sub(began));
+        outcome
     }
 }
 
@@ -235,7 +246,7 @@ mod tests {
     use crate::env::disk::sim::{Fault, FaultSpec, Op, SimDisk};
 
     fn file(writing: &Arc<Writing>) -> Box<dyn DiskFile> {
-        let disk = PacedDisk::new(Arc::new(SimDisk::new()), Arc::clone(writing));
+        let disk = PacedDisk::new(Arc::new(SimDisk::new()), Arc::clone(writing), Box::new(|_| {}));
         disk.open(Path::new("/f"), OpenMode::CreateNew).expect("a file")
     }
 
@@ -264,7 +275,8 @@ mod tests {
     #[test]
     fn a_sync_beside_the_writing_tells_its_error_later() {
         let disk = SimDisk::new();
-        let paced = PacedDisk::new(Arc::new(disk.clone()), Writing::new("Test", 1, Arc::new(SystemClock::new())));
+        let writing = Writing::new("Test", 1, Arc::new(SystemClock::new()));
+        let paced = PacedDisk::new(Arc::new(disk.clone()), writing, Box::new(|_| {}));
         let file = paced.open(Path::new("/f"), OpenMode::CreateNew).expect("a file");
         file.write_all_at(b"x", 0).expect("written");
         file.sync_data().expect("begun");

@@ -1,5 +1,8 @@
 //! A value of any type.
 
+use crate::ds::Table;
+use std::collections::BTreeMap;
+
 use super::{Hash, HashRef, List, ListRef, Set, Str, StrRef, Stream, Zset, ZsetRef};
 
 /// The types of the data model.
@@ -103,6 +106,16 @@ impl Value {
 }
 
 impl ValueRef<'_> {
+    /// How many buckets of its hash table hold how many elements; `None` where there is no table.
+    pub fn bucket_lengths(self) -> Option<BTreeMap<usize, usize>> {
+        match self {
+            Self::Set(set) => set.table().map(Table::bucket_lengths),
+            Self::Hash(hash) => hash.table().map(Table::bucket_lengths),
+            Self::Zset(zset) => zset.table().map(Table::bucket_lengths),
+            Self::Str(_) | Self::List(_) | Self::Stream(_) => None,
+        }
+    }
+
     /// The hash of a field or member, for the steps of a lookup ahead of time; see [`crate::ds::Table::hash_ahead`].
     pub fn hash_ahead(self, element: &[u8]) -> Option<u64> {
         match self {

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import threading
 
@@ -192,6 +193,40 @@ def test_a_script_can_be_killed_wherever_it_is(server, body):
         thread.join(60)
         assert "Script killed by user" in replies[0].render()
         assert connection.call("EVAL", "return 1", 0) == 1
+
+
+ASIDE = """PING|MULTI|SET a b|EXEC|MULTI|MULTI|DISCARD|WATCH k|UNWATCH|HELLO|HELLO 3|HELLO 2 SETNAME me|HELLO 4|HELLO 2 AUTH me no|HELLO 3 NO|AUTH a b c
+AUTH x|AUTH me no|RESET|CLIENT LIST|SCRIPT KILL x|NOSUCH|INFO|SUBSCRIBE x|ACL WHOAMI|CLIENT ID|SELECT 1|FUNCTION STATS|FUNCTION KILL|GET|DISCARD|EXEC|EXEC
+PUBLISH a b|MULTI|SCRIPT KILL|HELLO|UNWATCH|WATCH x|SUBSCRIBE y|NOSUCH|EXEC|MULTI|NOSUCH|DISCARD|MULTI"""
+
+
+def test_what_is_answered_beside_a_long_script(server, stock):
+    """Commands about the connection alone are, and count once the script has ended; all as in stock."""
+    told = []
+    for server in (server, stock):
+        with server.connect(timeout=60.0) as connection, server.connect(timeout=60.0) as watcher:
+            connection.call("CONFIG", "SET", "busy-reply-threshold", 100)
+            connection.call("ACL", "SETUSER", "me", "on", ">secret", "+@all", "allkeys")
+            connection.call("SET", "watched", 1)
+            assert watcher.call("MULTI") == b"OK"
+            thread, replies = run_aside(server, "EVAL", "local function f()\n while true do end\nend\nf()", 0)
+            wait_until(lambda: "SCRIPT KILL" in connection.ask("GET", "x").render(), 60, "the script past its time")
+            seen = [connection.ask(*line.split(" ")).render() for line in ASIDE.replace("\n", "|").split("|")]
+            seen += [watcher.ask(*line.split(" ")).render() for line in ("SET a 1", "HELLO")]
+            with server.connect(timeout=60.0) as late:
+                seen += [late.ask(*line.split(" ")).render() for line in ("WATCH watched", "HELLO 3 AUTH me secret SETNAME late", "MULTI", "SCRIPT KILL")]
+                number = int(seen[-3].split('"id"=:')[1].split()[0])
+                assert connection.ask("DISCARD").render() == "+OK" and connection.call("SCRIPT", "KILL") == b"OK"
+                thread.join(60)
+                seen.append(replies[0].render())
+                seen += [watcher.ask("EXEC").render(), connection.ask("EXEC").render(), late.ask("DISCARD").render(), late.ask("ACL", "WHOAMI").render(), late.ask("CLIENT", "GETNAME").render()]
+                assert late.call("CLIENT", "ID") == number
+                assert "late" in late.ask("CLIENT", "LIST", "ID", number).render()
+                late.call("WATCH", "watched")
+                connection.call("SET", "watched", 2)
+                assert late.call("MULTI") == b"OK" and late.call("EXEC") is None
+        told.append([re.sub(r'("version".)[^ ]+ |("id".):\d+', "", text) for text in seen])
+    assert told[0] == told[1]
 
 
 def test_a_function_can_be_seen_and_killed(server):

@@ -140,7 +140,7 @@ impl Host for TestHost {
         *(if hit { &mut self.hits } else { &mut self.misses }) += 1;
     }
 
-    fn expired(&mut self) {
+    fn expired(&mut self, _: &[u8]) {
         self.expired += 1;
     }
 

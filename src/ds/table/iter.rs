@@ -1,5 +1,7 @@
 //! Walks over all entries, in order of buckets.
 
+use std::collections::BTreeMap;
+
 use super::leaf::Leaf;
 use super::{Entry, Stamp, Table};
 
@@ -20,6 +22,15 @@ impl<E: Entry, S: Stamp> Table<E, S> {
     /// Number of buckets, for walks in portions.
     pub fn buckets(&self) -> usize {
         self.directory.len()
+    }
+
+    /// How many buckets hold how many entries.
+    pub fn bucket_lengths(&self) -> BTreeMap<usize, usize> {
+        let mut lengths = BTreeMap::new();
+        for bucket in 0..self.buckets() {
+            *lengths.entry(self.bucket(bucket).len()).or_default() += 1;
+        }
+        lengths
     }
 
     /// The entries of one bucket; none when there is no such bucket.

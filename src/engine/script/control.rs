@@ -92,6 +92,10 @@ impl Control {
         self.kill.load(Ordering::Acquire) || self.abandon.load(Ordering::Acquire)
     }
 
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
     /// A script runs for longer than its threshold.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire)

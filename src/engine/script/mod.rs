@@ -16,6 +16,7 @@ mod thrown;
 mod vm;
 
 pub use control::{Control, KillBy};
+pub use vm::hexadecimal;
 
 use crate::command::Command;
 use cache::ScriptCache;

@@ -74,7 +74,7 @@ fn admit(cx: &mut Cx<'_>, words: &[&[u8]], rules: Rules) -> (Option<Resolved>, O
     {
         return (Some(resolved), Some(CommandError::new(doubt.clone())));
     }
-    let refused = if flags.has(Flags::NOSCRIPT) {
+    let refused = if flags.has(Flags::NOSCRIPT) && !Parts::of(cx).settings.any_command_in_scripts {
         Some("ERR This Redis command is not allowed from script")
     } else if rules.read_only && (flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)) {
         Some("ERR Write commands are not allowed from read-only scripts.")

@@ -67,7 +67,7 @@ end
 globals.pairs = function(...)
     local t = ...
     if type(t) ~= "table" then
-        error("bad argument #1 to 'pairs' (table expected, got " .. (select("#", ...) == 0 and "no value" or type(t)) .. ")", 2)
+        error("bad argument #1 to 'pairs' (table expected, got " .. (select("#", ...) == 0 and "no value" or type(t)) .. ")")
     end
     return next, behind[t] or t, nil
 end
@@ -150,7 +150,7 @@ local function guard(original)
         if type(pattern) == "string" and #pattern > PLAIN_LENGTH then
             local _, items = gsub(pattern, "[%*%+%-%?%(%)]", "")
             if items > ITEMS_MAX then
-                error("pattern too complex", 2)
+                error("pattern too complex")
             end
         end
         return original(...)
@@ -223,6 +223,16 @@ local function renamed(err, name, is_method)
     return "bad argument #" .. number .. " to '" .. name .. "' " .. problem
 end
 
+-- What functions of this file are called by scripts; the interpreter does not know where one was tail-called.
+local names = setmetatable({}, { __mode = "k" })
+local function remember_names(library)
+    for name, value in next, library do
+        if type(value) == "function" then
+            names[value] = name
+        end
+    end
+end
+
 -- A text with the script's place instead of one in this file; `level`: of the function that threw, as the caller has it.
 local function placed(err, level)
     if not find(err, HERE) then
@@ -231,13 +241,14 @@ local function placed(err, level)
     level = level + 1
     local here
     repeat
-        here = debug_info(level, "Sn")
+        here = debug_info(level, "Snf")
         level = level + 1
     until not here or here.source == "=prelude"
     local frame = frame_from(level)
     local place = frame and frame.currentline > 0 and frame.short_src .. ":" .. frame.currentline .. ": " or ""
     err = gsub(err, HERE, "", 1)
-    return place .. renamed(err, here and here.name or "?", here and here.namewhat == "method")
+    local name = here and (names[here.func] or here.name) or "?"
+    return place .. renamed(err, name, here and here.namewhat == "method")
 end
 
 local function untoken(err)
@@ -318,14 +329,14 @@ end
 
 globals.pcall = function(...)
     if select("#", ...) == 0 then
-        return caught_text(pcall(...))
+        return false
     end
     return caught_text(protected(meaning_here, ...))
 end
 globals.xpcall = function(...)
     local f, handler = ...
     if select("#", ...) < 2 then
-        error("bad argument #2 to 'xpcall' (value expected)", 2)
+        error("bad argument #2 to 'xpcall' (value expected)")
     end
     return protected(function(err)
         err = meaning_from(err, RAISER)
@@ -349,7 +360,7 @@ local function passed(fine, ...)
         return ...
     end
     local err = meaning((...))
-    error(err, type(err) == "string" and 3 or 0)
+    error(err, type(err) == "string" and 1 or 0)
 end
 coroutines.wrap = function(...)
     local thread = create(...)
@@ -358,6 +369,9 @@ coroutines.wrap = function(...)
     end
 end
 globals.coroutine = view(coroutines)
+for _, library in ipairs({ globals, tables, strings, coroutines }) do
+    remember_names(library)
+end
 
 -- Where in the script an error happened: the caller of the C function that threw it, or the function itself.
 local function locate(err)

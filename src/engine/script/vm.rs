@@ -235,16 +235,29 @@ fn new_interpreter(libraries: StdLib) -> mlua::Result<Lua> {
 
 /// From now on at every step, so that a pcall around the failing call does not save the script. `at`: where it was last.
 fn end_by_force(lua: &Lua, text: &'static str, at: &StoppedAt) -> mlua::Result<VmState> {
+    note_place(lua, at);
     let at = Arc::clone(at);
-    lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |_, debug| {
-        if let (Some(source), Some(line)) = (debug.source().source, debug.current_line())
-            && source.starts_with("@user_")
-        {
-            *at.lock() = Some((source.as_bytes().to_vec(), line as i64));
-        }
+    lua.set_hook(HookTriggers::new().every_nth_instruction(1), move |lua, _| {
+        note_place(lua, &at);
         Err(Thrown::table(text))
     })?;
     Err(Thrown::table(text))
+}
+
+/// Notes where the script is: in its innermost function that is not one of the prelude.
+fn note_place(lua: &Lua, at: &StoppedAt) {
+    let place_at = |level| {
+        lua.inspect_stack(level, |debug| {
+            let source = debug.source().source?;
+            let line = debug.current_line()?;
+            source.starts_with("@user_").then(|| (source.as_bytes().to_vec(), line as i64))
+        })
+    };
+    // None at all: the stack ends here.
+    let place = (0..).map_while(place_at).flatten().next();
+    if place.is_some() {
+        *at.lock() = place;
+    }
 }
 
 /// What the prelude's handler made of an error; where no handler could run, the interpreter's own text.

@@ -5,7 +5,7 @@ use crate::keyspace::EvictionPolicy;
 
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.|";
 
-fn limited(policy: &str) -> (World, Session) {
+pub(super) fn limited(policy: &str) -> (World, Session) {
     let mut world = World::new();
     let session = world.session();
     for number in 0..10 {
@@ -18,7 +18,7 @@ fn limited(policy: &str) -> (World, Session) {
     (world, session)
 }
 
-fn set_used(world: &World, bytes: u64) {
+pub(super) fn set_used(world: &World, bytes: u64) {
     *world.memory.0.lock() = bytes;
 }
 

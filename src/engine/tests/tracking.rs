@@ -216,6 +216,31 @@ fn no_more_keys_are_remembered_than_allowed() {
 }
 
 #[test]
+fn changes_of_one_pass_are_broadcast_together() {
+    let mut world = World::new();
+    let hears = world.tracker(Protocol::Resp3, BROADCAST, &[b"a", b"b"]);
+    let own = world.tracker(Protocol::Resp3, TrackingOptions { no_loop: true, ..BROADCAST }, &[]);
+    let pass = |world: &mut World, lines: &[&str]| {
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            world.engine.execute(own.id, &Request::from_args(&words));
+        }
+        world.received(&own);
+        assert_eq!(world.received(&hears), "", "nothing before the pass has ended");
+        world.engine.finish_pass();
+    };
+    pass(&mut world, &["set a2 1", "set b1 1", "set a1 1", "set c 1", "set a2 2"]);
+    assert_eq!(world.received(&hears), ">2|$10|invalidate|*2|$2|a1|$2|a2|>2|$10|invalidate|*1|$2|b1|");
+    assert_eq!(world.received(&own), "", "its own changes");
+    pass(&mut world, &["set a1 1", "eval redis.call('set','a2',1) 0", "set b1 1 px 1"]);
+    assert_eq!(world.received(&own), told("a2"), "what a script did is nobody's own");
+    world.received(&hears);
+    world.advance(5);
+    assert_eq!(world.received(&own), told("b1"), "nor what time did");
+    assert_eq!(world.received(&hears), told("b1"));
+}
+
+#[test]
 fn an_invalidation_waits_for_its_change() {
     let mut world = World::new();
     let (reader, writer) = (world.plain_tracker(), world.session());

@@ -15,6 +15,14 @@ pub trait DiskLayer: Send + Sync + 'static {
     /// It cannot be opened, or not in this mode.
     fn open_through(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>>;
 
+    /// Removes a file of the disk below.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    fn remove_below(&self, path: &Path) -> io::Result<()> {
+        self.below().remove(path)
+    }
+
     /// Whether files may be named, renamed and removed through this layer.
     ///
     /// # Errors
@@ -36,7 +44,7 @@ impl<L: DiskLayer> Disk for L {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.may_change()?;
-        self.below().remove(path)
+        self.remove_below(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

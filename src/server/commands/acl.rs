@@ -2,7 +2,7 @@
 
 use super::acl_describe::{describe_entry, describe_user};
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
-use crate::engine::{CATEGORIES, DEFAULT_USER, Parts, User, Users};
+use crate::engine::{CATEGORIES, DEFAULT_USER, Parts, User, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::secret_bytes;
 use crate::server::Server;
@@ -246,7 +246,7 @@ fn genpass(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let mut random = vec![0; (bits as usize).div_ceil(8)];
     secret_bytes(&mut random)
         .map_err(|error| CommandError::new(format!("ERR the system has no random bytes to give: {error}")))?;
-    let mut digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = hexadecimal(&random);
     digits.truncate((bits as usize).div_ceil(4));
     cx.reply.bulk(digits);
     Ok(())

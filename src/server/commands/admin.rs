@@ -1,5 +1,6 @@
 //! Commands of the operator: time, shutdown, persistence, and answers for what one lone primary is.
 
+use super::debug::check_locality;
 use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, TimeoutReply, parse_i64};
 use crate::engine::Parts;
 use crate::server::Server;
@@ -136,7 +137,7 @@ pub static COMMANDS: &[Command] = &[
                 name: "load",
                 arity: -3,
                 flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-                run: no_modules,
+                run: module_load,
                 since: "4.0.0",
                 summary: "Loads a module.",
                 syntax: "path [arg [arg ...]]",
@@ -146,7 +147,7 @@ pub static COMMANDS: &[Command] = &[
                 name: "loadex",
                 arity: -3,
                 flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-                run: no_modules,
+                run: module_load,
                 since: "7.0.0",
                 summary: "Loads a module using extended parameters.",
                 syntax: "path [CONFIG configs:(name value) [CONFIG configs ...]] [ARGS args [args ...]]",
@@ -156,7 +157,7 @@ pub static COMMANDS: &[Command] = &[
                 name: "unload",
                 arity: 3,
                 flags: ADMIN.and(Flags::NO_ASYNC_LOADING),
-                run: no_modules,
+                run: module_unload,
                 since: "4.0.0",
                 summary: "Unloads a module.",
                 syntax: "name",
@@ -340,6 +341,18 @@ fn module_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn no_modules(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::fixed("ERR modules are not supported"))
+fn may_load(cx: &mut Cx<'_>) -> Result<(), CommandError> {
+    let policy = Server::of(cx)?.shared()?.settings().module_command;
+    check_locality(cx, policy, "MODULE", "enable-module-command")
+}
+
+fn module_load(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    may_load(cx)?;
+    tracing::warn!("Module {} failed to load: modules are not supported", String::from_utf8_lossy(args.bytes()));
+    Err(CommandError::fixed("ERR Error loading the extension. Please check the server logs."))
+}
+
+fn module_unload(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+    may_load(cx)?;
+    Err(CommandError::fixed("ERR Error unloading module: no such module with that name"))
 }

@@ -141,12 +141,30 @@ fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Says in the configuration file what is in force. The file is replaced whole, by a thread of its own.
+/// Says in the configuration file what is in force.
 fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    let server = Server::of(cx)?;
-    let Some(path) = server.config_file.clone() else {
+    if Server::of(cx)?.config_file.is_none() {
         return Err(CommandError::fixed("ERR The server is running without a config file"));
-    };
+    }
+    match rewrite_file(cx, false)? {
+        None => Ok(()),
+        Some(Ok(())) => {
+            tracing::info!("CONFIG REWRITE executed with success.");
+            cx.reply.ok();
+            Ok(())
+        }
+        Some(Err(error)) => {
+            tracing::warn!("CONFIG REWRITE failed: {error}");
+            Err(CommandError::new(format!("ERR Rewriting config file: {error}")))
+        }
+    }
+}
+
+/// Rewrites the configuration file, whole, by a thread of its own; `None` while that is under way, the error as the system
+/// says it. `all`: defaults too.
+pub fn rewrite_file(cx: &mut Cx<'_>, all: bool) -> Result<Option<Result<(), String>>, CommandError> {
+    let server = Server::of(cx)?;
+    let Some(path) = server.config_file.clone() else { return Ok(Some(Err("Bad address".to_owned()))) };
     let config = server.config.clone();
     let elsewhere = !server.shared()?.settings().acl_filename.is_empty();
     // Users that have a file of their own are not said here.
@@ -159,20 +177,9 @@ fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             old => old?,
         };
-        OsDisk.replace_as_it_was(&path, &rewritten(&old, &config, Some(&users))).map(|()| Vec::new())
+        OsDisk.replace_as_it_was(&path, &rewritten(&old, &config, Some(&users), all)).map(|()| Vec::new())
     };
-    match errand::run(cx, work)? {
-        None => Ok(()),
-        Some(Ok(_)) => {
-            tracing::info!("CONFIG REWRITE executed with success.");
-            cx.reply.ok();
-            Ok(())
-        }
-        Some(Err(error)) => {
-            tracing::warn!("CONFIG REWRITE failed: {error}");
-            Err(CommandError::new(format!("ERR Rewriting config file: {}", os_text(&error))))
-        }
-    }
+    Ok(errand::run(cx, work)?.map(|outcome| outcome.map(drop).map_err(|error| os_text(&error))))
 }
 
 fn help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {

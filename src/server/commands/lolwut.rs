@@ -21,24 +21,66 @@ fn lolwut(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         version = args.int();
         args.check()?;
     }
+    let most = match version {
+        5 => 3,
+        6 => 2,
+        _ => 0,
+    };
     let mut numbers = Vec::new();
-    while version == 5 && numbers.len() < 3 && !args.is_empty() {
+    while numbers.len() < most && !args.is_empty() {
         numbers.push(args.int());
     }
     args.check()?;
     cx.reads_all();
-    let mut picture = String::new();
-    if version == 5 {
-        let number = |at: usize, default: i64, most: i64| numbers.get(at).copied().unwrap_or(default).clamp(1, most);
-        let (columns, per_row, rows) = (number(0, 66, 1000), number(1, 8, 200), number(2, 12, 200));
-        picture = squares(columns as usize, per_row as usize, rows as usize, || {
-            cx.entropy().next_u64() as f64 / u64::MAX as f64
-        });
-        picture.push_str("\nGeorg Nees - schotter, plotter on paper, 1968. ");
+    let number =
+        |at: usize, default: i64, most: i64| numbers.get(at).copied().unwrap_or(default).clamp(1, most) as usize;
+    let mut chance = || cx.entropy().next_u64() as f64 / u64::MAX as f64;
+    let mut picture = match version {
+        5 => squares(number(0, 66, 1000), number(1, 8, 200), number(2, 12, 200), chance),
+        6 => skyline(number(0, 80, 1000), number(1, 20, 1000), &mut chance),
+        _ => String::new(),
+    };
+    match version {
+        5 => picture.push_str("\nGeorg Nees - schotter, plotter on paper, 1968. "),
+        6 => picture.push_str("\nA city before dusk, in the four grays of early pocket consoles. "),
+        _ => {}
     }
     picture.push_str(&format!("Redis ver. {REDIS_VERSION}\n"));
     cx.reply.verbatim(*b"txt", picture);
     Ok(())
+}
+
+/// Rows of houses under a sky, each nearer row darker than the one behind it, some windows of the nearest lit. A character
+/// is a space of one of four grays.
+fn skyline(columns: usize, rows: usize, chance: &mut impl FnMut() -> f64) -> String {
+    /// Foreground and background of white, light gray, dark gray and black, as terminals number them.
+    const GRAYS: [&str; 4] = ["0;97;107m", "0;37;47m", "0;90;100m", "0;30;40m"];
+    const SKY: usize = 0;
+    let mut cells = vec![SKY; columns * rows];
+    for depth in 1..GRAYS.len() {
+        let mut left = -((chance() * 6.0) as isize);
+        while left < columns as isize {
+            let width = 4 + (chance() * 12.0) as isize;
+            // Nearer rows are lower, so that those behind them are seen.
+            let share = (0.35 + 0.5 * chance()) * (1.15 - 0.2 * depth as f64);
+            let top = rows as isize - (rows as f64 * share) as isize;
+            for row in top.max(0)..rows as isize {
+                for column in left.max(0)..(left + width).min(columns as isize) {
+                    let (dx, dy) = (column - left, row - top);
+                    let window = depth + 1 == GRAYS.len() && dx % 3 == 1 && dy % 3 == 1 && dx + 1 < width;
+                    let lit = window && chance() < 0.4;
+                    cells[row as usize * columns + column as usize] = if lit { 1 } else { depth };
+                }
+            }
+            left += width + (chance() * 3.0) as isize;
+        }
+    }
+    let mut text = String::new();
+    for row in cells.chunks(columns) {
+        row.iter().for_each(|gray| text.push_str(&format!("\x1b[{} \x1b[0m", GRAYS[*gray])));
+        text.push('\n');
+    }
+    text
 }
 
 /// Rows of squares that fall into disorder from above to below.
@@ -114,7 +156,23 @@ impl Canvas {
 
 #[cfg(test)]
 mod tests {
-    use super::squares;
+    use super::{skyline, squares};
+
+    #[test]
+    fn a_city_has_the_asked_size_and_all_grays() {
+        let mut seed = 7_u64;
+        let mut chance = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as f64 / (1_u64 << 31) as f64
+        };
+        let city = skyline(80, 20, &mut chance);
+        assert_eq!(city.lines().map(|line| line.matches(" \x1b[0m").count()).collect::<Vec<_>>(), [80; 20]);
+        for gray in ["97;107", "37;47", "90;100", "30;40"] {
+            assert!(city.contains(gray), "{gray}");
+        }
+        assert_ne!(city, skyline(80, 20, &mut chance));
+        assert_eq!(skyline(1, 1, &mut || 0.0).lines().count(), 1);
+    }
 
     #[test]
     fn a_picture_has_the_asked_size_and_order_above() {

@@ -20,6 +20,7 @@ mod session;
 mod slowlog;
 
 pub use client::describe as describe_client;
+pub use session::{Greeting, NAMELESS, credentials, introduce};
 
 use crate::command::Command;
 

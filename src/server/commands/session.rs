@@ -1,8 +1,8 @@
 //! What a client says about itself and its connection: PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET.
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64, target_database};
-use crate::engine::{DEFAULT_USER, Parts, ReplyMode};
-use crate::resp::Protocol;
+use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64, target_database};
+use crate::engine::{DEFAULT_USER, Parts, ReplyMode, Users};
+use crate::resp::{Protocol, Reply};
 use crate::server::REDIS_VERSION;
 
 const FAST: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
@@ -119,23 +119,23 @@ fn echo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn auth(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let words = args.rest();
-    let (user, password) = match words {
-        [password] => {
-            if !Parts::of(cx).access.users.default_user().wants_password() {
-                return Err(CommandError::fixed(
-                    "ERR AUTH <password> called without any password configured for the default user. Are you sure \
-                     your configuration is correct?",
-                ));
-            }
-            (DEFAULT_USER, *password)
-        }
-        [user, password] => (*user, *password),
-        _ => return Err(CommandError::SYNTAX),
-    };
+    let (user, password) = credentials(args.rest(), &Parts::of(cx).access.users)?;
     authenticate(cx, user, password, args.argv()[0])?;
     cx.reply.ok();
     Ok(())
+}
+
+/// User and password of AUTH.
+pub fn credentials<'a>(words: &[&'a [u8]], users: &Users) -> Result<(&'a [u8], &'a [u8]), CommandError> {
+    match words {
+        [_] if !users.default_user().wants_password() => Err(CommandError::fixed(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        )),
+        [password] => Ok((DEFAULT_USER, *password)),
+        [user, password] => Ok((*user, *password)),
+        _ => Err(CommandError::SYNTAX),
+    }
 }
 
 fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8], command: &[u8]) -> Result<(), CommandError> {
@@ -143,65 +143,88 @@ fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8], command: &[u8]) -
     if Parts::of(cx).authenticate(id, user, password, command, now) { Ok(()) } else { Err(CommandError::WRONG_PASS) }
 }
 
+/// What HELLO asks for.
+pub struct Greeting<'a> {
+    pub protocol: Option<Protocol>,
+    pub name: Option<Vec<u8>>,
+    pub credentials: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Greeting<'a> {
+    /// # Errors
+    /// It is none.
+    pub fn parse(args: &mut Args<'a>) -> Result<Self, CommandError> {
+        let protocol = match args.next() {
+            None => None,
+            Some(word) => match parse_i64(word) {
+                Some(2) => Some(Protocol::Resp2),
+                Some(3) => Some(Protocol::Resp3),
+                Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
+                None => return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range")),
+            },
+        };
+        let (mut name, mut credentials) = (None, None);
+        while let Some(option) = args.next() {
+            if option.eq_ignore_ascii_case(b"auth") && args.remaining() >= 2 {
+                credentials = Some((args.bytes(), args.bytes()));
+            } else if option.eq_ignore_ascii_case(b"setname") && args.remaining() >= 1 {
+                name = Some(client_name(args.bytes())?);
+            } else {
+                return Err(CommandError::new(format!(
+                    "ERR Syntax error in HELLO option '{}'",
+                    String::from_utf8_lossy(option)
+                )));
+            }
+        }
+        Ok(Self { protocol, name, credentials })
+    }
+}
+
+/// HELLO of somebody who has not shown who it is.
+pub const NAMELESS: CommandError = CommandError::fixed(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> \
+     option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+
 fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let id = cx.client;
-    let protocol = match args.next() {
-        None => None,
-        Some(word) => match parse_i64(word) {
-            Some(2) => Some(Protocol::Resp2),
-            Some(3) => Some(Protocol::Resp3),
-            Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
-            None => return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range")),
-        },
-    };
-    let (mut name, mut credentials) = (None, None);
-    while let Some(option) = args.next() {
-        if option.eq_ignore_ascii_case(b"auth") && args.remaining() >= 2 {
-            credentials = Some((args.bytes(), args.bytes()));
-        } else if option.eq_ignore_ascii_case(b"setname") && args.remaining() >= 1 {
-            name = Some(client_name(args.bytes())?);
-        } else {
-            return Err(CommandError::new(format!(
-                "ERR Syntax error in HELLO option '{}'",
-                String::from_utf8_lossy(option)
-            )));
-        }
-    }
-    if let Some((user, password)) = credentials {
+    let greeting = Greeting::parse(args)?;
+    if let Some((user, password)) = greeting.credentials {
         authenticate(cx, user, password, args.argv()[0])?;
     }
     let client = Parts::of(cx).client_mut(id);
     if !client.authenticated {
-        return Err(CommandError::fixed(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
-             same time",
-        ));
+        return Err(NAMELESS);
     }
-    if let Some(name) = name {
+    if let Some(name) = greeting.name {
         client.name = name;
     }
-    if let Some(protocol) = protocol {
+    if let Some(protocol) = greeting.protocol {
         client.protocol = protocol;
     }
     let protocol = client.protocol;
-    cx.reply.set_protocol(protocol);
-    cx.reply.map(7);
-    for (field, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
-        cx.reply.bulk(field);
-        cx.reply.bulk(text);
-    }
-    cx.reply.bulk("proto");
-    cx.reply.int(if protocol == Protocol::Resp3 { 3 } else { 2 });
-    cx.reply.bulk("id");
-    cx.reply.int(id.0 as i64);
-    for (field, text) in [("mode", "standalone"), ("role", "master")] {
-        cx.reply.bulk(field);
-        cx.reply.bulk(text);
-    }
-    cx.reply.bulk("modules");
-    cx.reply.array(0);
+    introduce(cx.reply, protocol, id);
     Ok(())
+}
+
+/// What the server says of itself.
+pub fn introduce(reply: &mut Reply, protocol: Protocol, id: ClientId) {
+    reply.set_protocol(protocol);
+    reply.map(7);
+    for (field, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(field);
+        reply.bulk(text);
+    }
+    reply.bulk("proto");
+    reply.int(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    reply.bulk("id");
+    reply.int(id.0 as i64);
+    for (field, text) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(field);
+        reply.bulk(text);
+    }
+    reply.bulk("modules");
+    reply.array(0);
 }
 
 /// A client's name: printable, no spaces.

@@ -50,7 +50,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("protected-mode", "yes"),
     choice("enable-protected-configs", LOCALITY, "no").fixed(),
     choice("enable-debug-command", LOCALITY, "no").fixed(),
-    choice("enable-module-command", LOCALITY, "no").fixed().moot(),
+    choice("enable-module-command", LOCALITY, "no").fixed(),
     int("port", 0, 65535, "6379"),
     int("tcp-backlog", 0, INT_MAX, "511").fixed(),
     text("unixsocket", "").fixed(),

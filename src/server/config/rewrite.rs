@@ -25,11 +25,11 @@ struct Rewrite {
 }
 
 /// The text of a configuration file after `old` with the values of `config`. `users`: the lines of all users, where they
-/// belong into this file.
-pub fn rewritten(old: &[u8], config: &Config, users: Option<&[Vec<u8>]>) -> Vec<u8> {
+/// belong into this file. `all`: defaults that were not written are said too.
+pub fn rewritten(old: &[u8], config: &Config, users: Option<&[Vec<u8>]>, all: bool) -> Vec<u8> {
     let mut rewrite = Rewrite::read(old);
     for (directive, value) in DIRECTIVES.iter().map(|directive| (directive, config.value(directive.name))) {
-        let is_default = config.is_default(directive);
+        let is_default = !all && config.is_default(directive);
         match value {
             Value::Save(points) => {
                 let lines = points.iter().map(|point| format!("save {} {}", point.seconds, point.changes));
@@ -48,7 +48,7 @@ pub fn rewritten(old: &[u8], config: &Config, users: Option<&[Vec<u8>]>) -> Vec<
                     let (hard, soft) = (memory_text(limit.hard_bytes), memory_text(limit.soft_bytes));
                     let name = class_line(directive.name, name.as_bytes());
                     let line = format!("{name} {hard} {soft} {}", limit.soft_seconds);
-                    rewrite.put(&name, line.into_bytes(), split || !same);
+                    rewrite.put(&name, line.into_bytes(), split || !same || all);
                     rewrite.drop_surplus(&name);
                 }
             }
@@ -184,9 +184,9 @@ mod tests {
     fn after(old: &str, set: &[(&str, &str)]) -> String {
         let pairs: Vec<(&[u8], &[u8])> = set.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let config = read(old).with(&pairs).expect("can be set").0;
-        let text = String::from_utf8(rewritten(old.as_bytes(), &config, None)).expect("text");
+        let text = String::from_utf8(rewritten(old.as_bytes(), &config, None, false)).expect("text");
         assert_eq!(read(&text).get(&[b"*"]), config.get(&[b"*"]), "{text}");
-        assert_eq!(rewritten(text.as_bytes(), &config, None), text.as_bytes(), "a second time nothing changes");
+        assert_eq!(rewritten(text.as_bytes(), &config, None, false), text.as_bytes(), "a second time nothing changes");
         text
     }
 

@@ -31,7 +31,7 @@ impl Sum {
     }
 
     fn hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::engine::hexadecimal(&self.0)
     }
 }
 

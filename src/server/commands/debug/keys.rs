@@ -1,5 +1,6 @@
 //! What DEBUG tells of keys and their values, and the keys that it makes.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::command::{Args, CommandError, Cx, Event, Ttl};
@@ -94,20 +95,79 @@ pub(super) fn populate(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Comma
     Ok(())
 }
 
-/// DEBUG HTSTATS: the sizes of a database's tables.
-pub(super) fn table_stats(cx: &mut Cx<'_>, db: i64) -> Result<(), CommandError> {
+/// DEBUG HTSTATS: the tables of a database. `full`: how full their buckets are.
+pub(super) fn database_tables(cx: &mut Cx<'_>, db: i64, full: bool) -> Result<(), CommandError> {
     let known = u32::try_from(db).ok().filter(|db| *db < cx.store.len());
     let database = cx.store.db(known.ok_or(CommandError::fixed("ERR Out of range database"))?);
-    let (buckets, keys, expires) = (database.snapshot().portions(), database.len(), database.expires_len());
-    let text = format!(
-        "[Dictionary HT]\nHash table 0 stats (main hash table):\n table size: {buckets}\n number of elements: {keys}\n\
-         [Expires HT]\n number of elements: {expires}\n"
-    );
-    cx.reply.verbatim(*b"txt", text);
+    let keys = table_text(&database.snapshot().portion_lengths(), full);
+    // Deadlines lie in a tree.
+    let expires = match database.expires_len() {
+        0 => EMPTY_TABLE.to_owned(),
+        count => format!("{TABLE_TITLE} number of elements: {count}\n"),
+    };
+    cx.reply.verbatim(*b"txt", format!("[Dictionary HT]\n{keys}[Expires HT]\n{expires}"));
     Ok(())
+}
+
+/// DEBUG HTSTATS-KEY: the table of one value.
+pub(super) fn value_table(cx: &mut Cx<'_>, key: &[u8], full: bool) -> Result<(), CommandError> {
+    let entry = cx.peek(key).ok_or(CommandError::NO_SUCH_KEY)?;
+    let lengths = entry.value().bucket_lengths().ok_or(CommandError::fixed(
+        "ERR The value stored at the specified key is not represented using an hash table",
+    ))?;
+    cx.reply.verbatim(*b"txt", table_text(&lengths, full));
+    Ok(())
+}
+
+const TABLE_TITLE: &str = "Hash table 0 stats (main hash table):\n";
+const EMPTY_TABLE: &str = "Hash table 0 stats (main hash table):\nNo stats available for empty dictionaries\n";
+
+/// A table by how many of its buckets hold how many elements.
+fn table_text(lengths: &BTreeMap<usize, usize>, full: bool) -> String {
+    let buckets: usize = lengths.values().sum();
+    let elements: usize = lengths.iter().map(|(length, count)| length * count).sum();
+    if elements == 0 {
+        return EMPTY_TABLE.to_owned();
+    }
+    let mut text = format!("{TABLE_TITLE} table size: {buckets}\n number of elements: {elements}\n");
+    if !full {
+        return text;
+    }
+    let used = buckets - lengths.get(&0).copied().unwrap_or(0);
+    let longest = lengths.keys().next_back().copied().unwrap_or(0);
+    let average = elements as f64 / used as f64;
+    text += &format!(
+        " different slots: {used}\n max chain length: {longest}\n avg chain length (counted): {average:.2}\n avg chain \
+         length (computed): {average:.2}\n Chain length distribution:\n"
+    );
+    for (length, count) in lengths {
+        text += &format!("   {length}: {count} ({:.2}%)\n", *count as f64 * 100.0 / buckets as f64);
+    }
+    text
 }
 
 /// DEBUG STRINGMATCH-LEN: whether a pattern matches a text.
 pub(super) fn string_match(cx: &mut Cx<'_>, pattern: &[u8], text: &[u8]) {
     cx.reply.int(i64::from(crate::command::glob_matches(pattern, text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table_text;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_table_is_told_by_the_lengths_of_its_buckets() {
+        let lengths = BTreeMap::from([(0, 1), (2, 2), (5, 1)]);
+        let brief = "Hash table 0 stats (main hash table):\n table size: 4\n number of elements: 9\n";
+        assert_eq!(table_text(&lengths, false), brief);
+        assert_eq!(
+            table_text(&lengths, true),
+            format!(
+                "{brief} different slots: 3\n max chain length: 5\n avg chain length (counted): 3.00\n avg chain length \
+                 (computed): 3.00\n Chain length distribution:\n   0: 1 (25.00%)\n   2: 2 (50.00%)\n   5: 1 (25.00%)\n"
+            )
+        );
+        assert!(table_text(&BTreeMap::from([(0, 3)]), true).contains("empty"));
+    }
 }

@@ -1,13 +1,16 @@
 //! DEBUG: what tests ask of a server. Allowed by `enable-debug-command`.
 
 mod digest;
+mod help;
 mod keys;
+mod process;
 mod reload;
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::Parts;
 use crate::server::Server;
 use crate::server::config::{Locality, parse_memory};
+use crate::server::knobs::nap;
 
 pub static COMMANDS: &[Command] = &[Command {
     name: "debug",
@@ -20,29 +23,20 @@ pub static COMMANDS: &[Command] = &[Command {
     ..Command::DEFAULT
 }];
 
-/// Subcommands about fork children, replicas, clusters and allocators, which have no counterpart here.
-const MEANINGLESS: [&str; 14] = [
-    "change-repl-id",
+/// About fork children, clients that take a dump, and links of a cluster: there are none, so whatever is asked for holds.
+const NONE_OF_THEM: [&str; 4] = [
     "pause-after-fork",
-    "pause-cron",
     "drop-cluster-packet-filter",
     "close-cluster-link-on-packet-drop",
     "delay-rdb-client-free-seconds",
-    "dict-resizing",
-    "dict-stats",
-    "replybuffer",
-    "set-disable-deny-scripts",
-    "aof-flush-sleep",
-    "config-rewrite-force-all",
-    "mallctl",
-    "mallctl-str",
 ];
 
 /// The largest element that may be asked to be packed, as in stock: a little less than 4 GiB.
 const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 
 fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    allowed(cx)?;
+    let policy = Server::of(cx)?.shared()?.settings().debug_command;
+    check_locality(cx, policy, "DEBUG", "enable-debug-command")?;
     let subcommand = args.bytes();
     match subcommand.to_ascii_lowercase().as_slice() {
         b"sleep" if args.remaining() == 1 => {
@@ -51,14 +45,17 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             sleep(cx, seconds)
         }
         b"set-active-expire" if args.remaining() == 1 => {
-            Parts::of(cx).settings.active_expire = args.int() != 0;
-            args.check()?;
+            Parts::of(cx).settings.active_expire = number(args.bytes()) != 0;
             cx.reply.ok();
             Ok(())
         }
         b"set-skip-checksum-validation" if args.remaining() == 1 => {
-            Parts::of(cx).settings.payload.any_checksum = args.int() != 0;
-            args.check()?;
+            Parts::of(cx).settings.payload.any_checksum = number(args.bytes()) != 0;
+            cx.reply.ok();
+            Ok(())
+        }
+        b"set-disable-deny-scripts" if args.remaining() == 1 => {
+            Parts::of(cx).settings.any_command_in_scripts = number(args.bytes()) != 0;
             cx.reply.ok();
             Ok(())
         }
@@ -77,10 +74,14 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         }
         b"object" if matches!(args.remaining(), 1 | 2) => keys::object(cx, args.bytes()),
         b"populate" if (1..=3).contains(&args.remaining()) => keys::populate(cx, args),
-        b"htstats" if matches!(args.remaining(), 1 | 2) => {
+        b"htstats" if args.remaining() >= 1 => {
             let db = args.int();
             args.check()?;
-            keys::table_stats(cx, db)
+            keys::database_tables(cx, db, args.word("full"))
+        }
+        b"htstats-key" if args.remaining() >= 1 => {
+            let key = args.bytes();
+            keys::value_table(cx, key, args.word("full"))
         }
         b"stringmatch-len" if args.remaining() == 2 => {
             keys::string_match(cx, args.bytes(), args.bytes());
@@ -95,7 +96,7 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         }
         b"reload" => reload::reload(cx, args),
         // What a crash does to the data is what is asked for.
-        b"segfault" | b"panic" | b"assert" if args.is_empty() => std::process::abort(),
+        b"segfault" | b"panic" | b"assert" | b"oom" if args.is_empty() => std::process::abort(),
         b"error" if args.remaining() == 1 => {
             cx.reply.error(args.bytes());
             Ok(())
@@ -105,13 +106,23 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             cx.reply.ok();
             Ok(())
         }
-        b"jmap" => Err(CommandError::fixed("ERR DEBUG JMAP has no meaning here")),
         b"protocol" if args.remaining() == 1 => protocol(cx, args.bytes()),
-        b"help" => {
-            help(cx);
+        b"change-repl-id" if args.is_empty() => process::change_replication_id(cx),
+        b"config-rewrite-force-all" if args.is_empty() => process::rewrite_whole_file(cx),
+        b"pause-cron" if args.remaining() == 1 => process::pause_cron(cx, number(args.bytes()) != 0),
+        b"aof-flush-sleep" if args.remaining() == 1 => process::flush_sleep(cx, number(args.bytes())),
+        b"replybuffer" if args.remaining() == 2 => process::reply_buffers(cx, args, subcommand),
+        b"mallctl" if !args.is_empty() => process::allocator_number(cx, args),
+        b"mallctl-str" if !args.is_empty() => process::allocator_text(cx, args),
+        b"dict-resizing" if args.remaining() == 1 => Err(CommandError::fixed(
+            "ERR DEBUG DICT-RESIZING is not supported: tables grow and shrink by one bucket at a time, there is no resizing \
+             to be put off",
+        )),
+        b"help" if args.is_empty() => {
+            help::help(cx);
             Ok(())
         }
-        other if MEANINGLESS.iter().any(|known| known.as_bytes() == other) => {
+        other if args.remaining() == 1 && NONE_OF_THEM.iter().any(|known| known.as_bytes() == other) => {
             cx.reply.ok();
             Ok(())
         }
@@ -119,27 +130,31 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     }
 }
 
-fn allowed(cx: &mut Cx<'_>) -> Result<(), CommandError> {
+/// A number as C's `atoi` reads it: 0 where there is none.
+fn number(word: &[u8]) -> i64 {
+    let digits = word.iter().enumerate().take_while(|(at, byte)| byte.is_ascii_digit() || (*at == 0 && **byte == b'-'));
+    parse_i64(&word[..digits.count()]).unwrap_or(0)
+}
+
+/// Whether this connection may use a command that a directive keeps from others.
+pub fn check_locality(cx: &mut Cx<'_>, policy: Locality, command: &str, directive: &str) -> Result<(), CommandError> {
     let id = cx.client;
-    let policy = Server::of(cx)?.shared()?.settings().debug_command;
     let info = &Parts::of(cx).client_mut(id).info;
     let local = info.unix_socket || info.address.starts_with("127.") || info.address.starts_with("[::1]");
     match policy {
         Locality::Everybody => Ok(()),
         Locality::LocalConnections if local => Ok(()),
-        _ => Err(CommandError::fixed(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
-             from a local connection, otherwise you need to set this option in the configuration file, and then \
-             restart the server.",
-        )),
+        _ => Err(CommandError::new(format!(
+            "ERR {command} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
+             connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        ))),
     }
 }
 
 /// Keeps the engine for a while, as a slow command would.
 fn sleep(cx: &mut Cx<'_>, seconds: f64) -> Result<(), CommandError> {
     let time = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| CommandError::OUT_OF_RANGE)?;
-    let never = parking_lot::Mutex::new(());
-    parking_lot::Condvar::new().wait_for(&mut never.lock(), time);
+    nap(time);
     cx.reply.ok();
     Ok(())
 }
@@ -188,47 +203,9 @@ fn protocol(cx: &mut Cx<'_>, kind: &[u8]) -> Result<(), CommandError> {
         _ => {
             return Err(CommandError::fixed(
                 "ERR Wrong protocol type name. Please use one of the following: \
-                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ));
         }
     }
     Ok(())
-}
-
-fn help(cx: &mut Cx<'_>) {
-    cx.help(
-        "DEBUG",
-        &[
-            "DIGEST",
-            "    One number for the content of all databases.",
-            "DIGEST-VALUE <key> [<key> ...]",
-            "    One number for the value of each key.",
-            "ERROR <string>",
-            "    Return a Redis protocol error with <string> as message.",
-            "HTSTATS <dbid>",
-            "    Sizes of the tables of a database.",
-            "LOG <message>",
-            "    Write <message> to the server log.",
-            "OBJECT <key>",
-            "    How the value at a key is stored.",
-            "PANIC | SEGFAULT | ASSERT",
-            "    Crash the server.",
-            "POPULATE <count> [<prefix>] [<size>]",
-            "    Create <count> strings named <prefix>:<num> (default: key), unless they are there; they are logged.",
-            "PROTOCOL <type>",
-            "    Reply with a test value of the specified type.",
-            "QUICKLIST-PACKED-THRESHOLD <size>",
-            "    List elements from this size on stand alone in their node; 0: those larger than a node may be.",
-            "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
-            "    Save the data to disk and load it from there.",
-            "SET-ACTIVE-EXPIRE <0|1>",
-            "    Setting it to 0 disables expiring keys in background.",
-            "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
-            "    Setting it to 1 lets RESTORE take payloads of any checksum.",
-            "SLEEP <seconds>",
-            "    Stop the server for <seconds>. Decimals allowed.",
-            "STRINGMATCH-LEN <pattern> <string>",
-            "    Whether a glob-style pattern matches a string.",
-        ],
-    );
 }
