@@ -14,10 +14,12 @@ use super::base::Reading;
 use super::feed::Feed;
 use super::loader::load_plain;
 use super::log::{Item, OpenedSegment, SegmentReader};
+use super::rdb::{self, FileSource, RdbEntry, RdbSink, Refusal};
 use super::replay::Discard;
-use super::{FileKind, Manifest, OpenError, OpenOptions};
+use super::{FileKind, Manifest, OpenError, OpenOptions, Timeline};
 use crate::env::disk::{DiskLock, read_file};
 use crate::env::{Disk, DiskFile, OpenMode};
+use crate::value::Limits;
 
 /// A running server may replace the manifest, and remove files, while they are opened; so often it is tried anew.
 const TRIES: usize = 100;
@@ -74,6 +76,53 @@ impl Held {
         }
         let reason = "it is replaced faster than the files that it names can be opened";
         Err(OpenError::BadManifest { path: manifest_path, line: 0, reason })
+    }
+}
+
+impl Held {
+    /// The timeline of the last file, where that is a segment of ours.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn timeline(&self) -> io::Result<Option<Timeline>> {
+        let Some(last) = self.files.last() else { return Ok(None) };
+        Ok(match SegmentReader::open(&*last.file)? {
+            OpenedSegment::Segment(reader) => Some(reader.header().lineage.timeline),
+            _ => None,
+        })
+    }
+
+    /// When the first file was written, in seconds since 1970, where that is an RDB file that says so.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn saved_at(&self) -> io::Result<Option<i64>> {
+        let Some(first) = self.files.first() else { return Ok(None) };
+        let mut said = SavedAt(None);
+        // What is wrong with it, and where it ends, is not asked here.
+        let _ = rdb::read(&mut FileSource::new(&*first.file)?, &Limits::default(), &mut said);
+        Ok(said.0)
+    }
+}
+
+/// Reads an RDB file as far as its field `ctime`.
+struct SavedAt(Option<i64>);
+
+impl RdbSink for SavedAt {
+    fn entry(&mut self, _: RdbEntry<'_>) -> Result<(), Refusal> {
+        Err(Refusal::from("keys are not asked for".to_owned()))
+    }
+
+    fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        if name != b"ctime" {
+            return Ok(());
+        }
+        self.0 = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+        Err(Refusal::from("there is no more to ask for".to_owned()))
     }
 }
 

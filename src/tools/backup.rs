@@ -1,24 +1,46 @@
 //! `graven backup`: a copy of a data directory, while a server writes to it.
 //!
-//! What is copied is held by [`Held`]; here is where it goes. The manifest comes last: a copy that was broken off has none,
-//! and no server starts on it.
+//! What is copied is held by [`Held`]; here is what becomes of it, and beside it where it goes (`target`), how fast (`pace`)
+//! and where a running server has it (`asking`). The manifest comes last: a copy that was broken off has none, and no
+//! server starts on it.
+
+mod asking;
+mod pace;
+mod target;
+#[cfg(test)]
+mod tests;
+mod verb;
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub use self::asking::{AskError, Asked, Login, ask};
+pub use self::pace::Pace;
+use self::pace::Paced;
+use self::target::{Archive, Directory, Nowhere, Reading, Target};
+pub use self::verb::{Arguments, run};
 use super::Exit;
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::Disk;
 use crate::persist::{Discard, Held, HeldFile, OpenError, OpenOptions, examine};
 
-/// Bytes copied at once.
-const CHUNK_BYTES: usize = 1 << 20;
 /// The checksums of a backup, as sha256sum checks them.
 const SUMS: &str = "SHA256SUMS";
+
+/// How a backup is made.
+pub struct BackupOptions {
+    /// The data directory, and the names that its files go by.
+    pub source: OpenOptions,
+    /// zstd's level, where the copy is compressed.
+    pub zstd: Option<i32>,
+    pub pace: Pace,
+    /// What the server said of the data that it was asked for, if one was.
+    pub asked: Option<Asked>,
+}
 
 /// What was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,37 +69,59 @@ pub enum BackupError {
     NotEmpty { path: PathBuf },
     #[error("{}: a server would not start on this copy: {reason}", path.display())]
     Damaged { path: PathBuf, reason: OpenError },
+    #[error("{}: what was written does not read back", path.display())]
+    NotWritten { path: PathBuf },
+    /// The server that was asked does not run on what stands here.
+    #[error(
+        "{}: not the data of the server that was asked ({reason}): run this where that server runs",
+        path.display()
+    )]
+    Elsewhere { path: PathBuf, reason: &'static str },
 }
 
 impl BackupError {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Source(OpenError::Io { .. }) | Self::Io { .. } => Exit::Io,
+            Self::Source(OpenError::Io { .. }) | Self::Io { .. } | Self::NotWritten { .. } => Exit::Io,
             Self::Source(_) | Self::Damaged { .. } => Exit::Damaged,
-            Self::NotEmpty { .. } => Exit::Usage,
+            Self::NotEmpty { .. } | Self::Elsewhere { .. } => Exit::Usage,
         }
     }
 }
 
-/// Copies a data directory into another one, which does not exist or is empty, and looks whether a server would start on
-/// it. Everything is durable when it returns.
+/// Copies a data directory into another one, which does not exist or is empty. Everything is durable when it returns, and was
+/// looked at: a server would start on it; or, where it is compressed, what was copied reads back.
 ///
 /// # Errors
 /// See [`BackupError`]; what was copied so far stays, and no server starts on it.
-pub fn backup_to_directory(disk: &Arc<dyn Disk>, options: &OpenOptions, target: &Path) -> Result<Backup, BackupError> {
+pub fn backup_to_directory(
+    disk: &Arc<dyn Disk>,
+    mut options: BackupOptions,
+    target: &Path,
+) -> Result<Backup, BackupError> {
     let io_error = |source| BackupError::Io { path: target.to_owned(), source };
-    let held = Held::hold(&**disk, options).map_err(BackupError::Source)?;
+    let held = hold(&**disk, &options)?;
     match disk.list(target) {
         Ok(names) if names.is_empty() => {}
         Ok(_) => return Err(BackupError::NotEmpty { path: target.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create_dir(target).map_err(io_error)?,
         Err(error) => return Err(io_error(error)),
     }
-    let mut into = Directory { disk: &**disk, target };
-    let backup = copy(&held, &mut into)?;
-    let copied = OpenOptions { directory: target.to_owned(), ..options.clone() };
-    examine(Arc::clone(disk), &copied, &mut Discard)
-        .map_err(|reason| BackupError::Damaged { path: target.to_owned(), reason })?;
+    let mut into = Directory { disk: &**disk, target, zstd: options.zstd };
+    let (backup, sums) = copy(&held, &mut options.pace, &mut into)?;
+    if options.zstd.is_none() {
+        let copied = OpenOptions { directory: target.to_owned(), ..options.source };
+        examine(Arc::clone(disk), &copied, &mut Discard)
+            .map_err(|reason| BackupError::Damaged { path: target.to_owned(), reason })?;
+        return Ok(backup);
+    }
+    for (name, sum) in sums {
+        let mut content = Summing { content: into.read_back(&name).map_err(io_error)?, sum: Sha256::new() };
+        let read = io::copy(&mut content, &mut io::sink());
+        if read.is_err() || content.finish() != sum {
+            return Err(BackupError::NotWritten { path: target.join(name) });
+        }
+    }
     Ok(backup)
 }
 
@@ -85,38 +129,50 @@ pub fn backup_to_directory(disk: &Arc<dyn Disk>, options: &OpenOptions, target: 
 ///
 /// # Errors
 /// See [`BackupError`].
-pub fn backup_to_stream(disk: &dyn Disk, options: &OpenOptions, out: impl Write) -> Result<Backup, BackupError> {
-    let held = Held::hold(disk, options).map_err(BackupError::Source)?;
-    let mut into = Archive(tar::Builder::new(out));
-    let backup = copy(&held, &mut into)?;
-    let end = into.0.into_inner().and_then(|mut out| out.flush());
-    end.map(|()| backup).map_err(|source| BackupError::Io { path: "the archive".into(), source })
+pub fn backup_to_stream(disk: &dyn Disk, mut options: BackupOptions, out: impl Write) -> Result<Backup, BackupError> {
+    let held = hold(disk, &options)?;
+    let io_error = |source| BackupError::Io { path: "the archive".into(), source };
+    let Some(level) = options.zstd else {
+        let mut into = Archive(tar::Builder::new(out));
+        let (backup, _) = copy(&held, &mut options.pace, &mut into)?;
+        return into.0.into_inner().and_then(|mut out| out.flush()).map(|()| backup).map_err(io_error);
+    };
+    let mut packed = zstd::Encoder::new(out, level).map_err(io_error)?;
+    packed.include_checksum(true).map_err(io_error)?;
+    let mut into = Archive(tar::Builder::new(packed));
+    let (backup, _) = copy(&held, &mut options.pace, &mut into)?;
+    let end = into.0.into_inner().and_then(zstd::Encoder::finish).and_then(|mut out| out.flush());
+    end.map(|()| backup).map_err(io_error)
 }
 
-/// Where copies go.
-trait Target {
-    /// Takes `len` bytes as the file of this name.
-    fn put(&mut self, name: &Path, len: u64, content: &mut dyn Read) -> io::Result<()>;
-
-    /// Everything of a directory is there: its names last from now on.
-    fn close(&mut self, directories: &[&Path]) -> io::Result<()>;
+/// Holds what is to be copied: the data of the server that was asked, where one was.
+fn hold(disk: &dyn Disk, options: &BackupOptions) -> Result<Held, BackupError> {
+    let held = Held::hold(disk, &options.source).map_err(BackupError::Source)?;
+    if let Some(asked) = &options.asked {
+        let path = || options.source.directory.clone();
+        let is_its = asked.runs_on(&held).map_err(|source| BackupError::Io { path: path(), source })?;
+        is_its.map_err(|reason| BackupError::Elsewhere { path: path(), reason })?;
+    }
+    Ok(held)
 }
 
-fn copy(held: &Held, into: &mut dyn Target) -> Result<Backup, BackupError> {
-    let mut backup = Backup::default();
-    let mut sums = String::new();
+/// The sums of the files, in their order.
+type Sums = Vec<(PathBuf, String)>;
+
+fn copy(held: &Held, pace: &mut Pace, into: &mut dyn Target) -> Result<(Backup, Sums), BackupError> {
+    let (mut backup, mut sums) = (Backup::default(), Sums::new());
     let mut put = |into: &mut dyn Target, name: &Path, len: u64, content: &mut dyn Read| -> Result<(), BackupError> {
         let mut summing = Summing { content, sum: Sha256::new() };
         let put = into.put(name, len, &mut summing);
         put.map_err(|source| BackupError::Io { path: name.to_owned(), source })?;
-        let sum: String = summing.sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        sums.push_str(&format!("{sum}  {}\n", name.display()));
+        sums.push((name.to_owned(), summing.finish()));
         backup.files += 1;
         backup.bytes += len;
         Ok(())
     };
     for HeldFile { name, file, len } in &held.files {
-        put(&mut *into, name, *len, &mut Reading { file: &**file, at: 0, end: *len })?;
+        let content = Reading { file, at: 0, end: *len };
+        put(&mut *into, name, *len, &mut Paced { content, pace: &mut *pace })?;
     }
     // Summed first, and named last.
     if let Some((name, content)) = &held.manifest {
@@ -127,110 +183,31 @@ fn copy(held: &Held, into: &mut dyn Target) -> Result<Backup, BackupError> {
         None => vec![Path::new("")],
     };
     let io_error = |source| BackupError::Io { path: SUMS.into(), source };
-    into.put(Path::new(SUMS), sums.len() as u64, &mut sums.as_bytes()).map_err(io_error)?;
+    let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {}\n", name.display())).collect();
+    into.put(Path::new(SUMS), lines.len() as u64, &mut lines.as_bytes()).map_err(io_error)?;
     into.close(&directories).map_err(io_error)?;
     if let Some((name, content)) = &held.manifest {
         let put = into.put(name, content.len() as u64, &mut &content[..]).and_then(|()| into.close(&directories));
         put.map_err(|source| BackupError::Io { path: name.clone(), source })?;
     }
-    Ok(backup)
+    Ok((backup, sums))
 }
 
-struct Directory<'d> {
-    disk: &'d dyn Disk,
-    target: &'d Path,
-}
-
-impl Target for Directory<'_> {
-    fn put(&mut self, name: &Path, len: u64, content: &mut dyn Read) -> io::Result<()> {
-        if let Some(inner) = name.parent().filter(|inner| inner.components().any(|c| c != Component::CurDir)) {
-            match self.disk.create_dir(&self.target.join(inner)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        let file = self.disk.open(&self.target.join(name), OpenMode::CreateNew)?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut at = 0;
-        while at < len {
-            let read = content.read(&mut chunk)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            file.write_all_at(&chunk[..read], at)?;
-            at += read as u64;
-        }
-        file.sync_all()
-    }
-
-    fn close(&mut self, directories: &[&Path]) -> io::Result<()> {
-        for directory in directories {
-            let inner = self.target.join(directory);
-            self.disk.sync_dir(if directory.as_os_str().is_empty() { self.target } else { &inner })?;
-        }
-        match self.target.parent() {
-            Some(above) if !above.as_os_str().is_empty() => self.disk.sync_dir(above),
-            _ => self.disk.sync_dir(Path::new(".")),
-        }
-    }
-}
-
-struct Archive<W: Write>(tar::Builder<W>);
-
-impl<W: Write> Target for Archive<W> {
-    fn put(&mut self, name: &Path, len: u64, content: &mut dyn Read) -> io::Result<()> {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(len);
-        header.set_mode(0o644);
-        self.0.append_data(&mut header, name, content.take(len))
-    }
-
-    fn close(&mut self, _: &[&Path]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Takes what is only to be summed.
-struct Nowhere;
-
-impl Target for Nowhere {
-    fn put(&mut self, _: &Path, _: u64, content: &mut dyn Read) -> io::Result<()> {
-        io::copy(content, &mut io::sink()).map(|_| ())
-    }
-
-    fn close(&mut self, _: &[&Path]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A file from its beginning to where it is whole.
-struct Reading<'f> {
-    file: &'f dyn DiskFile,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Reading<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = buf.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
-        let read = self.file.read_at(&mut buf[..want], self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-struct Summing<'c> {
-    content: &'c mut dyn Read,
+struct Summing<R> {
+    content: R,
     sum: Sha256,
 }
 
-impl Read for Summing<'_> {
+impl<R> Summing<R> {
+    fn finish(self) -> String {
+        self.sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl<R: Read> Read for Summing<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buf)?;
         self.sum.update(&buf[..read]);
         Ok(read)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,17 @@
 //! The verbs and their options.
 
 use super::Exit;
-use super::backup::{backup_to_directory, backup_to_stream};
+use super::backup;
 use super::check::{self, Report};
 use super::find;
 use super::inspect::{self, inspect};
 use super::looking::LookingDisk;
-use super::place::Place;
 use crate::env::Disk;
 use crate::env::disk::OsDisk;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -47,13 +46,9 @@ enum Verb {
     ///
     /// The copy is a data directory on which graven and stock servers start, with the checksums of its files in SHA256SUMS.
     /// Exit codes: 0 made; 1 what was copied is damaged, a server would not start on it; 2 no data directory, or wrong
-    /// options; 4 something could not be read or written.
-    Backup {
-        /// The data directory.
-        path: PathBuf,
-        /// A directory that does not exist or is empty; "-" writes a tar archive to standard output.
-        target: PathBuf,
-    },
+    /// options; 4 something could not be read or written, or the server did not answer.
+    #[command(allow_missing_positional = true)]
+    Backup(backup::Arguments),
 }
 
 /// Runs the verb that stands first, if one does.
@@ -71,36 +66,8 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
             let disk: Arc<dyn Disk> = Arc::new(LookingDisk::new(Arc::new(OsDisk), false));
             inspect(&disk, &options, &mut std::io::stdout().lock()).into()
         }
-        Ok(Cli { verb: Verb::Backup { path, target } }) => backup_verb(&path, &target).into(),
+        Ok(Cli { verb: Verb::Backup(arguments) }) => backup::run(arguments).into(),
     })
-}
-
-fn backup_verb(path: &Path, target: &Path) -> Exit {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let place = match find(&*disk, path) {
-        Ok(place) => place,
-        Err(exit) => return exit,
-    };
-    let Place::Directory(options) = place else {
-        eprintln!("{} is a file: a backup is made of a data directory", path.display());
-        return Exit::Usage;
-    };
-    let made = if target.as_os_str() == "-" {
-        backup_to_stream(&*disk, &options, std::io::stdout().lock())
-    } else {
-        backup_to_directory(&disk, &options, target)
-    };
-    match made {
-        Ok(backup) => {
-            // Standard output may be the archive.
-            eprintln!("{}: {backup}", target.display());
-            Exit::Sound
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            error.exit()
-        }
-    }
 }
 
 fn check_verb(path: PathBuf, json: bool) -> Exit {

@@ -16,7 +16,9 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{Backup, BackupError, backup_to_directory, backup_to_stream};
+pub use backup::{
+    AskError, Asked, Backup, BackupError, BackupOptions, Login, Pace, ask, backup_to_directory, backup_to_stream,
+};
 pub use check::{Damaged, FileReport, Report, Role, Start, Verdict, check};
 pub use place::{Place, PlaceError};
 

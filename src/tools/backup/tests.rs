@@ -3,11 +3,17 @@ use std::time::Duration;
 use super::*;
 use crate::env::disk::read_file;
 use crate::env::disk::sim::SimDisk;
+use crate::env::{ManualClock, OpenMode};
 use crate::persist::SyncPolicy;
 use crate::persist::tests::model::{Db, History, Workload, open_db, options};
 
 fn config() -> OpenOptions {
     options(SyncPolicy::Always)
+}
+
+fn plain() -> BackupOptions {
+    let pace = Pace::new(Arc::new(ManualClock::default()), 0);
+    BackupOptions { source: config(), zstd: None, pace, asked: None }
 }
 
 fn work(db: &mut Db, history: &mut History, workload: &mut Workload, units: usize) {
@@ -35,11 +41,11 @@ fn a_copy_holds_what_was_acknowledged() {
     for copy in 0..12 {
         work(&mut db, &mut history, &mut workload, 7);
         let directory = format!("/copy{copy}");
-        let made = backup_to_directory(&as_disk, &config(), Path::new(&directory)).expect("copied");
+        let made = backup_to_directory(&as_disk, plain(), Path::new(&directory)).expect("copied");
         assert!(made.files > 1 && made.bytes > 0, "{made}");
         assert_eq!(restored(&disk, &directory, &history), Some(history.durable), "{copy}");
     }
-    assert!(matches!(backup_to_directory(&as_disk, &config(), Path::new("/copy1")), Err(BackupError::NotEmpty { .. })));
+    assert!(matches!(backup_to_directory(&as_disk, plain(), Path::new("/copy1")), Err(BackupError::NotEmpty { .. })));
 }
 
 /// A frame that is only half there was not acknowledged: it is left out as a whole.
@@ -55,7 +61,7 @@ fn what_is_in_flight_is_left_out() {
     let path = config().directory.join(&last.name);
     let file = disk.open(&path, OpenMode::ReadWrite).expect("it is there");
     file.write_all_at(b"#graven half of a fra", last.len).expect("written");
-    backup_to_directory(&as_disk, &config(), Path::new("/copy")).expect("copied");
+    backup_to_directory(&as_disk, plain(), Path::new("/copy")).expect("copied");
     let copied = read_file(&disk, &Path::new("/copy").join(&last.name)).expect("copied");
     assert_eq!(copied.len() as u64, last.len);
     assert_eq!(restored(&disk, "/copy", &history), Some(history.durable));
@@ -69,9 +75,9 @@ fn an_archive_holds_the_same_files() {
     let mut db = open_db(&disk, &config(), 1).expect("an empty directory opens");
     let (mut history, mut workload) = (History::from(db.store.state.clone()), Workload::new(9));
     work(&mut db, &mut history, &mut workload, 20);
-    backup_to_directory(&as_disk, &config(), Path::new("/copy")).expect("copied");
+    backup_to_directory(&as_disk, plain(), Path::new("/copy")).expect("copied");
     let mut archive = Vec::new();
-    let made = backup_to_stream(&disk, &config(), &mut archive).expect("written");
+    let made = backup_to_stream(&disk, plain(), &mut archive).expect("written");
     let (mut names, mut sums) = (Vec::new(), String::new());
     let mut expected_sums = String::new();
     for entry in tar::Archive::new(&archive[..]).entries().expect("an archive") {
@@ -91,4 +97,31 @@ fn an_archive_holds_the_same_files() {
     assert_eq!(sums, expected_sums);
     assert_eq!(names.len(), made.files + 1);
     assert!(names.last().is_some_and(|name| name.to_string_lossy().ends_with(".manifest")));
+}
+
+/// Compressed, a directory holds what unpacks to the same files, and an archive is the same archive.
+#[test]
+fn what_is_compressed_unpacks_to_the_same() {
+    let disk = SimDisk::new();
+    let as_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut db = open_db(&disk, &config(), 1).expect("an empty directory opens");
+    let (mut history, mut workload) = (History::from(db.store.state.clone()), Workload::new(10));
+    work(&mut db, &mut history, &mut workload, 20);
+    let zstd = || BackupOptions { zstd: Some(3), ..plain() };
+    backup_to_directory(&as_disk, plain(), Path::new("/copy")).expect("copied");
+    let made = backup_to_directory(&as_disk, zstd(), Path::new("/packed")).expect("copied");
+    let log = Path::new("/copy").join(config().append_directory);
+    let names = disk.list(&log).expect("a log").into_iter().map(|name| log.join(name));
+    let names: Vec<PathBuf> = names.chain([Path::new("/copy").join(SUMS)]).collect();
+    assert_eq!(names.len(), made.files + 1);
+    for path in names {
+        let name = path.strip_prefix("/copy").expect("it is in there");
+        let packed = read_file(&disk, &Path::new("/packed").join(name).with_added_extension("zst")).expect("packed");
+        assert_eq!(zstd::decode_all(&packed[..]).expect("whole"), read_file(&disk, &path).expect("plain"), "{name:?}");
+    }
+    let (mut plainly, mut packed) = (Vec::new(), Vec::new());
+    backup_to_stream(&disk, plain(), &mut plainly).expect("written");
+    backup_to_stream(&disk, zstd(), &mut packed).expect("written");
+    assert!(packed.len() < plainly.len());
+    assert_eq!(zstd::decode_all(&packed[..]).expect("whole"), plainly);
 }
