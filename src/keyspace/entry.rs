@@ -184,6 +184,18 @@ impl Entry {
         self.boxed_value().map_or_else(|inline| inline, Value::as_ref)
     }
 
+    /// Reads a little of everything that a reader of key and value will read; what it reads means nothing.
+    pub(super) fn look(&self) -> usize {
+        const LINE_BYTES: usize = 64;
+        const LINES_MAX: usize = 4;
+        match self.value() {
+            ValueRef::Str(StrRef::Embedded(bytes) | StrRef::Raw(bytes)) => {
+                bytes.iter().step_by(LINE_BYTES).take(LINES_MAX).map(|byte| usize::from(*byte)).sum()
+            }
+            _ => self.key().len(),
+        }
+    }
+
     /// An owned value: what has an allocation of its own is shared, what lies in the entry copied.
     pub fn to_value(&self) -> Value {
         self.boxed_value().map_or_else(ValueRef::to_value, Value::clone)

@@ -6,6 +6,8 @@
 //!   dropped where time does not matter.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::database::Keys;
@@ -79,6 +81,14 @@ impl DatabaseView {
     /// The keys of one portion. All portions together hold every key once.
     pub fn portion(&self, portion: usize) -> &[Entry] {
         self.keys.bucket(portion)
+    }
+
+    /// Fetches what a walk over these portions will read into the caches: all keys at a time, where the walk itself would
+    /// wait for each.
+    pub fn look_ahead(&self, portions: Range<usize>) {
+        let seen: usize = portions.clone().map(|portion| self.portion(portion).len()).sum();
+        let entries = portions.flat_map(|portion| self.portion(portion));
+        black_box(entries.fold(seen, |seen, entry| seen + entry.look()));
     }
 }
 

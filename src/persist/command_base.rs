@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::Position;
-use super::draft::{DraftOptions, DraftWriter, Form, Out};
+use super::draft::{DraftOptions, DraftWriter, Form, KeyEncoder, Out};
 use super::log::format::timestamp;
 use super::position::position_line;
 use super::rdb::RdbOptions;
@@ -27,8 +27,8 @@ pub fn begin(
     position: Position,
     timestamp: Option<i64>,
 ) -> DraftWriter {
-    let RdbOptions { path, sync_every, libraries, .. } = options;
-    let draft = DraftOptions { path, checksum: false, sync_every };
+    let RdbOptions { path, sync_every, libraries, helpers, .. } = options;
+    let draft = DraftOptions { path, checksum: false, sync_every, helpers };
     DraftWriter::new(disk, snapshot, draft, Box::new(CommandForm { libraries, position, timestamp }))
 }
 
@@ -56,12 +56,29 @@ impl Form for CommandForm {
         write_entry(entry, out)
     }
 
+    fn encoder(&self) -> Box<dyn KeyEncoder> {
+        Box::new(EntryCommands)
+    }
+
+    fn encoded(&mut self, bytes: &[u8], _: &[usize], out: &mut Out) -> io::Result<()> {
+        out.write_all(bytes)
+    }
+
     fn database_ends(&mut self, _: &mut Out) -> io::Result<()> {
         Ok(())
     }
 
     fn end(&mut self, _: &mut Out) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Makes the commands of a key.
+struct EntryCommands;
+
+impl KeyEncoder for EntryCommands {
+    fn encode(&mut self, entry: &Entry, sink: &mut dyn Write) -> io::Result<()> {
+        write_entry(entry, sink)
     }
 }
 

@@ -308,7 +308,7 @@ pub fn options(
     let libraries = parts.scripts.library_texts().map(<[u8]>::to_vec).collect();
     let now = parts.clock.unix_millis();
     let server = Server::in_parts(parts)?;
-    let used = server.allocator.figures_or_pages().allocated;
+    let used = server.shared()?.gauge.used();
     let position = {
         let shared = server.shared()?;
         let standing = shared.standing.lock();
@@ -332,6 +332,7 @@ pub fn options(
         libraries,
         position,
         block_bytes: None,
+        helpers: settings.snapshot_threads.saturating_sub(1),
     })
 }
 

@@ -90,6 +90,7 @@ fn snapshot() -> Vec<u8> {
         libraries: Vec::new(),
         position: Some(snapshot_position()),
         block_bytes: Some(1),
+        helpers: 0,
     };
     let disk = SimDisk::new();
     let mut writer = rdb::begin(Arc::new(disk.clone()), store.snapshot(), options);

@@ -8,12 +8,16 @@
 //!   or the new one is there.
 //! - An error leaves the file in place as it was; the draft is removed.
 
+mod crew;
 mod out;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::crew::Crew;
+pub(super) use self::crew::KeyEncoder;
 pub(super) use self::out::Out;
 use crate::env::{Disk, OpenMode};
 use crate::keyspace::{DatabaseView, Entry, Snapshot};
@@ -45,6 +49,12 @@ pub(super) trait Form: Send {
 
     fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()>;
 
+    /// What makes the bytes of keys away from the file; [`Form::encoded`] takes them.
+    fn encoder(&self) -> Box<dyn KeyEncoder>;
+
+    /// As [`Form::entry`], for keys that were encoded elsewhere: their bytes, and where each ends.
+    fn encoded(&mut self, bytes: &[u8], ends: &[usize], out: &mut Out) -> io::Result<()>;
+
     /// All keys of a database were given.
     fn database_ends(&mut self, out: &mut Out) -> io::Result<()>;
 
@@ -59,10 +69,16 @@ pub(super) struct DraftOptions {
     pub checksum: bool,
     /// The file is synced each time when so many bytes more were written.
     pub sync_every: Option<u64>,
+    /// Threads that encode beside the one that writes.
+    pub helpers: usize,
 }
 
 /// Portions of the keyspace in one step; each holds about a dozen keys.
 const PORTIONS_PER_STEP: usize = 64;
+/// Smaller databases are not worth a thread.
+const PORTIONS_FOR_HELPERS: usize = 256;
+/// Portions that are fetched from memory together: one key after the other each waits for its own.
+const PORTIONS_TOGETHER: usize = 8;
 
 /// See the module's header.
 pub struct DraftWriter {
@@ -72,6 +88,7 @@ pub struct DraftWriter {
     form: Box<dyn Form>,
     draft: PathBuf,
     out: Option<Out>,
+    crew: Option<Crew>,
     stage: Stage,
     keys: u64,
     size: u64,
@@ -89,7 +106,7 @@ enum Stage {
 impl DraftWriter {
     pub(super) fn new(disk: Arc<dyn Disk>, snapshot: Snapshot, options: DraftOptions, form: Box<dyn Form>) -> Self {
         let draft = options.path.with_added_extension("tmp");
-        Self { disk, snapshot, options, form, draft, out: None, stage: Stage::Begin, keys: 0, size: 0 }
+        Self { disk, snapshot, options, form, draft, out: None, crew: None, stage: Stage::Begin, keys: 0, size: 0 }
     }
 
     /// Keys written so far.
@@ -131,6 +148,7 @@ impl DraftWriter {
 
     /// Gives the file up: what was there stays.
     pub fn abandon(&mut self) {
+        self.crew = None;
         let begun = self.out.take().is_some();
         if begun && !matches!(self.stage, Stage::Done) {
             // A draft that stays behind is overwritten by the next save, or removed by the next start.
@@ -147,22 +165,38 @@ impl DraftWriter {
     }
 
     fn write_keys(&mut self, db: usize, portion: usize) -> io::Result<Stage> {
-        let Self { snapshot, form, out: Some(out), keys, .. } = self else { return Ok(Stage::Done) };
+        let Self { snapshot, form, out: Some(out), crew, keys, .. } = self else { return Ok(Stage::Done) };
         let Some(database) = snapshot.databases().get(db) else { return Ok(Stage::End) };
         if database.is_empty() {
             return Ok(Stage::Keys { db: db + 1, portion: 0 });
         }
         if portion == 0 {
             form.database(db, database, out)?;
+            if self.options.helpers > 0 && database.portions() >= PORTIONS_FOR_HELPERS {
+                let helpers = (0..self.options.helpers).map(|_| form.encoder()).collect();
+                *crew = Some(Crew::new(database.clone(), form.encoder(), helpers));
+            }
         }
-        let until = database.portions().min(portion + PORTIONS_PER_STEP);
-        for entry in (portion..until).flat_map(|portion| database.portion(portion)) {
+        let (done, portions) = match crew {
+            None => (0, portion..database.portions().min(portion + PORTIONS_PER_STEP)),
+            Some(crew) => match crew.next()? {
+                None => (0, portion..portion),
+                Some(encoded) => {
+                    form.encoded(&encoded.bytes, &encoded.ends, out)?;
+                    *keys += encoded.ends.len() as u64;
+                    let Range { start, end } = encoded.portions;
+                    (encoded.ends.len(), if encoded.whole { end..end } else { start..end })
+                }
+            },
+        };
+        for entry in walk(database, portions.clone()).skip(done) {
             form.entry(entry, out)?;
             *keys += 1;
         }
-        if until < database.portions() {
-            return Ok(Stage::Keys { db, portion: until });
+        if portions.end < database.portions() {
+            return Ok(Stage::Keys { db, portion: portions.end });
         }
+        *crew = None;
         form.database_ends(out)?;
         Ok(Stage::Keys { db: db + 1, portion: 0 })
     }
@@ -179,4 +213,14 @@ impl DraftWriter {
         self.disk.sync_dir(self.options.path.parent().unwrap_or(Path::new(".")))?;
         Ok(Stage::Done)
     }
+}
+
+/// The keys of some portions, fetched from memory ahead.
+fn walk(database: &DatabaseView, portions: Range<usize>) -> impl Iterator<Item = &Entry> {
+    let Range { start, end } = portions;
+    (start..end).step_by(PORTIONS_TOGETHER).flat_map(move |from| {
+        let together = from..end.min(from + PORTIONS_TOGETHER);
+        database.look_ahead(together.clone());
+        together.flat_map(|portion| database.portion(portion))
+    })
 }

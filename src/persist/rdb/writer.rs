@@ -17,7 +17,7 @@ use super::index::{IndexedBlock, write_index};
 use crate::env::Disk;
 use crate::keyspace::{AccessClock, DatabaseView, Entry, Snapshot};
 use crate::persist::Position;
-use crate::persist::draft::{DraftOptions, DraftWriter, Form, Out};
+use crate::persist::draft::{DraftOptions, DraftWriter, Form, KeyEncoder, Out};
 use crate::value::payload::{Encoder, write_length};
 
 /// What is remembered of a key's last uses.
@@ -53,6 +53,8 @@ pub struct RdbOptions {
     pub position: Option<Position>,
     /// A block ends behind the key with which it reaches so many bytes; `None`: one MiB, four behind the first GiB.
     pub block_bytes: Option<u64>,
+    /// Threads that encode keys beside the one that writes.
+    pub helpers: usize,
 }
 
 /// Sizes of blocks near the beginning of a file, and from [`LARGE_FROM`] on.
@@ -62,15 +64,15 @@ const LARGE_FROM: u64 = 1 << 30;
 
 /// An RDB file of a snapshot, to be written step by step.
 pub fn begin(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions) -> DraftWriter {
-    let RdbOptions { checksum, sync_every, .. } = options;
-    let draft = DraftOptions { path: options.path.clone(), checksum, sync_every };
+    let RdbOptions { checksum, sync_every, helpers, .. } = options;
+    let draft = DraftOptions { path: options.path.clone(), checksum, sync_every, helpers };
     DraftWriter::new(disk, snapshot, draft, Box::new(RdbForm::new(options)))
 }
 
 /// See the module's header.
 struct RdbForm {
     options: RdbOptions,
-    encoder: Encoder,
+    encoder: EntryEncoder,
     /// The database under way: its number, its keys, and those with expiry.
     db: u32,
     sizes: (u64, u64),
@@ -94,12 +96,12 @@ impl Form for RdbForm {
         out.write_all(format!("{:04}", self.options.version).as_bytes())?;
         for (name, value) in &self.options.fields {
             out.write_all(&[opcode::AUX])?;
-            self.encoder.string(name.as_bytes(), out)?;
-            self.encoder.string(value.as_bytes(), out)?;
+            self.encoder.values.string(name.as_bytes(), out)?;
+            self.encoder.values.string(value.as_bytes(), out)?;
         }
         for library in &self.options.libraries {
             out.write_all(&[opcode::FUNCTION_2])?;
-            self.encoder.string(library, out)?;
+            self.encoder.values.string(library, out)?;
         }
         self.close_block(out)
     }
@@ -111,18 +113,33 @@ impl Form for RdbForm {
     }
 
     fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()> {
-        if out.offset() == self.block.offset {
-            out.write_all(&[opcode::SELECT_DB])?;
-            write_length(u64::from(self.db), out)?;
-            if self.blocks.last().is_none_or(|block| block.keys == 0 || block.db != self.db) {
-                out.write_all(&[opcode::RESIZE_DB])?;
-                write_length(self.sizes.0, out)?;
-                write_length(self.sizes.1, out)?;
+        self.begin_block(out)?;
+        self.encoder.encode(entry, out)?;
+        self.keys += 1;
+        if self.room(out) > 0 { Ok(()) } else { self.close_block(out) }
+    }
+
+    fn encoder(&self) -> Box<dyn KeyEncoder> {
+        Box::new(EntryEncoder::new(&self.options))
+    }
+
+    fn encoded(&mut self, bytes: &[u8], mut ends: &[usize], out: &mut Out) -> io::Result<()> {
+        let mut from = 0;
+        while !ends.is_empty() {
+            self.begin_block(out)?;
+            // The key with which the block reaches its size is its last one.
+            let room = self.room(out);
+            let fitting = ends.partition_point(|end| ((end - from) as u64) < room);
+            let (taken, rest) = ends.split_at(ends.len().min(fitting + 1));
+            let until = taken.last().copied().unwrap_or(from);
+            out.write_all(&bytes[from..until])?;
+            self.keys += taken.len() as u64;
+            (from, ends) = (until, rest);
+            if self.room(out) == 0 {
+                self.close_block(out)?;
             }
         }
-        write_entry(entry, &mut self.encoder, &self.options, out)?;
-        self.keys += 1;
-        if out.offset() - self.block.offset < self.block_bytes() { Ok(()) } else { self.close_block(out) }
+        Ok(())
     }
 
     fn database_ends(&mut self, out: &mut Out) -> io::Result<()> {
@@ -140,13 +157,33 @@ impl Form for RdbForm {
 
 impl RdbForm {
     fn new(options: RdbOptions) -> Self {
-        let encoder = Encoder::new(options.version, options.compression);
+        let encoder = EntryEncoder::new(&options);
         Self { options, encoder, db: 0, sizes: (0, 0), blocks: Vec::new(), block: Begun::default(), keys: 0 }
     }
 
     fn block_bytes(&self) -> u64 {
         let usual = if self.block.offset < LARGE_FROM { BLOCK_BYTES } else { BLOCK_BYTES_LARGE };
         self.options.block_bytes.unwrap_or(usual)
+    }
+
+    /// Bytes that the block under way lacks.
+    fn room(&self, out: &Out) -> u64 {
+        self.block_bytes().saturating_sub(out.offset() - self.block.offset)
+    }
+
+    /// Writes what a block begins with, where one begins here.
+    fn begin_block(&self, out: &mut Out) -> io::Result<()> {
+        if out.offset() > self.block.offset {
+            return Ok(());
+        }
+        out.write_all(&[opcode::SELECT_DB])?;
+        write_length(u64::from(self.db), out)?;
+        if self.blocks.last().is_none_or(|block| block.keys == 0 || block.db != self.db) {
+            out.write_all(&[opcode::RESIZE_DB])?;
+            write_length(self.sizes.0, out)?;
+            write_length(self.sizes.1, out)?;
+        }
+        Ok(())
     }
 
     /// Ends the block under way, if it holds anything.
@@ -166,24 +203,41 @@ impl RdbForm {
     }
 }
 
-fn write_entry(entry: &Entry, encoder: &mut Encoder, options: &RdbOptions, out: &mut Out) -> io::Result<()> {
-    let value = entry.value();
-    if let Some(field) = active::field(value, encoder.form(value)) {
-        out.write_all(&field)?;
+/// Makes the bytes of a key and what is remembered with it.
+struct EntryEncoder {
+    values: Encoder,
+    access: SavedAccess,
+    clock: AccessClock,
+}
+
+impl EntryEncoder {
+    fn new(options: &RdbOptions) -> Self {
+        let values = Encoder::new(options.version, options.compression);
+        Self { values, access: options.access, clock: options.clock }
     }
-    if let Some(deadline) = entry.expiry() {
-        out.write_all(&[opcode::EXPIRE_TIME_MS])?;
-        out.write_all(&deadline.0.to_le_bytes())?;
-    }
-    match options.access {
-        SavedAccess::Nothing => {}
-        SavedAccess::Idle => {
-            out.write_all(&[opcode::IDLE])?;
-            write_length(options.clock.idle_seconds(entry.clock()), out)?;
+}
+
+impl KeyEncoder for EntryEncoder {
+    fn encode(&mut self, entry: &Entry, sink: &mut dyn Write) -> io::Result<()> {
+        let value = entry.value();
+        let form = self.values.form(value);
+        if let Some(field) = active::field(value, form) {
+            sink.write_all(&field)?;
         }
-        SavedAccess::Frequency => out.write_all(&[opcode::FREQ, options.clock.frequency(entry.clock())])?,
+        if let Some(deadline) = entry.expiry() {
+            sink.write_all(&[opcode::EXPIRE_TIME_MS])?;
+            sink.write_all(&deadline.0.to_le_bytes())?;
+        }
+        match self.access {
+            SavedAccess::Nothing => {}
+            SavedAccess::Idle => {
+                sink.write_all(&[opcode::IDLE])?;
+                write_length(self.clock.idle_seconds(entry.clock()), sink)?;
+            }
+            SavedAccess::Frequency => sink.write_all(&[opcode::FREQ, self.clock.frequency(entry.clock())])?,
+        }
+        sink.write_all(&[form])?;
+        self.values.string(entry.key(), sink)?;
+        self.values.value(value, sink)
     }
-    out.write_all(&[encoder.form(value)])?;
-    encoder.string(entry.key(), out)?;
-    encoder.value(value, out)
 }

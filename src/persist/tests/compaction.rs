@@ -43,6 +43,7 @@ pub fn rdb_options(path: &str) -> RdbOptions {
         libraries: Vec::new(),
         position: None,
         block_bytes: None,
+        helpers: 0,
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Settings {
     pub rdb_sync: bool,
     /// Bytes a second that each snapshot may write (`snapshot-max-mb-per-sec`); 0: any number.
     pub snapshot_rate: u64,
+    /// Threads that write a snapshot (`snapshot-threads`; 0: as many as there are processors, at most four).
+    pub snapshot_threads: usize,
     /// Bytes that a snapshot may retain (`snapshot-max-retained`); 0: any number.
     pub snapshot_retained_max: u64,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
@@ -188,6 +190,7 @@ impl Settings {
             rdb_checksum: flag(config, "rdbchecksum"),
             rdb_version: int(config, "rdb-version") as u16,
             rdb_sync: flag(config, "rdb-save-incremental-fsync"),
+            snapshot_threads: snapshot_threads(int(config, "snapshot-threads")),
             snapshot_rate: (int(config, "snapshot-max-mb-per-sec") as u64).saturating_mul(1_000_000),
             snapshot_retained_max: bytes(config, "snapshot-max-retained"),
             saved_access: match choice(config, "maxmemory-policy") {
@@ -249,6 +252,15 @@ impl Settings {
     /// Where the ACL file is.
     pub fn acl_path(&self) -> PathBuf {
         self.dir.join(&self.acl_filename)
+    }
+}
+
+/// Threads that write a snapshot: what was asked for, or what the processors suffice for.
+fn snapshot_threads(asked: i64) -> usize {
+    const MOST: usize = 4;
+    match size(asked) {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MOST),
+        asked => asked,
     }
 }
 

@@ -75,6 +75,7 @@ fn options(access: SavedAccess) -> RdbOptions {
         libraries: vec![b"#!lua name=one".to_vec(), b"#!lua name=two".to_vec()],
         position: None,
         block_bytes: Some(4000),
+        helpers: 0,
     }
 }
 
@@ -286,4 +287,48 @@ fn an_abandoned_save_leaves_no_trace() {
         assert_eq!(read_file(&disk, Path::new("/dump.rdb")).unwrap(), b"old");
         assert_eq!(disk.list(Path::new("/")).unwrap(), ["dump.rdb"]);
     }
+}
+
+/// However many threads encode, the file is the same to the byte; with keys too large to be held as well.
+#[test]
+fn any_number_of_threads_writes_the_same_file() {
+    let mut store = keyspace(9000);
+    let mut state = 1_u64;
+    let mut noise = |len: usize| {
+        let bytes = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        bytes.take(len).collect::<Vec<u8>>()
+    };
+    for (number, len) in [(1, 3 << 20), (2, 1 << 20), (3, 5 << 20)] {
+        let large = Str::encode(&noise(len));
+        store.db_mut(5).set(format!("large:{number}").as_bytes(), large, Ttl::Clear, 1);
+    }
+    let mut files = Vec::new();
+    for helpers in [0, 1, 3] {
+        let disk = SimDisk::new();
+        let options = RdbOptions { helpers, block_bytes: Some(60_000), ..options(SavedAccess::Idle) };
+        assert_eq!(save(&disk, &store, options).expect("a disk without faults").keys(), 9003);
+        files.push(read_file(&disk, Path::new("/dump.rdb")).expect("written"));
+    }
+    assert!(files[0].len() > 9 << 20, "large values stay large");
+    assert!(files.iter().all(|file| *file == files[0]));
+}
+
+/// A disk that fails ends the writing, and the threads that encode for it; so does giving up.
+#[test]
+fn threads_end_with_the_writing() {
+    let store = keyspace(20_000);
+    let disk = SimDisk::new();
+    disk.fail(FaultSpec::new(Op::Write, Fault::Enospc).starting_at(3));
+    let threaded = || RdbOptions { helpers: 2, ..options(SavedAccess::Nothing) };
+    assert!(save(&disk, &store, threaded()).is_err());
+    let snapshot = store.snapshot();
+    let mut writer = rdb::begin(Arc::new(SimDisk::new()), snapshot, threaded());
+    for _ in 0..5 {
+        writer.step().expect("a disk without faults");
+    }
+    writer.abandon();
+    assert_eq!(writer.step().expect("it has ended"), SaveStep::Done);
 }
