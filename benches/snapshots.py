@@ -11,7 +11,8 @@
     memory   PSS of all processes during a snapshot under writers at full speed, uniform over the keys, as part of what it
              was before; and some seconds later
     cpu      processor time of a SET (all threads but the one that saves, no child) with a snapshot alive, by that without
-    speed    MB/s of the file written, on disk and on tmpfs, with values that do not compress
+    speed    MB/s of the file written, on disk and on tmpfs, with values that do not compress; beside it what the disk takes
+             from a program that only writes
 
 Keys of 16 bytes with values of 32 (`speed`: 180). Snapshots are kept alive (`memory`, `cpu`) by slowing them down: rate limit
 here, `rdb-key-save-delay` at stock. Missing a target ends the run with an error.
@@ -25,6 +26,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import tempfile
 import time
@@ -32,8 +34,10 @@ from pathlib import Path
 
 from against_redis import CLOCK_TICKS, TARGET, free_port
 
-SAVERS = ("rdb-save", "rdb-sync", "aof-rewrite")
+SAVERS = ("rdb-save", "rdb-encode", "rdb-sync", "aof-rewrite")
 BATCH = 2000
+STARTS = 5
+SETTLED_SECONDS = 15
 
 
 class Server:
@@ -71,6 +75,11 @@ class Server:
                 continue
             total += int(found[1]) * 1024 if found else 0
         return total
+
+    def settled(self, before: int) -> float:
+        """What is left of a snapshot's memory after the time that an allocator keeps pages for, as part of what it was before."""
+        time.sleep(SETTLED_SECONDS)
+        return (self.pss() - before) / before
 
     def cpu(self) -> float:
         """Seconds of all threads of the server itself but those that save."""
@@ -174,14 +183,16 @@ def start(server: Server, arguments) -> dict:
 
     other = Link(server.port)
     quiet = longest(1, lambda: None)
-    server.link.call("CONFIG", "RESETSTAT")
-    gaps = []
-    for _ in range(3):
-        gaps.append(longest(1, lambda: other.socket.sendall(b"*1\r\n$6\r\nBGSAVE\r\n")))
+    gaps, spent = [], []
+    for _ in range(STARTS):
+        server.link.call("CONFIG", "RESETSTAT")
+        gaps.append(longest(1, lambda: other.socket.sendall(b"*1\r\n$6\r\nBGSAVE\r\n")) * 1000)
         other.line()
+        spent.append(float(re.search(r"usec=(\d+)", server.info("commandstats")["cmdstat_bgsave"])[1]) / 1000)
+        server.end_child()
         server.wait()
-    spent = re.search(r"usec_per_call=([\d.]+)", server.info("commandstats")["cmdstat_bgsave"])
-    return {"command_ms": float(spent[1]) / 1000, "gap_ms": min(gaps) * 1000, "quiet_gap_ms": quiet * 1000}
+    # One that the machine interrupts says nothing about the server.
+    return {"command_ms": statistics.median(spent), "longest_ms": max(spent), "gap_ms": statistics.median(gaps), "quiet_gap_ms": quiet * 1000}
 
 
 def open_loop(server: Server, keys: int, rate: int, seconds: float, meanwhile=None) -> float:
@@ -257,9 +268,8 @@ def memory(server: Server, arguments) -> dict:
     written += int(server.info("stats")["total_commands_processed"])
     writer.kill()
     writer.wait()
-    measured = {"share": (peak - before) / before, "writes": written}
+    measured = {"data_mb": before / 1e6, "share": (peak - before) / before, "writes": written, "share_settled": server.settled(before)}
     server.slow_down(True)
-    before = server.pss()
     server.link.call("BGSAVE")
     # Uniform with repeats: 3 writes a key change 95 in 100.
     overwrite(server, arguments.keys, arguments.keys * 3)
@@ -267,8 +277,7 @@ def memory(server: Server, arguments) -> dict:
     server.slow_down(False)
     server.end_child()
     server.wait(240)
-    time.sleep(5)
-    measured["share_after"] = (server.pss() - before) / before
+    measured["share_after"] = server.settled(before)
     return measured
 
 
@@ -299,7 +308,21 @@ def speed(server: Server, arguments) -> dict:
         server.link.call("SAVE")
         rates.append(dump.stat().st_size / 1e6 / (time.perf_counter() - began))
         used.append((total_cpu(server) - cpu_before) / (dump.stat().st_size / 1e6) * 1000)
-    return {"mb_per_s": max(rates), "cpu_ms_per_mb": min(used)}
+    return {"mb_per_s": max(rates), "disk_mb_per_s": bare_writing(server.directory / "bare", dump.stat().st_size), "cpu_ms_per_mb": min(used)}
+
+
+def bare_writing(path: Path, size: int) -> float:
+    """MB/s of writing so many bytes and nothing else, synced as saves are."""
+    chunk, began, synced = os.urandom(1 << 20), time.perf_counter(), 0
+    with open(path, "wb", buffering=0) as file:
+        for written in range(0, size, len(chunk)):
+            file.write(chunk)
+            if written - synced >= 4 << 20:
+                os.fdatasync(file.fileno())
+                synced = written
+        os.fsync(file.fileno())
+    path.unlink()
+    return size / 1e6 / (time.perf_counter() - began)
 
 
 def total_cpu(server: Server) -> float:
@@ -340,7 +363,8 @@ def verdicts(part: str, measured: dict) -> list[tuple[str, bool]]:
                 ("extra memory with every key overwritten <= 80 %", ours["share_every_key"] <= 0.8)]
     if part == "cpu":
         return [("a SET beside a snapshot costs <= 1.5 of one without", ours["ratio"] <= 1.5)]
-    return [("twice stock's MB/s", ours["mb_per_s"] >= 2 * stock["mb_per_s"])] if part == "speed-tmpfs" else []
+    wanted = min(2 * stock["mb_per_s"], 0.9 * ours["disk_mb_per_s"])
+    return [("twice stock's MB/s, or nine tenths of what the disk takes", ours["mb_per_s"] >= wanted)]
 
 
 def main() -> int:

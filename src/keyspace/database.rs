@@ -248,6 +248,7 @@ impl Database {
     pub fn take(&mut self, key: &[u8], stamp: u64) -> Option<(Value, Option<UnixMillis>)> {
         let entry = self.keys.remove_stamped(key, stamp)?;
         self.unmark(&entry);
+        entry.leave_shell();
         Some((entry.to_value(), entry.expiry()))
     }
 
@@ -268,6 +269,7 @@ impl Database {
         }
         let Some(entry) = self.keys.remove_stamped(from, stamp) else { return false };
         self.unmark(&entry);
+        entry.leave_shell();
         let moved = Entry::new(to, entry.to_value(), entry.expiry(), entry.clock());
         drop(entry);
         self.insert(moved, stamp);

@@ -364,10 +364,15 @@ impl Entry {
 
     /// Takes the place of this one, which shares its value with it, and of which a snapshot may keep the rest.
     fn replace(&mut self, new: Self) {
+        self.leave_shell();
+        *self = new;
+    }
+
+    /// Notes, when it was taken out of the keyspace and its value goes on elsewhere, what a snapshot keeps of it.
+    pub(super) fn leave_shell(&self) {
         if !self.is_unique() {
             leave(self.own_bytes());
         }
-        *self = new;
     }
 
     /// Notes, when it was taken out of the keyspace, what a snapshot keeps of it.

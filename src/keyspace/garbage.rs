@@ -33,14 +33,15 @@ enum Piece {
 
 impl Piece {
     fn bytes(&self) -> usize {
-        /// Keys whose sizes stand for all of a database.
+        /// Buckets, spread over the table, whose keys' sizes stand for all of a database: some 700 keys.
         const SAMPLES: usize = 64;
         match self {
             Self::Entry(entry) => entry.memory_bytes(),
             Self::Value(value) => value.heap_bytes(),
             Self::Database { keys, .. } => {
-                let (count, bytes) =
-                    keys.iter().take(SAMPLES).fold((0, 0), |(n, sum), entry| (n + 1, sum + entry.memory_bytes()));
+                let buckets = keys.buckets();
+                let entries = (0..buckets).step_by(buckets.div_ceil(SAMPLES)).flat_map(|bucket| keys.bucket(bucket));
+                let (count, bytes) = entries.fold((0, 0), |(n, sum), entry| (n + 1, sum + entry.memory_bytes()));
                 bytes.saturating_mul(keys.len()).checked_div(count).unwrap_or(0)
             }
         }

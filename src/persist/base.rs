@@ -1,6 +1,8 @@
 //! From an RDB file to pieces: keys as the keyspace holds them, made by as many threads as are given.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::OpenError;
 use super::feed::Feed;
@@ -20,25 +22,28 @@ const PORTION_BYTES: usize = 512 << 10;
 const KEY_BYTES_MIN: u64 = 16;
 
 /// How a base is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reading {
     /// Processors that there are for it.
     pub processors: usize,
     /// What makes the access clocks of the keys.
     pub clock: AccessClock,
+    /// Takes what the base says of itself: bytes of memory that its writer used.
+    pub used_memory: Arc<AtomicU64>,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { processors: 1, clock: AccessClock::new(AccessPolicy::Lru, UnixMillis(0)) }
+        let clock = AccessClock::new(AccessPolicy::Lru, UnixMillis(0));
+        Self { processors: 1, clock, used_memory: Arc::default() }
     }
 }
 
 /// Loads the RDB file that a file is, or begins with.
 pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut Feed<'_>) -> Result<Loaded, OpenError> {
     let len = file.len().map_err(OpenError::io(path))?;
-    let reading = feed.reading;
-    let sink = || PieceSink::new(limits, reading.clock);
+    let reading = feed.reading.clone();
+    let sink = || PieceSink::new(limits, &reading);
     let mut out = Out { feed, path, expected_max: len / KEY_BYTES_MIN, refused: None };
     let read = if len < PARALLEL_FROM {
         let mut sink = Streaming { sink: sink(), out: &mut out };
@@ -65,14 +70,16 @@ pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut F
 /// Makes pieces of what a file holds.
 struct PieceSink {
     clock: AccessClock,
+    used_memory: Arc<AtomicU64>,
     db: u32,
     batch: Batch,
     pieces: Vec<Piece>,
 }
 
 impl PieceSink {
-    fn new(limits: &Limits, clock: AccessClock) -> Self {
-        Self { clock, db: 0, batch: Batch::new(limits.hash_seed), pieces: Vec::new() }
+    fn new(limits: &Limits, reading: &Reading) -> Self {
+        let used_memory = Arc::clone(&reading.used_memory);
+        Self { clock: reading.clock, used_memory, db: 0, batch: Batch::new(limits.hash_seed), pieces: Vec::new() }
     }
 
     fn end_batch(&mut self) {
@@ -99,6 +106,15 @@ impl RdbSink for PieceSink {
         }
         let access = self.access(&entry);
         self.batch.push(Entry::new(entry.key, entry.value, entry.expiry, access));
+        Ok(())
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        if name == b"used-mem"
+            && let Some(bytes) = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok())
+        {
+            self.used_memory.store(bytes, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -180,6 +196,10 @@ impl RdbSink for Streaming<'_, '_, '_> {
     fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
         self.sink.library(text)?;
         self.hand_over()
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        self.sink.aux(name, value)
     }
 
     fn sizes(&mut self, db: u32, keys: u64, expiries: u64) {

@@ -167,7 +167,7 @@ pub fn examine(disk: Arc<dyn Disk>, options: &OpenOptions, replay: &mut dyn Repl
         choice::load_without_log(&mut recovery, replay, &mut SeededEntropy::new(0))?;
         return Ok(recovery.report);
     }
-    let (own, feed) = (recovery.compare()?, &mut Feed::direct(replay, options.reading));
+    let (own, feed) = (recovery.compare()?, &mut Feed::direct(replay, options.reading.clone()));
     let Found { manifest, end, bytes, .. } = recovery.load_with_log(own, feed)?;
     recovery.report.bytes = bytes;
     recovery.report.end = end.end;
@@ -316,7 +316,7 @@ impl Recovery<'_> {
         replay: &mut dyn Replay,
         load: impl FnOnce(&mut Self, &mut Feed<'_>) -> Result<T, OpenError> + Send,
     ) -> Result<T, OpenError> {
-        let reading = self.options.reading;
+        let reading = self.options.reading.clone();
         if self.bytes_to_load() < LOAD_AHEAD_FROM {
             return load(self, &mut Feed::direct(replay, reading));
         }

@@ -24,6 +24,8 @@ pub struct Loading {
     started: Duration,
     total_bytes: AtomicU64,
     read_bytes: AtomicU64,
+    /// What the base says of itself: bytes of memory that its writer used.
+    pub used_memory: Arc<AtomicU64>,
     /// Lines of the log that have said so.
     said: AtomicU64,
 }
@@ -37,6 +39,7 @@ impl Loading {
             clock,
             total_bytes: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
+            used_memory: Arc::default(),
             said: AtomicU64::new(0),
         }
     }
@@ -93,9 +96,10 @@ impl Loading {
         // Writing to a string cannot fail.
         let _ = write!(
             out,
-            "loading_start_time:{}\r\nloading_total_bytes:{total}\r\nloading_rdb_used_mem:0\r\n\
+            "loading_start_time:{}\r\nloading_total_bytes:{total}\r\nloading_rdb_used_mem:{}\r\n\
              loading_loaded_bytes:{read}\r\nloading_loaded_perc:{percent:.2}\r\nloading_eta_seconds:{eta}\r\n",
-            self.started_at.0 / 1000
+            self.started_at.0 / 1000,
+            self.used_memory.load(Ordering::Relaxed)
         );
     }
 }

@@ -194,6 +194,7 @@ fn load(
         reading: Reading {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             clock: engine.store.db(0).access_clock(),
+            used_memory: Arc::clone(&shared.loading.used_memory),
         },
     };
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };

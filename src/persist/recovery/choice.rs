@@ -101,7 +101,7 @@ impl Recovery<'_> {
     /// Goes through the log and loads it nowhere.
     fn walk(&self) -> Result<Found, OpenError> {
         let mut walk = Recovery { disk: Arc::clone(&self.disk), options: self.options, report: LoadReport::default() };
-        walk.load_log(&mut Feed::direct(&mut Discard, self.options.reading))
+        walk.load_log(&mut Feed::direct(&mut Discard, self.options.reading.clone()))
     }
 
     /// AOF on: the log, or the dump where that is the log's own and stands later.
