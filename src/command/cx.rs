@@ -7,7 +7,7 @@
 
 use super::{BlockRequest, ClientId, CommandError, Event, Host, StreamWait, TimeoutReply, Turn, parse_timeout};
 use crate::env::{Entropy, UnixMillis};
-use crate::keyspace::{Content, Database, Entry, INLINE_MAX, Keyspace, Ttl};
+use crate::keyspace::{Content, Database, Entry, Found, INLINE_MAX, Keyspace, Ttl};
 use crate::resp::Reply;
 use crate::value::{
     Hash, HashRef, Limits, List, ListRef, Set, Str, StrRef, Stream, Type, Value, ValueRef, Zset, ZsetRef,
@@ -358,9 +358,9 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> Result<R, CommandError> {
-        if self.writable::<T>(key)? {
-            return self.edit_present(key, event, change);
-        }
+        let mut change = Some(change);
+        let edited = self.edit_present(key, event, &mut change)?;
+        let (None, Some(change)) = (&edited, change) else { return edited.ok_or(CommandError::WRONG_TYPE) };
         let mut value = T::default();
         let (result, changed, event) = self.run_edit(&mut value, event, change);
         let value: Value = value.into();
@@ -379,7 +379,7 @@ impl<'a> Cx<'a> {
         event: &'static str,
         change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
-        if self.writable::<T>(key)? { self.edit_present(key, event, change).map(Some) } else { Ok(None) }
+        self.edit_present(key, event, &mut Some(change))
     }
 
     /// Changes the collection at a key if there is one, and tells nobody: neither those who watch the key nor those who
@@ -399,21 +399,30 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Changes the collection at a key if there is one; the change is left where there is none. Begins as
+    /// [`Cx::writable`] does, in the same lookup.
     fn edit_present<T: Collection, R>(
         &mut self,
         key: &[u8],
         event: &'static str,
-        change: impl FnOnce(&mut T, &mut Edit<'_>) -> R,
-    ) -> Result<R, CommandError> {
-        let (now, stamp, limits) = (self.turn.expiry_now(), self.turn.stamp, self.store.limits);
+        change: &mut Option<impl FnOnce(&mut T, &mut Edit<'_>) -> R>,
+    ) -> Result<Option<R>, CommandError> {
+        self.delete_if_due(key);
+        let (times, limits) = ((self.turn.expiry_now(), self.turn.stamp), self.store.limits);
         let database = self.store.db_mut(self.db);
         let mut edit = Edit { limits, entropy: self.host.entropy(), changed: 0, event: Some(event) };
-        let edited = database.edit(key, now, stamp, |value| {
+        let (found, seen) = database.edit_kind(key, times, T::TYPE, self.touch, |value| {
+            let change = change.take()?;
             let result = change(T::of_mut(value)?, &mut edit);
             Some((result, value.is_empty()))
         });
+        self.turn.read_tag = self.turn.read_tag.max(seen + 1);
         let (changed, event) = (edit.changed, edit.event);
-        let (result, gone) = edited.flatten().ok_or(CommandError::WRONG_TYPE)?;
+        let (result, gone) = match found {
+            Found::Changed(Some(edited)) => edited,
+            Found::Changed(None) | Found::OtherType => return Err(CommandError::WRONG_TYPE),
+            Found::Nothing => return Ok(None),
+        };
         if changed > 0 {
             self.report::<T>(key, changed, event);
         }
@@ -423,7 +432,7 @@ impl<'a> Cx<'a> {
         } else if changed > 0 {
             self.host.key_ready(self.db, key, T::TYPE);
         }
-        Ok(result)
+        Ok(Some(result))
     }
 
     fn run_edit<T, R>(

@@ -134,6 +134,21 @@ impl CommandTable {
         resolved.command.arity_fits(request.len()).then_some(resolved)
     }
 
+    /// As [`CommandTable::known`], for a request that follows one whose command was found: pipelines repeat themselves.
+    pub fn known_behind(&self, request: &Request, before: &Request, command: Option<Resolved>) -> Option<Resolved> {
+        match command {
+            Some(same)
+                if same.parent.is_none()
+                    && same.command.subcommands.is_empty()
+                    && request.name() == before.name()
+                    && same.command.arity_fits(request.len()) =>
+            {
+                Some(same)
+            }
+            _ => self.known(request),
+        }
+    }
+
     /// The command of a call, its subcommand included; arity is checked.
     pub fn resolve(&self, argv: &[&[u8]]) -> Result<Resolved, CommandError> {
         let Some(entry) = self.entry(argv[0]) else {

@@ -10,7 +10,10 @@ use super::parts::Parts;
 use super::{Engine, Flow, NOBODY};
 use crate::command::{Args, Call, ClientId, CommandError, Cx, Flags, Host, Resolved, TimeoutReply};
 use crate::resp::{Protocol, Reply, Request};
+use arrayvec::ArrayVec;
 
+/// Calls of so many words need no memory to be laid out.
+const WORDS_INLINE: usize = 8;
 /// Replies from this length on, in bytes, are worth a buffer of their own.
 const LONG_REPLY: usize = 256 << 10;
 
@@ -22,12 +25,9 @@ impl Engine {
 
     /// As [`Engine::execute`], for a request whose command was looked up before, where it has one.
     pub fn execute_known(&mut self, id: ClientId, request: &Request, known: Option<Resolved>) -> Flow {
-        let mut inline = [&b""[..]; 16];
-        if let Some(argv) = inline.get_mut(..request.len()) {
-            for (slot, word) in argv.iter_mut().zip(request.args()) {
-                *slot = word;
-            }
-            self.execute_words(id, argv, request, known)
+        if request.len() <= WORDS_INLINE {
+            let argv: ArrayVec<&[u8], WORDS_INLINE> = request.args().collect();
+            self.execute_words(id, &argv, request, known)
         } else {
             let argv: Vec<&[u8]> = request.args().collect();
             self.execute_words(id, &argv, request, known)
@@ -72,12 +72,11 @@ impl Engine {
         if runs_script {
             self.turn.doubt = self.log.doubt().or_else(|| self.parts.settings.writes_refused.map(str::to_owned));
         }
+        let began = self.parts.looked;
         let Some(mut cx) = self.cx(id) else { return Flow::Close };
-        let began = Parts::of(&mut cx).looked;
         cx.turn.unit.lend(request.blocks());
         shown_call(&mut cx, resolved, Call { argv, raw: request.resp_bytes() });
-        let parts = Parts::of(&mut cx);
-        parts.stats.command_time += parts.looked.saturating_sub(began);
+        self.parts.stats.command_time += self.parts.looked.saturating_sub(began);
         // A script says itself when it has seen more than keys.
         let pure = resolved.command.flags.has(Flags::KEY_READ) || runs_script;
         if let Some(mut block) = self.turn.block.take() {
@@ -131,36 +130,36 @@ impl Engine {
         if queueing && flags.has(Flags::NO_MULTI) {
             return Admission::Refuse(CommandError::NOT_IN_MULTI);
         }
+        let name = resolved.command.name;
+        let executes = flags.has(Flags::TRANSACTION) && name == "exec";
+        let transaction = client.transaction.as_ref();
+        let nothing_to_do = executes && transaction.is_none_or(|transaction| transaction.queued.is_empty());
+        let grows = flags.has(Flags::DENYOOM) || (executes && transaction.is_some_and(|transaction| transaction.grows));
+        let only_listens = client.protocol == Protocol::Resp2 && client.is_subscriber();
         if !client.user.is_unrestricted() {
             let context = if client.transaction.is_some() { Context::Multi } else { Context::Toplevel };
             if let Err((denied, user)) = self.parts.permit(id, *resolved, argv, context, now) {
                 return Admission::Refuse(denied.error(&user, *resolved, argv));
             }
         }
-        let Some(client) = self.parts.clients.get(id) else { return Admission::Run };
-        let name = resolved.command.name;
         if self.parts.settings.memory.max > 0 {
             // Queued commands take memory too, whatever they will do.
             let queues = queueing && !matches!(name, "quit" | "reset");
-            let grows = flags.has(Flags::DENYOOM)
-                || (name == "exec" && client.transaction.as_ref().is_some_and(|transaction| transaction.grows));
             if self.make_room() == Room::Exhausted && (queues || grows) {
                 return Admission::Refuse(CommandError::OUT_OF_MEMORY);
             }
         }
-        let Some(client) = self.parts.clients.get(id) else { return Admission::Run };
         let (writes, runs_script) = (flags.has(Flags::WRITE), flags.has(Flags::SCRIPT));
-        if writes || runs_script || name == "exec" {
-            let nothing_to_do = name == "exec" && client.transaction.as_ref().is_none_or(|t| t.queued.is_empty());
+        if writes || runs_script || executes {
             // A script is told where it comes to write.
-            let may_write = !runs_script && !frees_space(name) && !nothing_to_do;
-            if let Some(doubt) = self.log.doubt().filter(|_| may_write) {
+            let may_write = || !runs_script && !frees_space(name) && !nothing_to_do;
+            if let Some(doubt) = self.log.doubt().filter(|_| may_write()) {
                 return Admission::Refuse(CommandError::new(doubt));
             }
         }
         // A read that keeps what it computed in the key.
         let may_log = flags.has(Flags::READONLY.and(Flags::MAY_REPLICATE));
-        if (writes || runs_script || may_log || name == "exec") && !self.log.has_room() {
+        if (writes || runs_script || may_log || executes) && !self.log.has_room() {
             return Admission::Wait;
         }
         if let Some(reason) = self.parts.settings.writes_refused
@@ -168,14 +167,12 @@ impl Engine {
         {
             return Admission::Refuse(CommandError::fixed(reason));
         }
-        if client.protocol == Protocol::Resp2
-            && client.is_subscriber()
-            && let Err(error) = check_subscriber(resolved)
-        {
+        if only_listens && let Err(error) = check_subscriber(resolved) {
             return Admission::Refuse(error);
         }
         // To stock a monitor is a kind of replica.
-        if (writes || may_log || flags.has(Flags::READONLY) || flags.has(Flags::MAY_REPLICATE))
+        if !self.parts.observed.monitors.is_empty()
+            && (writes || may_log || flags.has(Flags::READONLY) || flags.has(Flags::MAY_REPLICATE))
             && self.parts.observed.monitors.contains(&id)
         {
             return Admission::Refuse(CommandError::fixed("ERR Replica can't interact with the keyspace"));
@@ -509,12 +506,13 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
         cx.reply.error(error.text());
     }
     let client = cx.client;
-    Parts::of(cx).remember_keys(client, resolved, call.argv);
     // A call that waits is counted when its wait is over.
-    if cx.turn.replaying || cx.turn.block.is_some() {
+    let counts = !cx.turn.replaying && cx.turn.block.is_none();
+    let parts = Parts::of(cx);
+    parts.remember_keys(client, resolved, call.argv);
+    if !counts {
         return;
     }
-    let parts = Parts::of(cx);
     parts.looked = parts.clock.monotonic();
     let spent = parts.looked.saturating_sub(started);
     parts.stats.commands += 1;

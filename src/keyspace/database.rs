@@ -19,7 +19,7 @@ use super::garbage::Garbage;
 use super::snapshot::DatabaseView;
 use crate::ds::{HashSeed, table::Table};
 use crate::env::{Entropy, UnixMillis};
-use crate::value::{Str, Value, ValueRef};
+use crate::value::{Str, Type, Value, ValueRef};
 
 pub(super) type Keys = Table<Entry, u64>;
 
@@ -41,6 +41,14 @@ impl From<Option<UnixMillis>> for Ttl {
     fn from(expiry: Option<UnixMillis>) -> Self {
         expiry.map_or(Self::Clear, Self::At)
     }
+}
+
+/// What a change by type has met.
+pub enum Found<R> {
+    Changed(R),
+    /// A value of another type, left as it was.
+    OtherType,
+    Nothing,
 }
 
 /// A database. Positions in the log (`stamp`) are those where the unit of the change begins.
@@ -132,11 +140,7 @@ impl Database {
 
     /// Notes a use of the key in its access clock.
     pub fn touch(&self, entry: &Entry) {
-        let clock = self.clock.used(entry.clock(), self.chance());
-        // Most uses fall into a second that the clock already shows: spare the cache line.
-        if clock != entry.clock() {
-            entry.set_clock(clock);
-        }
+        use_entry(entry, self.clock, self.chance());
     }
 
     pub fn access_clock(&self) -> AccessClock {
@@ -221,6 +225,34 @@ impl Database {
     ) -> Option<R> {
         let entry = self.keys.get_mut_if(key, stamp, |entry| !entry.is_expired(now))?;
         Some(entry.edit(change))
+    }
+
+    /// Changes the value if it is of this type, by one lookup; the key is touched, whatever it holds. Also the position
+    /// that [`Database::get_stamped`] would have given before.
+    pub fn edit_kind<R>(
+        &mut self,
+        key: &[u8],
+        (now, stamp): (UnixMillis, u64),
+        kind: Type,
+        touch: bool,
+        change: impl FnOnce(&mut Value) -> R,
+    ) -> (Found<R>, u64) {
+        let (clock, random) = (self.clock, self.chance());
+        let mut there = false;
+        let wanted = |entry: &Entry| {
+            there = !entry.is_expired(now);
+            if there && touch {
+                use_entry(entry, clock, random);
+            }
+            there && entry.value().kind() == kind
+        };
+        let (entry, seen) = self.keys.get_mut_seen(key, stamp, wanted);
+        let found = match entry {
+            Some(entry) => Found::Changed(entry.edit(change)),
+            None if there => Found::OtherType,
+            None => Found::Nothing,
+        };
+        (found, seen.max(self.floor))
     }
 
     /// The string for change in place, long ones without a copy; the deadline stays. `None` when the key is absent,
@@ -444,5 +476,13 @@ impl std::fmt::Debug for Database {
             .field("len", &self.len())
             .field("expires", &self.expires_len())
             .finish_non_exhaustive()
+    }
+}
+
+fn use_entry(entry: &Entry, clock: AccessClock, random: u64) {
+    let used = clock.used(entry.clock(), random);
+    // Most uses fall into a second that the clock already shows: spare the cache line.
+    if used != entry.clock() {
+        entry.set_clock(used);
     }
 }

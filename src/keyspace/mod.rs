@@ -16,7 +16,7 @@ mod tests;
 
 pub use access::{AccessClock, AccessPolicy};
 pub use batch::Batch;
-pub use database::{Database, Ttl};
+pub use database::{Database, Found, Ttl};
 pub use entry::{Content, Entry, INLINE_MAX};
 pub use evict::{EvictionOrder, EvictionPolicy, EvictionScope};
 pub use garbage::Garbage;

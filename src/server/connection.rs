@@ -18,7 +18,7 @@ use super::aside::{Answer, Aside};
 use super::config::{BufferLimit, Settings};
 use super::shared::Shared;
 use super::unsent::Unsent;
-use crate::command::{ClientId, Resolved};
+use crate::command::{ClientId, Flags, Resolved};
 use crate::engine::{AHEAD_MAX, ConnectionInfo, Engine, Flow, Held, Outbox, Taken};
 use crate::env::UnixMillis;
 use crate::resp::{Limits, ProtocolError, Request, RequestReader};
@@ -299,10 +299,14 @@ impl Connection {
             if self.filled == self.batch.len() {
                 self.batch.push(Waiting::default());
             }
-            let Waiting { request, command } = &mut self.batch[self.filled];
+            let (before, rest) = self.batch.split_at_mut(self.filled);
+            let Waiting { request, command } = &mut rest[0];
             match self.reader.next(&limits, request) {
                 Ok(true) => {
-                    *command = shared.table.known(request);
+                    *command = match before.last() {
+                        Some(before) => shared.table.known_behind(request, &before.request, before.command),
+                        None => shared.table.known(request),
+                    };
                     // A browser that was made to post to this port: what follows are headers and a body, not requests.
                     if command.is_none() && is_http(request.name()) {
                         tracing::warn!(
@@ -382,6 +386,9 @@ impl Connection {
             engine.look_ahead(id, calls.filter_map(|waiting| Some((&waiting.request, waiting.command?))));
         }
         let Waiting { request, command } = &self.batch[self.next];
+        // What reads or writes keys changes nothing in what is known of the client.
+        let flags = command.map_or(Flags::NONE, |resolved| resolved.command.flags);
+        let about_keys = (flags.has(Flags::READONLY) || flags.has(Flags::WRITE)) && !flags.has(Flags::SCRIPT);
         match engine.execute_known(id, request, *command) {
             Flow::Continue => {
                 self.batch[self.next].request.let_go_of_blocks();
@@ -406,8 +413,11 @@ impl Connection {
         if let Some(error) = shared.in_doubt() {
             self.outbox.fail_waiting(&shared.gate, &error);
         }
-        self.note_client(engine, id);
-        self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some())
+        let goes_on = self.state == State::Open && (self.next < self.filled || self.protocol_error.is_some());
+        if !(about_keys && goes_on) {
+            self.note_client(engine, id);
+        }
+        goes_on
     }
 
     /// What is known of the client without the engine, as of now.

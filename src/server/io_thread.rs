@@ -329,10 +329,9 @@ impl IoLoop {
             pass.generation = generation;
             pass.settings = shared.settings();
         }
-        self.wait(shared, pass);
-        let now = shared.clock.monotonic();
+        let now = self.wait(shared, pass);
         self.collect_woken(shared, pass, false);
-        self.execute(shared, pass);
+        self.execute(shared, pass, now);
         self.collect_woken(shared, pass, true);
         self.send(shared, pass, now);
         if now.saturating_sub(pass.tended) >= TEND_EVERY {
@@ -345,8 +344,8 @@ impl IoLoop {
         pass.ready.clear();
     }
 
-    /// Sleeps until a socket or a wake-up, and reads what the sockets have.
-    fn wait(self: &Arc<Self>, shared: &Arc<Shared>, pass: &mut Pass) {
+    /// Sleeps until a socket or a wake-up, and reads what the sockets have; returns when it awoke.
+    fn wait(self: &Arc<Self>, shared: &Arc<Shared>, pass: &mut Pass) -> Duration {
         self.asleep.store(true, Ordering::SeqCst);
         let pending = !pass.again.is_empty()
             || self.awaits_gate(shared.gate.released())
@@ -386,6 +385,7 @@ impl IoLoop {
             }
         }
         pass.events = events;
+        now
     }
 
     /// Whether replies here wait for a write alone, not for a sync.
@@ -462,11 +462,10 @@ impl IoLoop {
     }
 
     /// Executes requests of the ready connections.
-    fn execute(&self, shared: &Arc<Shared>, pass: &mut Pass) {
+    fn execute(&self, shared: &Arc<Shared>, pass: &mut Pass, began: Duration) {
         if shared.is_draining() {
             return;
         }
-        let began = shared.clock.monotonic();
         let mut hold: Option<Hold<'_>> = None;
         let mut left = None;
         for (_, connection) in &pass.ready {

@@ -233,6 +233,23 @@ pub(super) fn decode_body(rest: &[u8]) -> Option<(Item<'_>, usize)> {
     })
 }
 
+/// The size of the element that `rest` begins with, without its back length; `None` when its head is not whole.
+pub(super) fn body_size(rest: &[u8]) -> Option<usize> {
+    let &code = rest.first()?;
+    Some(match code {
+        0..=0x7f => 1,
+        0x80..=0xbf => 1 + usize::from(code & 0x3f),
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 2 + (usize::from(code & 0x0f) << 8 | usize::from(*rest.get(1)?)),
+        STR32 => 5usize.checked_add(u32::from_le_bytes(rest.get(1..5)?.try_into().ok()?) as usize)?,
+        INT16 => 3,
+        INT24 => 4,
+        INT32 => 5,
+        INT64 => 9,
+        _ => return None,
+    })
+}
+
 /// Where the element that ends right before `end` starts. The bytes have been checked.
 pub(super) fn entry_before(bytes: &[u8], end: usize) -> usize {
     let (mut len, mut shift, mut at) = (0, 0, end);

@@ -3,7 +3,7 @@
 //! A run is plain bytes, to be kept in whatever holds them. What is read with [`split_first`] must have been written by
 //! the functions here.
 
-use super::encoding::{Element, Item, decode_body};
+use super::encoding::{Element, Item, body_size, decode_body};
 
 /// Appends an element in the form that it has.
 pub fn push(run: &mut Vec<u8>, item: Item<'_>) {
@@ -17,6 +17,14 @@ pub fn push(run: &mut Vec<u8>, item: Item<'_>) {
 pub fn split_first(run: &[u8]) -> Option<(Item<'_>, &[u8])> {
     let (item, size) = decode_body(run)?;
     Some((item, &run[size..]))
+}
+
+/// What follows the first so many elements, which are not looked into; nothing where there are no more.
+pub fn behind(mut run: &[u8], elements: usize) -> &[u8] {
+    for _ in 0..elements {
+        run = body_size(run).and_then(|size| run.get(size..)).unwrap_or_default();
+    }
+    run
 }
 
 #[cfg(test)]
@@ -33,6 +41,9 @@ mod tests {
             let mut read = Vec::new();
             while let Some((item, behind)) = split_first(rest) {
                 read.push(item.to_vec());
+                if behind != super::behind(rest, 1) || behind != super::behind(&run, read.len()) {
+                    return false;
+                }
                 rest = behind;
             }
             let texts = numbers.iter().map(|number| number.to_string().into_bytes());

@@ -162,6 +162,20 @@ impl<E: Entry, S: Stamp> Table<E, S> {
         Some(leaf.into_entry(index))
     }
 
+    /// As [`Table::get_mut_if`], with the stamp that the key's bucket had before.
+    pub fn get_mut_seen(&mut self, key: &[u8], stamp: S, wanted: impl FnOnce(&E) -> bool) -> (Option<&mut E>, S) {
+        let (bucket, _, index) = self.locate(key);
+        if self.directory.len() == 0 {
+            return (None, S::default());
+        }
+        let leaf = self.directory.leaf(bucket);
+        let before = leaf.stamp();
+        let Some(index) = index.filter(|&index| wanted(&leaf.entries()[index])) else { return (None, before) };
+        let mut leaf = self.directory.leaf_mut(bucket).edit();
+        leaf.raise(stamp);
+        (Some(leaf.into_entry(index)), before)
+    }
+
     /// Adds an entry, or replaces the one with the same key and returns it; its bucket is stamped.
     pub fn insert_stamped(&mut self, entry: E, stamp: S) -> Option<E> {
         let (bucket, hash, index) = self.locate_or_begin(entry.key());

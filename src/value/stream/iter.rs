@@ -1,6 +1,6 @@
 //! Ranges of entries in both directions.
 
-use super::node::{LEAF, NodeEntries, Nodes};
+use super::node::{LEAF, NodeEntries, NodeEntriesBack, Nodes};
 use super::{StreamEntry, StreamId, StreamNode};
 use crate::ds::tree;
 
@@ -37,9 +37,9 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Entries in reverse order.
 pub struct EntriesBack<'a> {
-    nodes: Option<tree::IterBack<'a, StreamNode, LEAF>>,
-    /// What is left of a node, in order.
-    node: Vec<StreamEntry<'a>>,
+    nodes: tree::IterBack<'a, StreamNode, LEAF>,
+    /// `None`: there is nothing more.
+    node: Option<NodeEntriesBack<'a>>,
     first: StreamId,
     last: StreamId,
 }
@@ -47,7 +47,9 @@ pub struct EntriesBack<'a> {
 impl<'a> EntriesBack<'a> {
     /// `until`: the position behind the node to begin with.
     pub(super) fn new(nodes: &'a Nodes, until: usize, first: StreamId, last: StreamId) -> Self {
-        Self { nodes: Some(nodes.iter_before(until)), node: Vec::new(), first, last }
+        let mut nodes = nodes.iter_before(until);
+        let node = nodes.next().map(|node| node.entries_back(Vec::new()));
+        Self { nodes, node, first, last }
     }
 }
 
@@ -56,14 +58,14 @@ impl<'a> Iterator for EntriesBack<'a> {
 
     fn next(&mut self) -> Option<StreamEntry<'a>> {
         loop {
-            match self.node.pop() {
+            match self.node.as_mut()?.next() {
                 Some(entry) if entry.id > self.last => {}
-                Some(entry) if entry.id < self.first => {
-                    self.node.clear();
-                    self.nodes = None;
-                }
+                Some(entry) if entry.id < self.first => self.node = None,
                 Some(entry) => return Some(entry),
-                None => self.node = self.nodes.as_mut()?.next()?.entries().collect(),
+                None => {
+                    let places = self.node.take().map(NodeEntriesBack::into_places).unwrap_or_default();
+                    self.node = self.nodes.next().map(|node| node.entries_back(places));
+                }
             }
         }
     }

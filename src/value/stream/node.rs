@@ -5,7 +5,7 @@
 //! of its fields and names and values in turn. All are elements of [`crate::ds::run`].
 //!
 //! That is what a node's listpack in RDB files holds, without counts that can be had otherwise, and without the
-//! lengths for walking backwards: a sixth less memory, for reverse ranges that walk a node forwards first.
+//! lengths for walking backwards: a sixth less memory, for reverse ranges that hop through a node forwards first.
 //!
 //! Invariants
 //! - IDs ascend strictly, deleted entries included; all are at least the node's.
@@ -228,6 +228,11 @@ impl Node {
         NodeEntries(AllEntries::new(self))
     }
 
+    /// Live entries, the last one first. `places` is memory to work with.
+    pub(super) fn entries_back(&self, places: Vec<u32>) -> NodeEntriesBack<'_> {
+        NodeEntriesBack::new(self, places)
+    }
+
     /// The ID of the last entry, a deleted one included.
     pub(super) fn last_id_ever(&self) -> StreamId {
         AllEntries::new(self).last().map_or(self.master, |entry| entry.id())
@@ -315,10 +320,7 @@ impl<'a> AllEntries<'a> {
     fn new(node: &'a Node) -> Self {
         let bytes: &'a [u8] = &node.run;
         let (name_count, names) = integer(bytes);
-        let mut rest = names;
-        for _ in 0..name_count {
-            rest = run::split_first(rest).map_or(&[], |(_, rest)| rest);
-        }
+        let rest = run::behind(names, name_count as usize);
         Self { master: node.master, names, name_count: name_count as usize, len: bytes.len(), rest }
     }
 }
@@ -336,11 +338,7 @@ impl<'a> Iterator for AllEntries<'a> {
         let (seq, rest) = integer(rest);
         let same = flags & SAME_FIELDS != 0;
         let (count, values) = if same { (self.name_count, rest) } else { (integer(rest).0 as usize, integer(rest).1) };
-        let mut rest = values;
-        for _ in 0..if same { count } else { 2 * count } {
-            rest = run::split_first(rest).map_or(&[], |(_, rest)| rest);
-        }
-        self.rest = rest;
+        self.rest = run::behind(values, if same { count } else { 2 * count });
         let fields = EntryFields { names: same.then_some(self.names), values, left: count };
         Some(Placed { at, flags, master: self.master, delta: (ms, seq), fields })
     }
@@ -360,6 +358,53 @@ impl<'a> Iterator for NodeEntries<'a> {
 
     fn next(&mut self) -> Option<StreamEntry<'a>> {
         let entry = self.0.find(|entry| entry.flags & DELETED == 0)?;
+        Some(StreamEntry { id: entry.id(), fields: entry.fields })
+    }
+}
+
+/// Live entries of a node, the last one first: one walk over all that looks at nothing but lengths says where each
+/// stands.
+pub(super) struct NodeEntriesBack<'a> {
+    all: AllEntries<'a>,
+    /// The node's run, and where in it the entries begin that are left.
+    bytes: &'a [u8],
+    places: Vec<u32>,
+}
+
+impl<'a> NodeEntriesBack<'a> {
+    fn new(node: &'a Node, mut places: Vec<u32>) -> Self {
+        let all = AllEntries::new(node);
+        let mut rest = all.rest;
+        places.clear();
+        while let Some(flags) = rest.first() {
+            if i64::from(*flags) & DELETED == 0 {
+                places.push((all.len - rest.len()) as u32);
+            }
+            let same = i64::from(*flags) & SAME_FIELDS != 0;
+            let ids = run::behind(rest, 3);
+            rest = if same {
+                run::behind(ids, all.name_count)
+            } else {
+                let (count, words) = integer(ids);
+                run::behind(words, 2 * count as usize)
+            };
+        }
+        Self { all, bytes: &node.run, places }
+    }
+
+    /// The memory that it worked with.
+    pub(super) fn into_places(self) -> Vec<u32> {
+        self.places
+    }
+}
+
+impl<'a> Iterator for NodeEntriesBack<'a> {
+    type Item = StreamEntry<'a>;
+
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
+        let at = self.places.pop()? as usize;
+        self.all.rest = &self.bytes[at..];
+        let entry = self.all.next()?;
         Some(StreamEntry { id: entry.id(), fields: entry.fields })
     }
 }

@@ -190,6 +190,30 @@ quickcheck! {
             && entries(&again) == entries(&stream)
     }
 
+    /// A reverse range is the range reversed, from and to anywhere, with deleted entries and other field names between.
+    fn ranges_back_are_ranges_reversed(added: Vec<(u8, Vec<(u8, i32)>)>, deleted: Vec<u8>, from: u16, to: u16) -> bool {
+        let (mut stream, limits) = (Stream::new(), small());
+        for (ms, fields) in &added {
+            let fields: Vec<[Vec<u8>; 2]> = fields
+                .iter()
+                .map(|(name, value)| [vec![b'f', name % 3], value.to_string().repeat(1 + *name as usize % 9).into_bytes()])
+                .chain([[b"last".to_vec(), b"one".to_vec()]])
+                .collect();
+            let words: Vec<&[u8]> = fields.iter().flatten().map(Vec::as_slice).collect();
+            stream.add(StreamId::new(stream.last_id().ms + u64::from(*ms % 4) + 1, 0), &words, &limits);
+        }
+        for n in deleted {
+            let id = stream.range(StreamId::MIN, StreamId::MAX).nth(n.into()).map(|entry| entry.id);
+            id.map(|id| stream.delete(id));
+        }
+        let some = |n: u16| StreamId::new(u64::from(n) % (stream.last_id().ms + 2), 0);
+        [(StreamId::MIN, StreamId::MAX), (some(from), some(to)), (some(from), StreamId::MAX)].iter().all(|(first, last)| {
+            let mut forward: Vec<_> = stream.range(*first, *last).map(owned).collect();
+            forward.reverse();
+            forward == stream.range_back(*first, *last).map(owned).collect::<Vec<_>>()
+        })
+    }
+
     /// The figure of the radix tree against one that is built byte by byte.
     fn radix_tree_nodes_are_counted(ids: Vec<(u16, u16)>) -> bool {
         let mut ids: Vec<StreamId> = ids.into_iter().map(|(ms, seq)| StreamId::new(u64::from(ms) + 1, seq.into())).collect();
