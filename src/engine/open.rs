@@ -8,9 +8,6 @@ use crate::persist::{self, LogBuffer, OpenError, OpenOptions, Opened, Piece, Rep
 use crate::resp::WovenSlice;
 use std::sync::Arc;
 
-/// Commands whose keys are looked up together before they are applied.
-const LOOKED_UP_TOGETHER: usize = 32;
-
 impl Engine {
     /// Opens a data directory and loads what it holds; the engine must be empty. Afterwards the engine appends to the
     /// log that is returned, which its caller drives.
@@ -41,25 +38,14 @@ impl Replay for Replaying<'_> {
                 Err(error) => Err(format!("database {db}: {}", error.text())),
             },
             Piece::Library(text) => self.library(&text).map_err(|error| format!("a library: {}", error.text())),
-            Piece::Commands(block) => {
-                self.logged_at(block.time);
-                let mut argv = Vec::new();
-                for command in 0..block.len() {
-                    if command % LOOKED_UP_TOGETHER == 0 {
-                        self.look_ahead(block.first_arguments(command..command + LOOKED_UP_TOGETHER));
-                    }
-                    block.fill(command, &mut argv);
-                    self.command(&argv).map_err(|error| {
-                        let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());
-                        if self.knows(name.as_bytes()) {
-                            format!("command '{name}': {}", error.text())
-                        } else {
-                            format!("Unknown command '{name}' reading the append only file")
-                        }
-                    })?;
+            Piece::Commands(block) => self.block(&block).map_err(|(command, error)| {
+                let name = String::from_utf8_lossy(block.word(command, 0).unwrap_or_default());
+                if self.knows(name.as_bytes()) {
+                    format!("command '{name}': {}", error.text())
+                } else {
+                    format!("Unknown command '{name}' reading the append only file")
                 }
-                Ok(())
-            }
+            }),
         }
     }
 }

@@ -4,14 +4,17 @@
 //! that of the log.
 
 use super::acl::{DEFAULT_USER, User};
+use super::ahead::{AHEAD_MAX, Wanted};
 use super::client::{Client, ConnectionInfo};
 use super::execute::call;
 use super::outbox::{NoWake, Outbox};
 use super::{Engine, NOBODY};
-use crate::command::{Call, CommandError};
+use crate::command::{Call, CommandError, Resolved};
 use crate::env::UnixMillis;
 use crate::keyspace::{Batch, Entry};
+use crate::persist::Block;
 use crate::resp::Reply;
+use arrayvec::ArrayVec;
 use std::sync::Arc;
 
 /// Applies commands and base keys to an engine that serves nobody yet.
@@ -21,7 +24,13 @@ pub struct Replaying<'e> {
     commands: u64,
     /// When the commands being applied were logged, as far as is known: the time for what remembers one.
     logged_at: UnixMillis,
+    /// Commands met lately, by their names as they are written.
+    known: [Option<(ArrayVec<u8, NAME_MAX>, Resolved)>; KNOWN],
 }
+
+/// How many commands met lately are known, and how long their names are at most.
+const KNOWN: usize = 32;
+const NAME_MAX: usize = 24;
 
 impl Engine {
     /// Begins a replay; it ends when the guard is dropped.
@@ -31,7 +40,7 @@ impl Engine {
         self.parts.clients.insert(Client::new(NOBODY, ConnectionInfo::default(), outbox, anybody, UnixMillis(0)));
         self.turn.replaying = true;
         self.look_at_clock();
-        Replaying { engine: self, db: 0, commands: 0, logged_at: UnixMillis(0) }
+        Replaying { engine: self, db: 0, commands: 0, logged_at: UnixMillis(0), known: [const { None }; KNOWN] }
     }
 }
 
@@ -48,6 +57,10 @@ impl Replaying<'_> {
     /// When there is no such command or database: the log holds what this version does not know. The error of a known
     /// command is part of history (it was the reply then) and none here.
     pub fn command(&mut self, argv: &[&[u8]]) -> Result<(), CommandError> {
+        self.apply(argv, None)
+    }
+
+    fn apply(&mut self, argv: &[&[u8]], known: Option<Resolved>) -> Result<(), CommandError> {
         let Some(name) = argv.first() else { return Ok(()) };
         if name.eq_ignore_ascii_case(b"select") {
             let index = argv.get(1).and_then(|word| crate::command::parse_i64(word));
@@ -56,7 +69,7 @@ impl Replaying<'_> {
         if name.eq_ignore_ascii_case(b"multi") || name.eq_ignore_ascii_case(b"exec") {
             return Ok(());
         }
-        let resolved = self.engine.parts.table.resolve(argv)?;
+        let resolved = known.map_or_else(|| self.engine.parts.table.resolve(argv), Ok)?;
         self.engine.turn.begin(self.logged_at, 0);
         self.engine.turn.may_block = false;
         self.engine.reply.clear();
@@ -73,9 +86,42 @@ impl Replaying<'_> {
         Ok(())
     }
 
-    /// Fetches these keys of the selected database into the cache, for the commands that come next.
-    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        self.engine.store.db(self.db).look_ahead(keys);
+    /// The command of this name, where it is one that an ordinary call names by its first word alone.
+    fn known(&mut self, name: &[u8]) -> Option<Resolved> {
+        let (first, last) = (*name.first()?, *name.last()?);
+        let place = &mut self.known[(usize::from(first) + 5 * usize::from(last) + name.len()) % KNOWN];
+        if let Some((known, resolved)) = place
+            && known.as_slice() == name
+        {
+            return Some(*resolved);
+        }
+        let resolved = self.engine.parts.table.find(name).filter(|found| found.command.subcommands.is_empty())?;
+        *place = Some((ArrayVec::try_from(name).ok()?, resolved));
+        Some(resolved)
+    }
+
+    /// Applies the commands of a block: what several look up is fetched together before they run.
+    ///
+    /// # Errors
+    /// As for [`Replaying::command`]; with the command, of which none behind it is applied.
+    pub fn block(&mut self, block: &Block) -> Result<(), (usize, CommandError)> {
+        self.logged_at(block.time);
+        let mut argv = Vec::new();
+        for first in (0..block.len()).step_by(AHEAD_MAX) {
+            let window = first..block.len().min(first + AHEAD_MAX);
+            let known: ArrayVec<Option<Resolved>, AHEAD_MAX> =
+                window.clone().map(|command| self.known(block.word(command, 0)?)).collect();
+            let calls = window.clone().zip(&known).filter_map(|(command, known)| {
+                Wanted::by((*known)?, block.word_count(command), |at| block.word(command, at))
+            });
+            self.engine.fetch(self.db, calls);
+            for (command, known) in window.zip(known) {
+                block.fill(command, &mut argv);
+                let known = known.filter(|known| known.command.arity_fits(argv.len()));
+                self.apply(&argv, known).map_err(|error| (command, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// # Errors

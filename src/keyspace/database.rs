@@ -192,11 +192,6 @@ impl Database {
         true
     }
 
-    /// Fetches keys that are about to be used into the cache.
-    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        self.keys.look_ahead(keys);
-    }
-
     /// Makes room for so many keys before they come, in a database that is empty.
     pub fn reserve(&mut self, keys: usize) {
         self.keys.reserve(keys);

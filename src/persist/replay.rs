@@ -44,10 +44,14 @@ impl Block {
         argv.extend(self.words(command).iter().map(|word| &self.bytes[word.clone()]));
     }
 
-    /// The first argument of each of these commands that has one: its key, nearly always.
-    pub fn first_arguments(&self, commands: Range<usize>) -> impl Iterator<Item = &[u8]> {
-        let commands = commands.start..commands.end.min(self.len());
-        commands.filter_map(|command| self.words(command).get(1)).map(|word| &self.bytes[word.clone()])
+    /// How many words a command has.
+    pub fn word_count(&self, command: usize) -> usize {
+        self.words(command).len()
+    }
+
+    /// A word of a command, its name being the first.
+    pub fn word(&self, command: usize, at: usize) -> Option<&[u8]> {
+        self.words(command).get(at).map(|word| &self.bytes[word.clone()])
     }
 
     fn words(&self, command: usize) -> &[Range<usize>] {

@@ -1,4 +1,4 @@
-//! Many entries at once: a load, and what it looks up.
+//! Many entries at once: a load.
 
 use super::{Entry, LOAD_GROW, Leaf, Stamp, Table, fingerprint};
 
@@ -51,26 +51,5 @@ impl<E: Entry, S: Stamp> Table<E, S> {
             }
         }
         Ok(())
-    }
-
-    /// Fetches what is found under these keys into the cache, one access waiting for memory beside the others: the
-    /// lookups that follow find it there. Of little use for more than some dozens.
-    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        if self.directory.len() == 0 {
-            return;
-        }
-        let mut hashes = [0; TOGETHER];
-        let (mut count, mut looked_at) = (0, 0);
-        for (place, key) in hashes.iter_mut().zip(keys) {
-            *place = self.seed.hash(key);
-            count += 1;
-            looked_at += self.directory.leaf(self.bucket_of(*place)).len();
-        }
-        for hash in &hashes[..count] {
-            let leaf = self.directory.leaf(self.bucket_of(*hash));
-            let near = leaf.find(fingerprint(*hash), |_| true);
-            looked_at += near.map_or(0, |index| leaf.entries()[index].key().len());
-        }
-        std::hint::black_box(looked_at);
     }
 }

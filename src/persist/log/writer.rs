@@ -63,7 +63,7 @@ impl WriterOptions {
 }
 
 /// So many bytes are written at once by whoever has appended them; more are worth waking the driver.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+const AT_ONCE_BYTES_MAX: usize = 256 << 10;
 /// A write that takes longer than this was not quick,
 const QUICK_WRITE: Duration = Duration::from_millis(1);
 /// and for this time behind it only the driver writes.
