@@ -9,6 +9,7 @@ mod tracking;
 
 use super::*;
 use crate::env::{ManualClock, SeededEntropy, UnixMillis};
+use crate::persist::Block;
 use crate::resp::{Request, Woven, WovenSlice};
 use crate::value::{Limits, ValueRef};
 use parking_lot::Mutex;
@@ -464,6 +465,90 @@ fn replay_gives_the_same_data_and_expires_nothing() {
     assert_eq!(copy.ask(&session, "get t"), "$1|v|");
     copy.clock.advance(Duration::from_millis(60));
     assert_eq!(copy.ask(&session, "get t"), "$-1|");
+}
+
+/// Commands of the log by lines, as a loader hands them over.
+fn block(lines: &[&str]) -> Block {
+    let mut block = Block::default();
+    for line in lines {
+        let words: Vec<_> = line
+            .split(' ')
+            .map(|word| {
+                let start = block.bytes.len();
+                block.bytes.extend_from_slice(word.as_bytes());
+                start..block.bytes.len()
+            })
+            .collect();
+        block.push(words);
+    }
+    block
+}
+
+/// In whichever case and order names come, and wherever the selected database changes while others are looked ahead at.
+#[test]
+fn a_block_of_commands_is_replayed_in_order() {
+    let lines: Vec<String> = (0..2_000)
+        .map(|n| match n % 8 {
+            0 => format!("SET s:{} {n}", n % 40),
+            1 => format!("select {}", n % 3),
+            2 => format!("hset h field:{} {n}", n % 300),
+            3 => format!("Sadd set member:{}", n % 500),
+            4 => format!("zadd z {n} member:{}", n % 90),
+            5 => format!("RPUSH l {n}"),
+            6 => "incr n".to_owned(),
+            _ => format!("XGROUP CREATE x:{n} g $ MKSTREAM"),
+        })
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let (mut together, mut singly) = (World::new(), World::new());
+    together.engine.replay().block(&block(&lines)).expect("known commands");
+    let mut replaying = singly.engine.replay();
+    for line in &lines {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        replaying.command(&words).expect("known commands");
+    }
+    drop(replaying);
+    let (ours, theirs) = (together.session(), singly.session());
+    for db in 0..3 {
+        for line in [
+            "hgetall h",
+            "smembers set",
+            "zrange z 0 -1 withscores",
+            "lrange l 0 -1",
+            "get n",
+            "mget s:0 s:8",
+            "dbsize",
+        ] {
+            let select = format!("select {db}");
+            assert_eq!(together.ask(&ours, &select), singly.ask(&theirs, &select));
+            let mut replies = [together.ask(&ours, line), singly.ask(&theirs, line)];
+            if line.starts_with('h') || line.starts_with("sm") {
+                replies = replies.map(|reply| {
+                    let mut lines: Vec<&str> = reply.split('|').collect();
+                    lines.sort_unstable();
+                    lines.join("|")
+                });
+            }
+            assert_eq!(replies[0], replies[1], "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_block_ends_at_what_cannot_be_applied() {
+    for (bad, text) in [
+        ("nosuch a", "ERR unknown command 'nosuch', with args beginning with: 'a' "),
+        ("set a", "ERR wrong number of arguments for 'set' command"),
+        ("xgroup nosuch", "ERR unknown subcommand 'nosuch'. Try XGROUP HELP."),
+        ("select 16", "ERR DB index is out of range"),
+    ] {
+        let mut world = World::new();
+        let failed = world.engine.replay().block(&block(&["set a 1", "set b 2", bad, "set b 3"]));
+        let (at, error) = failed.expect_err("the third cannot be applied");
+        assert_eq!((at, error.text()), (2, text));
+        let session = world.session();
+        assert_eq!(world.ask(&session, "mget a b"), "*2|$1|1|$1|2|");
+    }
 }
 
 #[test]
