@@ -16,11 +16,21 @@ impl Engine {
     /// See [`OpenError`]: nothing on disk was changed then.
     pub fn open(&mut self, world: World, options: &OpenOptions) -> Result<Opened, OpenError> {
         let opened = persist::open(world, options, &mut self.replay())?;
-        self.log = match &opened.log {
-            Some(log) => Box::new(AofLog { buffer: Arc::clone(&log.buffer) }),
-            None => Box::new(NoLog::at(opened.report.end.0)),
-        };
+        match &opened.log {
+            Some(log) => self.keep_log(&log.buffer),
+            None => self.log = Box::new(NoLog::at(opened.report.end.0)),
+        }
         Ok(opened)
+    }
+
+    /// What is executed from now on is logged here; the buffer stands where the engine does.
+    pub fn keep_log(&mut self, buffer: &Arc<LogBuffer>) {
+        self.log = Box::new(AofLog { buffer: Arc::clone(buffer) });
+    }
+
+    /// From now on nothing is logged.
+    pub fn leave_log(&mut self) {
+        self.log = Box::new(NoLog::at(self.log.next()));
     }
 }
 
@@ -69,7 +79,9 @@ impl Log for AofLog {
     }
 
     fn doubt(&self) -> Option<String> {
-        self.buffer.progress().trouble().map(|trouble| misconf(&trouble))
+        // A log that does not count yet keeps nobody from writing: it is given up.
+        let progress = self.buffer.progress();
+        progress.trouble().filter(|_| progress.is_founded()).map(|trouble| misconf(&trouble))
     }
 }
 

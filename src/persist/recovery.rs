@@ -19,7 +19,7 @@ use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPoli
 use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, SavedDump};
 use super::position::position_of;
 use super::replay::Replay;
-use super::{Lineage, Lsn, OpenError, Position, Timeline, strays};
+use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, strays};
 use crate::env::disk::DiskLock;
 use crate::env::disk::{read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
@@ -203,7 +203,7 @@ fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn DiskLock>, Ope
     })
 }
 
-fn create_durable_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(super) fn create_durable_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -444,6 +444,7 @@ impl Recovery<'_> {
         create_durable_directory(&*self.disk, &directory).map_err(io_error())?;
         let Found { mut manifest, adopt, end, .. } = found;
         let clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
+        founding::clear(&*self.disk, &options, &manifest).map_err(io_error())?;
         strays::remove_drafts(&*self.disk, &options).map_err(io_error())?;
         if let Some(adopt) = &adopt {
             self.adopt(adopt, &end, &manifest, &options).map_err(io_error())?;

@@ -8,7 +8,7 @@
 
 use super::log::{Item, OpenedSegment, SegmentReader, WriterOptions};
 use super::manifest::{BaseIdentity, Manifest};
-use super::{Lsn, OpenError, Position};
+use super::{Lsn, OpenError, Position, founding};
 use crate::env::{Disk, OpenMode};
 use std::io;
 use std::path::Path;
@@ -47,7 +47,7 @@ pub fn hold_data(disk: &dyn Disk, options: &WriterOptions, dump: &Path) -> Resul
         let same = || Ok(base_identity(disk, path)? == base_identity(disk, dump)?);
         Ok(there && same().map_err(OpenError::io(path))?)
     };
-    for name in list(disk, options)? {
+    for name in list(disk, options, None)? {
         if !name.starts_with(&options.prefix) || name.ends_with(".tmp") {
             continue;
         }
@@ -70,7 +70,7 @@ pub fn hold_data(disk: &dyn Disk, options: &WriterOptions, dump: &Path) -> Resul
 /// [`OpenError::Stray`] for a file that holds writes and whose place in the log cannot be told.
 pub fn take_in(disk: &dyn Disk, options: &WriterOptions, manifest: &mut Manifest) -> Result<(), OpenError> {
     let named = manifest.incremental().map(|file| file.sequence).max().unwrap_or(0);
-    let mut found: Vec<(u64, String)> = list(disk, options)?
+    let mut found: Vec<(u64, String)> = list(disk, options, Some(manifest))?
         .into_iter()
         .filter_map(|name| Some((sequence_of(&name, options)?, name)))
         .filter(|(sequence, _)| *sequence > named)
@@ -103,12 +103,18 @@ pub fn take_in(disk: &dyn Disk, options: &WriterOptions, manifest: &mut Manifest
     Ok(())
 }
 
-fn list(disk: &dyn Disk, options: &WriterOptions) -> Result<Vec<String>, OpenError> {
-    disk.list(&options.directory).map_err(OpenError::io(&options.directory))
+/// Without what never counted.
+fn list(disk: &dyn Disk, options: &WriterOptions, manifest: Option<&Manifest>) -> Result<Vec<String>, OpenError> {
+    let listed = disk.list(&options.directory).and_then(|mut names| {
+        let left = founding::leftovers(disk, options, manifest)?;
+        names.retain(|name| !left.contains(name));
+        Ok(names)
+    });
+    listed.map_err(OpenError::io(&options.directory))
 }
 
 /// The sequence in a segment's name.
-fn sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
+pub fn sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
     let digits = name.strip_prefix(&options.prefix)?.strip_prefix('.')?.strip_suffix(".incr.aof")?;
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }

@@ -22,7 +22,8 @@ fn refused(directive: &'static str, reason: &str) -> Refused {
 /// A change cannot be made.
 pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(), Refused> {
     if before.appendonly != after.appendonly {
-        return Err(refused("appendonly", "switching the append-only file on or off needs a restart"));
+        // The ticker does it: what begins or ends there must not happen inside of a turn.
+        shared.ticker.ring(UnixMillis(i64::MIN));
     }
     if before.maxclients != after.maxclients && super::limits::open_files_for(after.maxclients) < after.maxclients {
         return Err(refused(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::memory::Gauge;
 use super::shared::Shared;
 use super::state::Server;
-use super::{rewriting, saving};
+use super::{rewriting, saving, switching};
 use crate::command::ClientId;
 use crate::engine::Engine;
 use crate::env::UnixMillis;
@@ -47,6 +47,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             shared.waits.collect(&mut engine.parts);
             if !rests {
                 saving::tick(&mut engine, shared);
+                switching::tick(&mut engine, shared);
                 rewriting::tick(&mut engine, shared);
             }
             let client_bytes_max = shared.settings().client_bytes_max;
@@ -83,8 +84,12 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
 
 /// Ends WAITAOFs whose position is durable.
 fn look_again_at_syncs(engine: &mut Engine, shared: &Shared) {
-    let Some(log) = shared.log() else { return };
-    let durable = log.progress.durable().0;
+    let durable = match shared.founded_log() {
+        Some(log) => log.progress.durable().0,
+        // Switched off: they are told.
+        None if !shared.settings().appendonly => u64::MAX,
+        None => 0,
+    };
     let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
     let ready: Vec<ClientId> =
         server.awaiting_sync.iter().filter(|(_, position)| **position <= durable).map(|(id, _)| *id).collect();

@@ -258,7 +258,11 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let (keys, keys_total) =
         if saves.in_progress { (saves.keys, saves.keys_total) } else { (rewrites.keys, rewrites.keys_total) };
     let settings = shared.settings();
-    let in_trouble = shared.log().is_some_and(|log| log.progress.trouble().is_some());
+    let in_trouble = shared.founded_log().is_some_and(|log| log.progress.trouble().is_some());
+    // Asked for, and begun as soon as the ticker comes to it.
+    let begins =
+        shared.founded_log().is_none() && (settings.appendonly && rewrites.failures == 0 || rewrites.scheduled);
+    let again = shared.log().is_none() && settings.appendonly && rewrites.failures > 0;
     lines(
         out,
         &[
@@ -283,8 +287,8 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("rdb_last_load_keys_loaded", &saves.loaded_keys),
             ("snapshot_batches_held_back", &held_back),
             ("aof_enabled", &u8::from(settings.appendonly)),
-            ("aof_rewrite_in_progress", &u8::from(rewrites.in_progress)),
-            ("aof_rewrite_scheduled", &u8::from(rewrites.scheduled)),
+            ("aof_rewrite_in_progress", &u8::from(rewrites.in_progress || begins)),
+            ("aof_rewrite_scheduled", &u8::from(rewrites.scheduled && !begins || again)),
             ("aof_last_rewrite_time_sec", &rewrites.last_seconds),
             ("aof_current_rewrite_time_sec", &rewrites.current_seconds),
             ("aof_last_bgrewrite_status", &if rewrites.last_error.is_none() { "ok" } else { "err" }),
@@ -297,7 +301,9 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("module_fork_last_cow_size", &0),
         ],
     );
-    log_fields(&shared, rewrites.scheduled, out);
+    if settings.appendonly {
+        log_fields(&shared, rewrites.scheduled, out);
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use super::io_thread::IoLoop;
 use super::knobs::nap;
 use super::memory::Gauge;
 use super::shared::Shared;
+use crate::engine::Gate;
 use crate::env::Clock;
 use crate::persist::log::{SyncDone, SyncJob, WriterOptions};
 use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
@@ -34,12 +35,79 @@ pub struct RunningLog {
     pub lineage: Lineage,
     /// Where it is, whatever `dir` is set to meanwhile.
     pub options: WriterOptions,
-    pub writer: Arc<SharedWriter>,
+    pub writer: SharedWriter,
+    /// The gate goes by it.
+    gating: AtomicBool,
+    /// Switched off: nothing is appended any more.
+    ended: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl RunningLog {
+    /// A log whose writer begins later.
+    pub fn new(buffer: Arc<LogBuffer>, lineage: Lineage, options: WriterOptions) -> Arc<Self> {
+        buffer.defer_wakes();
+        Arc::new(Self {
+            progress: Arc::clone(buffer.progress()),
+            buffer,
+            lineage,
+            options,
+            writer: SharedWriter::default(),
+            gating: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Nothing is appended any more. What was is made durable and the log is closed; where that cannot be, it is left as it is.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.buffer.close();
+        if self.progress.trouble().is_some() || !self.progress.is_founded() {
+            self.buffer.give_up();
+        }
+    }
+
+    /// Sets the gate as far as this log says; false where it says nothing, because it does not count yet, or no longer.
+    pub fn gates(&self, gate: &Gate) -> bool {
+        if !self.progress.is_founded() {
+            return false;
+        }
+        let released = self.progress.released();
+        if self.ended.load(Ordering::Acquire) {
+            let troubled = self.progress.trouble().is_some();
+            if troubled {
+                // Whoever waited has been told.
+                self.buffer.give_up();
+            }
+            if released >= self.buffer.next() || troubled || self.progress.is_closed() {
+                if self.gating.swap(false, Ordering::AcqRel) {
+                    gate.reset(u64::MAX);
+                }
+                return false;
+            }
+        } else if !self.gating.swap(true, Ordering::AcqRel) {
+            gate.reset(released.0);
+        }
+        gate.release(released.0);
+        true
+    }
+
+    /// Waits for its threads, which end when it is closed.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // A thread that panicked has ended the process already.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// The writer, in turn its own thread's and that of io loops which write what they have appended.
+#[derive(Default)]
 pub struct SharedWriter {
-    writer: Mutex<LogWriter>,
+    /// None before it begins.
+    writer: Mutex<Option<LogWriter>>,
     /// The loop that is writing, and since when.
     at_work: Mutex<Option<(Arc<IoLoop>, Duration)>>,
     /// Loops have written since the writer's thread last looked.
@@ -49,11 +117,6 @@ pub struct SharedWriter {
 }
 
 impl SharedWriter {
-    fn new(writer: LogWriter) -> Self {
-        let (used, watched) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { writer: Mutex::new(writer), at_work: Mutex::new(None), used, watched }
-    }
-
     /// Writes what was appended, on the thread of this loop; false: the writer's thread has to do it.
     pub fn write_at_once(&self, io: Arc<IoLoop>, progress: &Progress, clock: &dyn Clock) -> bool {
         if progress.policy() == SyncPolicy::Always {
@@ -65,7 +128,7 @@ impl SharedWriter {
         if !self.watched.swap(true, Ordering::SeqCst) {
             progress.wake_writer();
         }
-        let done = writer.write_at_once();
+        let done = writer.as_mut().is_some_and(LogWriter::write_at_once);
         *self.at_work.lock() = None;
         done
     }
@@ -99,64 +162,51 @@ impl SharedWriter {
     }
 }
 
-/// Starts the threads of an opened log, and moves the gate with its progress.
+/// Has the engine's server write to an opened log, if there is one, and keeps the directory.
 ///
 /// # Errors
 /// The system has no thread to give.
-pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<Vec<JoinHandle<()>>> {
+pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<()> {
     let Opened { lock, log, .. } = opened;
-    let Some(log) = log else {
-        shared.keep_directory(lock);
-        return Ok(Vec::new());
-    };
-    let progress = Arc::clone(log.writer.progress());
-    let options = log.writer.options().clone();
-    let writer = Arc::new(SharedWriter::new(log.writer));
-    log.buffer.defer_wakes();
-    shared.set_log(RunningLog {
-        buffer: Arc::clone(&log.buffer),
-        progress: Arc::clone(&progress),
-        lineage: log.lineage,
-        options,
-        writer: Arc::clone(&writer),
-    });
-    shared.gate.reset(progress.released().0);
-    let publish = Arc::downgrade(shared);
-    progress.on_publish(Box::new(move || {
-        if let Some(shared) = publish.upgrade() {
-            shared.log_moved();
+    shared.keep_directory(lock);
+    let Some(opened) = log else { return Ok(()) };
+    let log = RunningLog::new(opened.buffer, opened.lineage, opened.writer.options().clone());
+    shared.set_log(Some(Arc::clone(&log)));
+    log.gates(&shared.gate);
+    begin_writing(shared, &log, opened.writer)
+}
+
+/// Starts the threads of a log, and moves the gate with its progress as soon as it counts.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn begin_writing(shared: &Arc<Shared>, log: &Arc<RunningLog>, writer: LogWriter) -> std::io::Result<()> {
+    *log.writer.writer.lock() = Some(writer);
+    let (publish, moved) = (Arc::downgrade(shared), Arc::downgrade(log));
+    log.progress.on_publish(Box::new(move || {
+        if let (Some(shared), Some(log)) = (publish.upgrade(), moved.upgrade()) {
+            shared.log_moved(&log);
         }
     }));
     let note = Arc::downgrade(shared);
-    progress.on_waited(Box::new(move |what, time| {
+    log.progress.on_waited(Box::new(move |what, time| {
         if let Some(shared) = note.upgrade() {
             shared.waits.note(&shared, what, time);
         }
     }));
     let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
     let (jobs, queue) = channel();
-    let (driving, syncing) = (Arc::clone(shared), Arc::clone(&shared.gauge));
-    let (done, woken) = (Arc::clone(&finished), Arc::clone(&progress));
-    let buffer = log.buffer;
-    Ok(vec![
-        Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken, &syncing))?,
-        Builder::new().name("aof-writer".into()).spawn(move || {
-            drive(&driving, &writer, &buffer, &jobs, &finished);
-            // The directory stays locked until its log is sealed.
-            drop(lock);
-        })?,
-    ])
+    let (driving, driven, syncing) = (Arc::clone(shared), Arc::clone(log), Arc::clone(&shared.gauge));
+    let (done, woken) = (Arc::clone(&finished), Arc::clone(&log.progress));
+    let sync = Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken, &syncing))?;
+    let write = Builder::new().name("aof-writer".into()).spawn(move || drive(&driving, &driven, &jobs, &finished))?;
+    log.threads.lock().extend([sync, write]);
+    Ok(())
 }
 
 /// Steps the writer until its log is sealed.
-fn drive(
-    shared: &Arc<Shared>,
-    writer: &SharedWriter,
-    buffer: &LogBuffer,
-    jobs: &Sender<SyncJob>,
-    finished: &Mutex<Vec<SyncDone>>,
-) {
-    let progress = buffer.progress();
+fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finished: &Mutex<Vec<SyncDone>>) {
+    let RunningLog { buffer, progress, writer, .. } = log;
     loop {
         shared.gauge.report();
         // A sync costs the same for one unit as for a thousand: what an io loop is about to complete goes with it.
@@ -167,25 +217,24 @@ fn drive(
             writer.relieve(shared);
             continue;
         };
+        let Some(stepping) = held.as_mut() else { break };
         let done = std::mem::take(&mut *finished.lock());
         for done in done {
-            held.finish_sync(done);
+            stepping.finish_sync(done);
         }
         if let Some(time) = shared.knobs.flush_sleep() {
             nap(time);
         }
-        let step = held.step();
+        let step = stepping.step();
         drop(held);
         match step {
             Step::Worked => {}
             Step::Sync(job) if progress.policy() == SyncPolicy::Always => {
-                let done = job.run();
-                writer.writer.lock().finish_sync(done);
+                finished.lock().push(job.run());
             }
             Step::Sync(job) => {
                 if let Err(refused) = jobs.send(job) {
-                    let done = refused.0.run();
-                    writer.writer.lock().finish_sync(done);
+                    finished.lock().push(refused.0.run());
                 }
             }
             Step::Idle(limit) => {
@@ -209,7 +258,7 @@ fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &P
 
 /// Waits until the log is sealed; false when that takes longer than `limit`.
 pub fn seal(shared: &Shared, limit: Duration) -> bool {
-    let Some(log) = shared.log() else { return true };
+    let Some(log) = shared.last_log() else { return true };
     log.buffer.close();
     let deadline = shared.clock.monotonic() + limit;
     while !log.progress.is_closed() {

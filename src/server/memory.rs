@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::engine::MemoryMeter;
@@ -14,6 +13,7 @@ use crate::keyspace::Garbage;
 use crate::persist::Progress;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use parking_lot::RwLock;
 
 /// The allocator's own figures, in bytes. The binary provides them; a library user may have any allocator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Gauge {
     doomed: AtomicUsize,
     freed: AtomicU64,
     peak: AtomicUsize,
-    log: OnceLock<Arc<Progress>>,
+    log: RwLock<Option<Arc<Progress>>>,
 }
 
 impl Gauge {
@@ -100,16 +100,15 @@ impl Gauge {
             doomed: AtomicUsize::new(0),
             freed: AtomicU64::new(0),
             peak: AtomicUsize::new(0),
-            log: OnceLock::new(),
+            log: RwLock::new(None),
         };
         gauge.base.store(gauge.figures().allocated as i64, Ordering::Relaxed);
         gauge
     }
 
-    /// The log whose unwritten bytes are not counted against `maxmemory`. Called once.
-    pub fn set_log(&self, progress: Arc<Progress>) {
-        // A second log would be a mistake in `start`; the first one stays.
-        let _ = self.log.set(progress);
+    /// The log whose unwritten bytes are not counted against `maxmemory`.
+    pub fn set_log(&self, progress: Option<Arc<Progress>>) {
+        *self.log.write() = progress;
     }
 
     /// Adds what this thread has allocated and freed since it last reported. Its first report only begins the count.
@@ -154,7 +153,7 @@ impl Gauge {
 
     /// Bytes of the log that wait to be durable: they go by themselves, so nothing is evicted for them.
     pub fn log_bytes(&self) -> u64 {
-        self.log.get().map_or(0, |progress| progress.held_bytes())
+        self.log.read().as_ref().map_or(0, |progress| progress.held_bytes())
     }
 
     /// Something is about to be freed by another thread.

@@ -32,6 +32,7 @@ mod signals;
 mod standing;
 mod start;
 mod state;
+mod switching;
 #[cfg(test)]
 mod tests;
 mod unsent;

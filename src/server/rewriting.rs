@@ -12,16 +12,21 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use super::config::Settings;
+use super::log_driver::{self, RunningLog};
 use super::remedy::remedy;
 use super::saving::{self, Moment};
 use super::shared::Shared;
 use super::state::Server;
+use super::switching;
 use super::writing::{PacedDisk, Writing};
 use crate::command::{CommandError, Cx};
 use crate::engine::{Engine, Parts};
 use crate::env::Disk;
+use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
-use crate::persist::{BaseOptions, Compaction, CompactionError, CompactionStep, Position};
+use crate::persist::rdb::RdbOptions;
+use crate::persist::{BaseOptions, Compaction, CompactionError, CompactionStep, Cut, Founding, Lsn, Position};
 
 /// After a failed rewrite the next one by itself waits this long, and twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -51,6 +56,8 @@ struct Running {
     /// Its number among the snapshots whose memory is watched.
     watched: u64,
     writing: Arc<Writing>,
+    /// BGREWRITEAOF without a log: what it begins is closed when it is whole.
+    passing: bool,
 }
 
 struct Ended {
@@ -84,6 +91,20 @@ impl Rewriting {
     /// Begins a rewrite as soon as the transaction that asks is over, whatever failed before.
     pub fn schedule(&mut self) {
         (self.scheduled, self.failures) = (true, 0);
+    }
+
+    /// What failed before does not make the next attempt wait.
+    pub fn forget_failures(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The log is not wanted: whether it may end now. A rewrite of it is given up; one that begins it ends it itself.
+    pub fn give_up_for_the_end(&self, founded: bool) -> bool {
+        let Some(running) = &self.running else { return founded };
+        if !running.passing {
+            running.writing.give_up();
+        }
+        founded && !running.passing
     }
 
     pub fn figures(&self, now: Duration) -> RewriteFigures {
@@ -214,15 +235,23 @@ impl Rewriting {
 pub fn start(cx: &mut Cx<'_>) -> Result<(), CommandError> {
     let moment = Moment::of(cx.store, cx.turn.stamp);
     let parts = Parts::of(cx);
-    Server::in_parts(parts)?.rewriting.failures = 0;
+    let server = Server::in_parts(parts)?;
+    server.rewriting.failures = 0;
+    let shared = server.shared()?;
+    if shared.log().is_none() && !server.rewriting.is_running() {
+        // The ticker does it: a log cannot begin inside of a turn.
+        server.rewriting.schedule();
+        shared.ticker.ring(UnixMillis(i64::MIN));
+        return Ok(());
+    }
     begin(parts, moment)
 }
 
 /// Begins a rewrite if one is due.
 pub fn tick(engine: &mut Engine, shared: &Shared) {
-    let Some(log) = shared.log() else { return };
     let now = shared.clock.monotonic();
     let settings = shared.settings();
+    let Some(log) = shared.log() else { return begin_log_if_wanted(engine, shared, &settings, now) };
     let stats = &log.progress.stats;
     let (size, base) = (stats.size.load(Ordering::Relaxed), stats.base_size.load(Ordering::Relaxed));
     let case = Case {
@@ -272,44 +301,53 @@ pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
     }
 }
 
-fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
-    let clock = Arc::clone(&parts.clock);
-    let server = Server::in_parts(parts)?;
-    if server.rewriting.is_running() {
-        return Err(CommandError::fixed("ERR Background append only file rewriting already in progress"));
-    }
-    let shared = server.shared()?;
-    let Some(log) = shared.log() else {
-        tracing::warn!("There is no append-only file to rewrite: appendonly is off");
-        return Err(FAILED);
-    };
-    let settings = shared.settings();
-    let mut rdb = saving::options(parts, &settings, moment.access, moment.next)?;
-    for (name, value) in &mut rdb.fields {
-        if *name == "aof-base" {
-            *value = "1".to_owned();
+/// What both ways of writing a base have in common.
+struct Draft {
+    writing: Arc<Writing>,
+    disk: Arc<PacedDisk>,
+    rdb: RdbOptions,
+}
+
+impl Draft {
+    fn new(parts: &mut Parts, settings: &Settings, moment: &Moment) -> Result<Self, CommandError> {
+        let mut rdb = saving::options(parts, settings, moment.access, moment.next)?;
+        for (name, value) in &mut rdb.fields {
+            if *name == "aof-base" {
+                *value = "1".to_owned();
+            }
         }
+        rdb.sync_every = settings.rewrite_sync.then_some(saving::SYNC_EVERY);
+        let keys = moment.snapshot.len() as u64;
+        let writing = Writing::new("Background AOF rewrite", keys, Arc::clone(&parts.clock));
+        writing.set_rate(settings.snapshot_rate);
+        let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing), Box::new(|_| {})));
+        Ok(Self { writing, disk, rdb })
     }
-    rdb.sync_every = settings.rewrite_sync.then_some(saving::SYNC_EVERY);
-    let writing = Writing::new("Background AOF rewrite", moment.snapshot.len() as u64, Arc::clone(&clock));
-    writing.set_rate(settings.snapshot_rate);
-    let disk = Arc::new(PacedDisk::new(Arc::new(OsDisk), Arc::clone(&writing), Box::new(|_| {})));
-    // Nothing can come between the snapshot and the cut: the engine is held.
-    let cut = log.buffer.cut();
-    let position = Position { lineage: log.lineage, lsn: cut.lsn };
-    let options = BaseOptions {
+}
+
+fn base_options(log: &RunningLog, lsn: Lsn, rdb: RdbOptions, settings: &Settings, now: UnixMillis) -> BaseOptions {
+    BaseOptions {
         log: log.options.clone(),
-        position,
+        position: Position { lineage: log.lineage, lsn },
         rdb,
         as_commands: !settings.rdb_preamble,
-        timestamp: settings.log_timestamps.then(|| clock.unix_millis().0),
+        timestamp: settings.log_timestamps.then_some(now.0),
         keep_superseded: settings.keep_superseded,
-    };
-    log.progress.forget_rebase();
-    let compaction = Compaction::new(disk, Arc::clone(&log.buffer), cut, moment.snapshot, options);
+    }
+}
+
+/// Has a thread of its own do the work, which tells how it has ended.
+fn launch(
+    parts: &mut Parts,
+    left: u64,
+    writing: Arc<Writing>,
+    passing: bool,
+    work: impl FnOnce(&Arc<Shared>, &Writing) -> Outcome + Send + 'static,
+) -> Result<(), CommandError> {
+    let shared = Server::in_parts(parts)?.shared()?;
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("aof-rewrite".into()).spawn(move || {
-        let outcome = run(compaction, &seen);
+        let outcome = work(&for_thread, &seen);
         finish(&for_thread, outcome);
     });
     let thread = thread.map_err(|error| {
@@ -318,11 +356,99 @@ fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
     })?;
     shared.keep_rewrite_thread(thread);
     tracing::info!("Background append only file rewriting started by pid {}", std::process::id());
+    let started = parts.clock.monotonic();
     let server = Server::in_parts(parts)?;
-    let watched = server.retention.begin(moment.left, Arc::clone(&writing));
+    let watched = server.retention.begin(left, Arc::clone(&writing));
     server.rewriting.scheduled = false;
-    server.rewriting.running = Some(Running { started: clock.monotonic(), watched, writing });
+    server.rewriting.running = Some(Running { started, watched, writing, passing });
     Ok(())
+}
+
+fn begin(parts: &mut Parts, moment: Moment) -> Result<(), CommandError> {
+    let server = Server::in_parts(parts)?;
+    if server.rewriting.is_running() {
+        return Err(CommandError::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    let shared = server.shared()?;
+    let Some(log) = shared.log() else { return Err(FAILED) };
+    let settings = shared.settings();
+    let Draft { writing, disk, rdb } = Draft::new(parts, &settings, &moment)?;
+    // Nothing can come between the snapshot and the cut: the engine is held.
+    let cut = log.buffer.cut();
+    let options = base_options(&log, cut.lsn, rdb, &settings, parts.clock.unix_millis());
+    log.progress.forget_rebase();
+    let compaction = Compaction::new(disk, Arc::clone(&log.buffer), cut, moment.snapshot, options);
+    launch(parts, moment.left, writing, false, move |_, writing| run(compaction, writing))
+}
+
+/// Begins a log where one is wanted and none is kept: it was switched on, or is to be written once.
+fn begin_log_if_wanted(engine: &mut Engine, shared: &Shared, settings: &Settings, now: Duration) {
+    let Ok(server) = Server::in_parts(&mut engine.parts) else { return };
+    let rewriting = &server.rewriting;
+    let wanted = rewriting.scheduled || settings.appendonly && rewriting.may_try_again(now);
+    if !wanted || rewriting.is_running() || shared.is_draining() {
+        return;
+    }
+    if let Err(error) = begin_log(engine, shared, settings) {
+        tracing::warn!("{}", error.text());
+        if let Ok(server) = Server::in_parts(&mut engine.parts) {
+            server.rewriting.fail_at_once(error.text().to_owned(), now);
+        }
+    }
+}
+
+fn begin_log(engine: &mut Engine, shared: &Shared, settings: &Settings) -> Result<(), CommandError> {
+    let moment = Moment::of(&engine.store, engine.log.next());
+    let Draft { writing, disk, rdb } = Draft::new(&mut engine.parts, settings, &moment)?;
+    let (log, founding) = switching::begin(engine, shared, settings).ok_or(FAILED)?;
+    let options = base_options(&log, founding.position.lsn, rdb, settings, shared.clock.unix_millis());
+    let (snapshot, begun) = (moment.snapshot, Arc::clone(&log));
+    let work = move |shared: &Arc<Shared>, writing: &Writing| {
+        let outcome = found(shared, &begun, founding, writing, |cut| {
+            Compaction::new(disk, Arc::clone(&begun.buffer), cut, snapshot, options)
+        });
+        match &outcome {
+            Ok(_) if begun.progress.is_founded() => switching::founded(shared, &begun),
+            _ => switching::abandon(shared, &begun),
+        }
+        outcome
+    };
+    let launched = launch(&mut engine.parts, moment.left, writing, !settings.appendonly, work);
+    if launched.is_err() {
+        engine.leave_log();
+        shared.set_log(None);
+    }
+    launched
+}
+
+/// Begins the writer of a new log and has the base written that stands in front of it.
+fn found(
+    shared: &Arc<Shared>,
+    log: &Arc<RunningLog>,
+    founding: Founding,
+    writing: &Writing,
+    compaction: impl FnOnce(Cut) -> Compaction,
+) -> Outcome {
+    let failed = |error| {
+        let path = log.options.directory.clone();
+        Some(CompactionError::Io { path, doing: "beginning a log in", error })
+    };
+    let (writer, cut) = switching::found_log(shared, log, founding).map_err(failed)?;
+    log_driver::begin_writing(shared, log, writer).map_err(failed)?;
+    let mut compaction = compaction(cut);
+    loop {
+        let trouble = log.progress.trouble();
+        // Where the manifest may name it, it has to go on.
+        if (writing.is_given_up() || trouble.is_some()) && (compaction.abandon() || shared.is_draining()) {
+            return Err(trouble.map(|trouble| CompactionError::Log(format!("{}: {}", trouble.path, trouble.error))));
+        }
+        match compaction.step() {
+            Ok(CompactionStep::Worked) => writing.note(compaction.keys()),
+            Ok(CompactionStep::Waits) => compaction.wait(PATIENCE),
+            Ok(CompactionStep::Done) => return Ok(compaction.base_bytes()),
+            Err(error) => return Err(Some(error)),
+        }
+    }
 }
 
 /// The size of the base, or why there is no new one; nothing where it was given up.
@@ -372,6 +498,8 @@ fn finish(shared: &Shared, outcome: Outcome) {
         let retained = server.retention.end(watched, left, error.is_none());
         server.rewriting.end(error, retained.bytes, now);
     }
+    // A log that was written once is closed now.
+    shared.ticker.ring(UnixMillis(i64::MIN));
 }
 
 /// Gives up a rewrite that is under way, and waits for its thread.

@@ -41,11 +41,15 @@ pub struct Shared {
     pub loading: Arc<Loading>,
     pub waits: Waits,
     pub knobs: Knobs,
-    log: OnceLock<RunningLog>,
+    log: RwLock<Option<Arc<RunningLog>>>,
+    /// The log that was switched off last; it may not be closed yet.
+    ended_log: Mutex<Option<Arc<RunningLog>>>,
+    /// Held while the manifest of a log that nobody has open is changed.
+    pub manifest: Mutex<()>,
     /// None before the data is loaded.
     pub standing: Mutex<Option<Standing>>,
-    /// The lock of a directory without a log.
-    directory: Mutex<Option<Box<dyn DiskLock>>>,
+    /// The locks of the directories that logs and dumps are in.
+    directories: Mutex<Vec<Box<dyn DiskLock>>>,
     /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
     in_doubt: Mutex<Option<Arc<[u8]>>>,
     log_changed: Condvar,
@@ -120,9 +124,11 @@ impl Shared {
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             waits: Waits::default(),
             knobs: Knobs::default(),
-            log: OnceLock::new(),
+            log: RwLock::new(None),
+            ended_log: Mutex::new(None),
+            manifest: Mutex::new(()),
             standing: Mutex::new(None),
-            directory: Mutex::new(None),
+            directories: Mutex::default(),
             in_doubt: Mutex::new(None),
             log_changed: Condvar::new(),
             log_turn: Mutex::new(()),
@@ -173,16 +179,43 @@ impl Shared {
         self.loops.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Called once, when the log is open.
-    pub fn set_log(&self, log: RunningLog) {
-        self.gauge.set_log(Arc::clone(&log.progress));
-        // A second call would be a mistake in `start`; the first one stays in force.
-        let _ = self.log.set(log);
+    /// The engine logs here from now on; or nowhere, and the log before is about to be closed.
+    pub fn set_log(&self, log: Option<Arc<RunningLog>>) {
+        self.gauge.set_log(log.as_ref().map(|log| Arc::clone(&log.progress)));
+        let before = std::mem::replace(&mut *self.log.write(), log);
+        if let Some(before) = before {
+            before.end();
+            if before.progress.is_founded() {
+                *self.ended_log.lock() = Some(Arc::clone(&before));
+            }
+            self.log_moved(&before);
+        }
     }
 
-    /// The log, if one is kept.
-    pub fn log(&self) -> Option<&RunningLog> {
-        self.log.get()
+    /// The log that the engine writes to, if it does; it may not count yet.
+    pub fn log(&self) -> Option<Arc<RunningLog>> {
+        self.log.read().clone()
+    }
+
+    /// The log that a start would load.
+    pub fn founded_log(&self) -> Option<Arc<RunningLog>> {
+        self.log().filter(|log| log.progress.is_founded())
+    }
+
+    /// The log that the engine writes to, or the one that it left last.
+    pub fn last_log(&self) -> Option<Arc<RunningLog>> {
+        self.log().or_else(|| self.ended_log.lock().clone())
+    }
+
+    /// Waits until a log that was switched off is closed.
+    pub fn wait_for_ended_log(&self) {
+        let ended = self.ended_log.lock().clone();
+        while let Some(log) = &ended
+            && !log.progress.is_closed()
+            && !self.is_stopping()
+        {
+            self.wait_for_log(std::time::Duration::from_millis(100));
+        }
     }
 
     /// Called behind holds of the engine in which something may have been logged: the writer gets to work on it.
@@ -193,13 +226,17 @@ impl Shared {
     }
 
     pub fn keep_directory(&self, lock: Box<dyn DiskLock>) {
-        *self.directory.lock() = Some(lock);
+        self.directories.lock().push(lock);
     }
 
-    /// The log has advanced, or is in trouble, or is out of it: connections that waited for that go on.
-    pub fn log_moved(&self) {
-        let Some(log) = self.log() else { return };
-        self.gate.release(log.progress.released().0);
+    /// A log has advanced, or is in trouble, or is out of it: connections that waited for that go on.
+    pub fn log_moved(&self, log: &RunningLog) {
+        if !log.gates(&self.gate) {
+            let released = self.gate.released();
+            self.loops().iter().for_each(|io| io.gate_moved(released));
+            self.log_changed.notify_all();
+            return;
+        }
         let trouble = log.progress.trouble();
         let text = trouble.as_ref().map(|trouble| format!("-{}\r\n", in_doubt(trouble)).into_bytes().into());
         let is_news = {
@@ -225,7 +262,7 @@ impl Shared {
 
     /// The error that replaces replies whose writes are in doubt; `None` while the log is healthy.
     pub fn in_doubt(&self) -> Option<Arc<[u8]>> {
-        self.log()?.progress.trouble()?;
+        self.founded_log()?.progress.trouble()?;
         self.in_doubt.lock().clone()
     }
 

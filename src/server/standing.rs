@@ -3,11 +3,13 @@
 //! Invariants
 //! - A dump that was neither loaded nor written here, and that the data does not descend from, is kept beside before a save
 //!   replaces it.
-//! - The manifest of the log is told of a dump only where the data descends from that log.
+//! - The manifest of a log is told of a dump only where the data descends from that log; of one that nobody has open, only by
+//!   whoever holds `Shared::manifest`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::config::Settings;
 use super::shared::Shared;
 use crate::env::disk::OsDisk;
 use crate::persist::log::Order;
@@ -18,12 +20,23 @@ use crate::persist::{
 
 /// See the module's header.
 pub struct Standing {
+    /// `dir`, as it was at the start.
+    pub directory: PathBuf,
     /// The history that the data belongs to.
     pub lineage: Lineage,
     /// The dump in place, as it was loaded or written last.
     pub known_dump: Option<BaseIdentity>,
     /// The last timeline of the log on disk, where none is kept and the data descends from its end.
     pub log_below: Option<Timeline>,
+    /// The last save.
+    pub noted: Option<SavedDump>,
+}
+
+impl Standing {
+    /// The last timeline of the log in this place that the data descends from, if it does.
+    pub fn log_below(&self, settings: &Settings) -> Option<Timeline> {
+        self.log_below.filter(|_| self.directory == settings.dir)
+    }
 }
 
 /// Where a dump goes, and what it will hold.
@@ -75,16 +88,11 @@ impl Place {
     /// Remembers the dump that stands there now, and has the manifest of the log remember it.
     fn note(&self, shared: &Shared) {
         let Some(position) = &self.position else { return };
-        let timeline = {
-            let standing = shared.standing.lock();
-            let log_below = standing.as_ref().and_then(|standing| standing.log_below);
-            log_below.unwrap_or(position.lineage.timeline)
-        };
-        let noted = saved_dump(&OsDisk, &self.path, timeline, position).and_then(|saved| {
+        let noted = saved_dump(&OsDisk, &self.path, position.lineage.timeline, position).and_then(|saved| {
             if let Some(standing) = &mut *shared.standing.lock() {
-                standing.known_dump = Some(saved.identity);
+                (standing.known_dump, standing.noted) = (Some(saved.identity), Some(saved));
             }
-            self.tell_manifest(shared, saved)
+            tell_manifest(shared, saved, self.waits)
         });
         if let Err(error) = noted {
             tracing::warn!(
@@ -93,17 +101,35 @@ impl Place {
             );
         }
     }
+}
 
-    fn tell_manifest(&self, shared: &Shared, saved: SavedDump) -> std::io::Result<()> {
-        if let Some(log) = shared.log() {
-            let noted = log.buffer.order(Order::Saved(saved));
-            while self.waits && noted.answer().is_none() && log.progress.trouble().is_none() {
-                noted.wait(PATIENCE);
-            }
-            // Otherwise the writer stores it when it comes to it. A crash before leaves a dump that nobody knows: it is kept.
-            return Ok(());
+/// Has the manifest remember a dump, as seen from its log.
+///
+/// # Errors
+/// It cannot be read or stored.
+pub fn tell_manifest(shared: &Shared, saved: SavedDump, waits: bool) -> std::io::Result<()> {
+    if waits {
+        shared.wait_for_ended_log();
+    }
+    let turn = shared.manifest.lock();
+    if let Some(log) = shared.log() {
+        let noted = log.buffer.order(Order::Saved(SavedDump { timeline: log.lineage.timeline, ..saved }));
+        drop(turn);
+        while waits
+            && noted.answer().is_none()
+            && log.progress.trouble().is_none()
+            && log.progress.is_founded()
+            && !log.progress.is_closed()
+        {
+            noted.wait(PATIENCE);
         }
-        let descends = shared.standing.lock().as_ref().is_some_and(|standing| standing.log_below.is_some());
-        if descends { note_saved(&OsDisk, &shared.settings().manifest_path(), saved) } else { Ok(()) }
+        // Otherwise the writer stores it when it comes to it. A crash before leaves a dump that nobody knows: it is kept.
+        return Ok(());
+    }
+    let settings = shared.settings();
+    let log_below = shared.standing.lock().as_ref().and_then(|standing| standing.log_below(&settings));
+    match log_below {
+        Some(timeline) => note_saved(&OsDisk, &settings.manifest_path(), SavedDump { timeline, ..saved }),
+        None => Ok(()),
     }
 }

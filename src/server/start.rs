@@ -147,7 +147,7 @@ fn serve(
     // Taken before the first connection can ask for it, and given back when the data is there.
     let mut engine = shared.engine.lock_patiently();
     let threads = start_threads(&shared, listeners, &settings)?;
-    let log_threads = load(&shared, &mut engine, &settings, &clock)?;
+    load(&shared, &mut engine, &settings, &clock)?;
     if nowhere {
         return Err(Failed::Because(ListenError::Nowhere.to_string()));
     }
@@ -163,16 +163,11 @@ fn serve(
             Err(()) => tracing::warn!("Errors trying to shut down the server, check the logs for more information"),
         }
     };
-    end(&shared, threads, log_threads, flags)
+    end(&shared, threads, flags)
 }
 
 /// Loads the data while connections are told to wait, and starts the log.
-fn load(
-    shared: &Arc<Shared>,
-    engine: &mut Engine,
-    settings: &Settings,
-    clock: &Arc<dyn Clock>,
-) -> Result<Vec<JoinHandle<()>>, Failed> {
+fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
     let entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
     let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&shared.loading)));
     let dump = settings.dir.join(&settings.dump_filename);
@@ -204,11 +199,14 @@ fn load(
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
         server.saving.loaded(opened.report.keys, expired, clock.unix_millis());
     }
-    *shared.standing.lock() =
-        Some(Standing { lineage: opened.lineage, known_dump: opened.known_dump, log_below: opened.log_below });
-    let threads =
-        log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
-    Ok(threads)
+    *shared.standing.lock() = Some(Standing {
+        directory: settings.dir.clone(),
+        lineage: opened.lineage,
+        known_dump: opened.known_dump,
+        log_below: opened.log_below,
+        noted: None,
+    });
+    log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))
 }
 
 /// `appendfsync` as the log knows it.
@@ -490,12 +488,7 @@ fn start_signals(shared: &Arc<Shared>) -> std::io::Result<()> {
 
 /// Ends everything in order: no command is begun any more, what was promised is made true and sent, then the threads
 /// go.
-fn end(
-    shared: &Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-    log_threads: Vec<JoinHandle<()>>,
-    flags: ShutdownFlags,
-) -> Result<(), Failed> {
+fn end(shared: &Arc<Shared>, threads: Vec<JoinHandle<()>>, flags: ShutdownFlags) -> Result<(), Failed> {
     if flags.nosave {
         shared.script.abandon();
     }
@@ -526,10 +519,8 @@ fn end(
         tracing::warn!("Errors trying to shut down the server: the log could not be sealed ({reason}).");
         return Err(Failed::Said);
     }
-    for thread in log_threads {
-        let _ = thread.join();
-    }
     if let Some(log) = shared.log() {
+        log.join();
         tracing::info!("The log is closed at LSN {}", log.progress.durable());
     }
     tracing::warn!("graven is now ready to exit, bye bye...");

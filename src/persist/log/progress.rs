@@ -71,6 +71,7 @@ pub struct Progress {
     trouble: Mutex<Option<Trouble>>,
     closed: AtomicBool,
     rebase_asked: AtomicBool,
+    founded: AtomicBool,
     on_publish: Mutex<Option<OnPublish>>,
     on_waited: Mutex<Option<OnWaited>>,
     wake: Mutex<bool>,
@@ -109,11 +110,28 @@ impl Progress {
             trouble: Mutex::new(None),
             closed: AtomicBool::new(false),
             rebase_asked: AtomicBool::new(false),
+            founded: AtomicBool::new(true),
             on_publish: Mutex::new(None),
             on_waited: Mutex::new(None),
             wake: Mutex::new(false),
             wake_changed: Condvar::new(),
             stats: LogStats::default(),
+        }
+    }
+
+    /// A log that begins at `end` and that no manifest names yet: it does not count.
+    pub fn unfounded(end: Lsn, policy: SyncPolicy) -> Self {
+        Self { founded: AtomicBool::new(false), ..Self::new(end, policy) }
+    }
+
+    /// The manifest names the log, durably: what it holds is what a start will load.
+    pub fn is_founded(&self) -> bool {
+        self.founded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn publish_founded(&self) {
+        if !self.founded.swap(true, Ordering::AcqRel) {
+            self.notify();
         }
     }
 

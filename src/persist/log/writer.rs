@@ -158,6 +158,8 @@ pub struct LogWriter {
     cut: Option<Arc<Promise>>,
     /// A manifest that may or may not be the one on disk.
     unstored: Option<Unstored>,
+    /// No manifest on disk names this log yet: it names the base first (see `founding.rs`).
+    unfounded: bool,
     syncing: bool,
     sync_started: Duration,
     /// When the oldest byte that is not durable was written.
@@ -201,6 +203,7 @@ impl LogWriter {
             state: State::Healthy,
             cut: None,
             unstored: None,
+            unfounded: false,
             syncing: false,
             sync_started: now,
             unsynced_since: None,
@@ -210,6 +213,12 @@ impl LogWriter {
             time,
             buffer,
         }
+    }
+
+    /// The manifest that it was given is not on disk, and is not stored before a base is named.
+    pub fn unfounded(mut self) -> Self {
+        self.unfounded = true;
+        self
     }
 
     pub fn progress(&self) -> &Arc<Progress> {
@@ -227,6 +236,9 @@ impl LogWriter {
     /// Does what can be done now.
     pub fn step(&mut self) -> Step {
         let now = self.clock.monotonic();
+        if self.buffer.is_given_up() && !matches!(self.state, State::Closed) {
+            return self.end();
+        }
         if self.obey(now) {
             return Step::Worked;
         }
@@ -517,6 +529,10 @@ impl LogWriter {
         if let Err(error) = stored {
             tracing::warn!("Closing the log in {} failed: {error}; the next start will verify it", self.segment.path());
         }
+        self.end()
+    }
+
+    fn end(&mut self) -> Step {
         self.state = State::Closed;
         self.refuse_orders();
         self.progress.publish_closed();

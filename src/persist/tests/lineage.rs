@@ -15,18 +15,18 @@ use crate::persist::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const DUMP: &str = "/data/dump.rdb";
+pub const DUMP: &str = "/data/dump.rdb";
 
 fn dump() -> &'static Path {
     Path::new(DUMP)
 }
 
-fn state(text: &str) -> State {
+pub fn state(text: &str) -> State {
     [((0, "k".to_owned()), text.to_owned())].into()
 }
 
 /// A start with the log switched off: what it loaded, and where that stands.
-fn open_off(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<(State, Opened), OpenError> {
+pub fn open_off(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<(State, Opened), OpenError> {
     let mut store = Store::default();
     let world = World {
         disk: Arc::new(disk.clone()),
@@ -37,7 +37,7 @@ fn open_off(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<(State, 
     Ok((store.state, opened))
 }
 
-fn save(disk: &SimDisk, state: &State, position: Position) {
+pub fn save(disk: &SimDisk, state: &State, position: Position) {
     let mut options = rdb_options(DUMP);
     options.position = Some(position);
     let mut writer = rdb::begin(Arc::new(disk.clone()), snapshot(state), options);
@@ -45,7 +45,7 @@ fn save(disk: &SimDisk, state: &State, position: Position) {
 }
 
 /// A save of a server without a log, `behind` bytes after its start.
-fn save_off(disk: &SimDisk, opened: &Opened, state: &State, behind: u64) {
+pub fn save_off(disk: &SimDisk, opened: &Opened, state: &State, behind: u64) {
     let position = Position { lineage: opened.lineage, lsn: opened.report.end.plus(behind) };
     save(disk, state, position);
     if let Some(timeline) = opened.log_below {
@@ -55,7 +55,7 @@ fn save_off(disk: &SimDisk, opened: &Opened, state: &State, behind: u64) {
 }
 
 /// A save beside the log.
-fn save_beside(disk: &SimDisk, db: &mut Db, history: &mut History) {
+pub fn save_beside(disk: &SimDisk, db: &mut Db, history: &mut History) {
     let position = Position { lineage: db.log.lineage, lsn: db.log.buffer.next() };
     save(disk, &db.store.state, position);
     let saved = saved_dump(disk, dump(), db.log.lineage.timeline, &position).unwrap();
@@ -63,13 +63,13 @@ fn save_beside(disk: &SimDisk, db: &mut Db, history: &mut History) {
     db.pump_for(history, PATIENCE);
 }
 
-fn superseded(disk: &SimDisk) -> Vec<String> {
-    let names = disk.list(Path::new("/data")).unwrap();
+pub fn superseded(disk: &SimDisk) -> Vec<String> {
+    let names = disk.list(Path::new("/data")).unwrap_or_default();
     names.into_iter().filter(|name| name.contains(".superseded-")).collect()
 }
 
 /// A log that was closed, with one write, and nothing beside it.
-fn with_log(text: &str) -> (SimDisk, OpenOptions) {
+pub fn with_log(text: &str) -> (SimDisk, OpenOptions) {
     let (disk, options) = (SimDisk::new(), options(SyncPolicy::Always));
     let (mut db, mut history) = (open_db(&disk, &options, 1).unwrap(), History::from(State::new()));
     set(&mut db, &mut history, text);
@@ -78,7 +78,7 @@ fn with_log(text: &str) -> (SimDisk, OpenOptions) {
     (disk, options)
 }
 
-fn set(db: &mut Db, history: &mut History, text: &str) {
+pub fn set(db: &mut Db, history: &mut History, text: &str) {
     db.submit(0, &[super::model::word_list(&["SET", "k", text])], history);
     db.pump_for(history, PATIENCE);
 }

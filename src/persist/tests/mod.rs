@@ -4,5 +4,6 @@ mod compaction;
 mod crashes;
 mod damage;
 mod faults;
+mod founding;
 mod lineage;
 pub mod model;

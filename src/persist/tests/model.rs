@@ -155,6 +155,12 @@ pub fn word_list(words: &[&str]) -> Vec<String> {
 }
 
 impl Db {
+    /// A store whose log was begun while it ran.
+    pub fn over(log: OpenedLog, clock: Arc<ManualClock>, state: State, opened: crate::persist::Opened) -> Self {
+        let store = Store { state, ..Store::default() };
+        Self { log, clock, store, report: opened.report, _lock: opened.lock }
+    }
+
     /// Executes commands as one unit.
     pub fn submit(&mut self, db: u32, commands: &[Vec<String>], history: &mut History) {
         self.store.db = db;

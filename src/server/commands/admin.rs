@@ -274,19 +274,21 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if timeout < 0 {
         return Err(CommandError::TIMEOUT_NEGATIVE);
     }
-    let (id, may_block) = (cx.client, cx.turn.may_block);
+    let (id, may_block, stamp) = (cx.client, cx.turn.may_block, cx.turn.stamp);
     let server = Server::of(cx)?;
     let shared = server.shared()?;
-    let Some(log) = shared.log() else {
+    if !shared.settings().appendonly {
+        server.awaiting_sync.remove(&id);
         if local > 0 {
             return Err(CommandError::fixed(
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
             ));
         }
         return reply_synced(cx, 0);
-    };
-    let position = *server.awaiting_sync.entry(id).or_insert(log.progress.appended().0);
-    let synced = i64::from(log.progress.durable().0 >= position);
+    }
+    // A log that is being begun does not count.
+    let position = *server.awaiting_sync.entry(id).or_insert(stamp);
+    let synced = i64::from(shared.founded_log().is_some_and(|log| log.progress.durable().0 >= position));
     if (synced >= local && replicas == 0) || !may_block {
         server.awaiting_sync.remove(&id);
         return reply_synced(cx, synced);

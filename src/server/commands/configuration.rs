@@ -6,7 +6,8 @@ use crate::env::disk::{OsDisk, read_file};
 use crate::server::config::{Settings, failed, is_secret, rewritten};
 use crate::server::listener::os_text;
 use crate::server::state::apply_settings;
-use crate::server::{Server, errand};
+use crate::server::{Server, errand, switching};
+use std::sync::Arc;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
 
@@ -109,6 +110,22 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let settings = Settings::resolve(&config, &server.working_directory);
     let shared = server.shared()?;
     let before = shared.settings();
+    if settings.appendonly && !before.appendonly {
+        let (place, switched) = (Arc::clone(&shared), settings.clone());
+        match errand::run(cx, move || switching::prepare(&place, &switched).map(|()| Vec::new()))? {
+            None => return Ok(()),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::warn!("The append-only file cannot be switched on: {error}");
+                let reason = "Unable to turn on AOF. Check server logs.";
+                return Err(CommandError::new(failed(b"appendonly", reason)));
+            }
+        }
+    }
+    let server = Server::of(cx)?;
+    if settings.appendonly && !before.appendonly {
+        server.rewriting.forget_failures();
+    }
     crate::server::apply::apply(&shared, &before, &settings)
         .map_err(|refused| CommandError::new(failed(refused.directive.as_bytes(), &refused.reason)))?;
     server.config = config;

@@ -42,6 +42,8 @@ impl LogWriter {
         }
         let superseded: Vec<FileEntry> = manifest.history().cloned().collect();
         let done = Done::Stored { superseded };
+        let founds = self.unfounded && base;
+        self.unfounded &= !base;
         match self.store(manifest.clone()) {
             Ok(()) => promise.settle(Ok(done)),
             Err(failed) if failed.in_doubt => {
@@ -53,6 +55,7 @@ impl LogWriter {
             Err(failed) => {
                 let path = self.options.manifest_path();
                 promise.settle(Err(format!("{}: {}", path.display(), failed.error)));
+                self.unfounded |= founds;
                 return true;
             }
         }
@@ -73,7 +76,10 @@ impl LogWriter {
 
     /// Stores a manifest and goes on from it. With it is stored what was in doubt before.
     pub(super) fn store(&mut self, manifest: Manifest) -> Result<(), StoreError> {
-        manifest.store(&*self.disk, &self.options.manifest_path())?;
+        if !self.unfounded {
+            manifest.store(&*self.disk, &self.options.manifest_path())?;
+            self.progress.publish_founded();
+        }
         self.manifest = manifest;
         if let Some(Unstored { promise, done, .. }) = self.unstored.take() {
             promise.settle(Ok(done));
