@@ -47,7 +47,8 @@ pub fn prepare(shared: &Shared, settings: &Settings) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => OsDisk.sync_dir(&settings.dir)?,
     }
-    let probe = options.directory.join(format!("{}.probe", options.prefix));
+    // Under a name that no start reads, should this process end here.
+    let probe = options.directory.join(format!("{}.probe.tmp", options.prefix));
     replace_file(&OsDisk, &probe, b"")?;
     OsDisk.remove(&probe)
 }
