@@ -399,6 +399,15 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// As [`Cx::writable`], for what goes on to a change that counts as the access.
+    pub fn changeable<T: Kind>(&mut self, key: &[u8]) -> Result<bool, CommandError> {
+        self.delete_if_due(key);
+        match self.peek(key).map(|entry| entry.value().kind()) {
+            Some(kind) if kind != T::TYPE => Err(CommandError::WRONG_TYPE),
+            found => Ok(found.is_some()),
+        }
+    }
+
     /// Changes the collection at a key if there is one; the change is left where there is none. Begins as
     /// [`Cx::writable`] does, in the same lookup.
     fn edit_present<T: Collection, R>(

@@ -108,8 +108,24 @@ impl CommandError {
         Self::new(text)
     }
 
+    /// For people; bytes that it quotes and that are no UTF-8 stand as [`quoted`] has them.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The line that is sent.
+    pub fn line(&self) -> Cow<'_, [u8]> {
+        if !self.text.contains(is_escape) {
+            return Cow::Borrowed(self.text.as_bytes());
+        }
+        let mut line = Vec::with_capacity(self.text.len());
+        for char in self.text.chars() {
+            match escaped(char) {
+                Some(byte) => line.push(byte),
+                None => line.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        Cow::Owned(line)
     }
 
     /// The first word, under which INFO errorstats counts it.
@@ -127,6 +143,59 @@ impl CommandError {
     }
 }
 
+/// Bytes that are no UTF-8 stand in an error as characters from here on, of private use.
+const ESCAPES: u32 = 0x10_fe00;
+
+fn is_escape(char: char) -> bool {
+    escaped(char).is_some()
+}
+
+/// The byte that a character stands for.
+fn escaped(char: char) -> Option<u8> {
+    u32::from(char).checked_sub(ESCAPES).and_then(|byte| u8::try_from(byte).ok())
+}
+
+/// Any bytes as an error's text can hold them; [`CommandError::line`] is what they were.
+pub fn quoted(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(is_escape) => return Cow::Borrowed(text),
+        _ => {}
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let escape = |byte: &u8| char::from_u32(ESCAPES + u32::from(*byte)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            if is_escape(char) {
+                text.extend(char.encode_utf8(&mut [0; 4]).as_bytes().iter().map(escape));
+            } else {
+                text.push(char);
+            }
+        }
+        text.extend(chunk.invalid().iter().map(escape));
+    }
+    Cow::Owned(text)
+}
+
 fn push_limited(text: &mut String, bytes: &[u8], limit: usize) {
-    text.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(limit)]));
+    text.push_str(&quoted(&bytes[..bytes.len().min(limit)]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CommandError, quoted};
+
+    #[test]
+    fn any_bytes_can_be_quoted() {
+        let all: Vec<u8> = (0..=255).collect();
+        let escapes = "a\u{10fe00}b\u{10feff}c".as_bytes();
+        for bytes in [b"".as_slice(), b"plain", "\u{e4}\u{1f600}".as_bytes(), b"\xff\xfe a \xc3", escapes, &all] {
+            let error = CommandError::new(format!("ERR '{}' and more", quoted(bytes)));
+            assert_eq!(error.line(), [b"ERR '", bytes, b"' and more"].concat());
+            assert_eq!(
+                error.aborting().line(),
+                [b"EXECABORT Transaction discarded because of: '", bytes, b"' and more"].concat()
+            );
+        }
+        assert_eq!(CommandError::new(quoted(b"plain")).text(), "plain");
+    }
 }

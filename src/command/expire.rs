@@ -1,7 +1,7 @@
 //! Expiry: EXPIRE and its kin, and what is left of a key's time.
 
 use crate::command::ttl::{Unit, is_past, log_expiry};
-use crate::command::{Args, Command, CommandError, Cx, Event, Flags, Group, KeyFlags, KeySpec, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Event, Flags, Group, KeyFlags, KeySpec, parse_i64, quoted};
 use crate::env::UnixMillis;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -150,7 +150,7 @@ impl Condition {
             match flag {
                 Some(flag) => *flag = true,
                 None => {
-                    let option = String::from_utf8_lossy(option);
+                    let option = quoted(option);
                     return Err(CommandError::new(format!("ERR Unsupported option {option}")));
                 }
             }

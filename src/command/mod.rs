@@ -38,7 +38,7 @@ pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
 pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run, Secrets};
 pub use dump::PayloadRules;
-pub use error::CommandError;
+pub use error::{CommandError, quoted};
 pub use glob::{glob_matches, glob_matches_nocase};
 pub use keys::target_database;
 pub use number::{parse_f64, parse_f64_saturating, parse_i64, parse_timeout};

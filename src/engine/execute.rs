@@ -197,9 +197,9 @@ impl Engine {
         self.parts.stats.count_error(error.code());
         self.begin_turn(id);
         if exec {
-            self.reply.error(error.aborting().text());
+            self.reply.error(error.aborting().line());
         } else {
-            self.reply.error(error.text());
+            self.reply.error(error.line());
         }
         self.end_turn(id, false, Delivery::Own);
     }
@@ -340,7 +340,7 @@ impl Engine {
             Err(error) => {
                 self.parts.stats.per_command[resolved.index].rejected += 1;
                 self.parts.stats.count_error(error.code());
-                self.reply.error(error.text());
+                self.reply.error(error.line());
             }
             Ok(()) => {
                 let watched = self.parts.spike_clock();
@@ -470,7 +470,7 @@ pub(super) fn run_nested(cx: &mut Cx<'_>, request: &Request) {
             }
             Some(refusal) => cx.reply.error(refusal),
         },
-        Err(error) => cx.reply.error(error.text()),
+        Err(error) => cx.reply.error(error.line()),
     }
 }
 
@@ -503,7 +503,7 @@ pub(super) fn call(cx: &mut Cx<'_>, resolved: Resolved, call: Call<'_>) {
     }
     if let Err(error) = &outcome {
         cx.reply.truncate(reply_start);
-        cx.reply.error(error.text());
+        cx.reply.error(error.line());
     }
     let client = cx.client;
     // A call that waits is counted when its wait is over.

@@ -214,7 +214,9 @@ impl Parts {
     pub(super) fn invalidate_all(&mut self) {
         if self.tracking.clients > 0 {
             let tracking = |client: &&super::Client| client.tracking.is_some();
-            let ids: Vec<ClientId> = self.clients.iter().filter(tracking).map(|client| client.id).collect();
+            let mut ids: Vec<ClientId> = self.clients.iter().filter(tracking).map(|client| client.id).collect();
+            // In the order in which they came; the one who does it comes last.
+            ids.sort_by_key(|id| (*id == self.acting, *id));
             ids.into_iter().for_each(|id| self.tell(id, Content::Everything));
         }
         self.tracking.readers = IndexMap::new();

@@ -76,7 +76,7 @@ impl Aside {
             Ok(resolved) => self.perform(shared, id, resolved, request, &argv, &mut reply),
         };
         if let Err(error) = &outcome {
-            reply.error(error.text());
+            reply.error(error.line());
         }
         let ends = outcome.is_ok() && argv[0].eq_ignore_ascii_case(b"quit");
         let bytes = if self.silent { Vec::new() } else { reply.as_bytes().to_vec() };

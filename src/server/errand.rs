@@ -1,5 +1,8 @@
 //! Files that a command reads or writes for its client: a thread of its own does it, so that nobody waits for the disk
 //! while the engine is held. The client waits, and its command runs again when the work is done.
+//!
+//! In a transaction (ACL SAVE, ACL LOAD, CONFIG REWRITE between MULTI and EXEC) it is done at once, the engine held: what
+//! comes behind it in the transaction must find it done, nothing may run between them, and EXEC's reply tells how it went.
 
 use std::io;
 use std::sync::Arc;

@@ -66,11 +66,19 @@ fn geoadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if args.is_empty() || !args.remaining().is_multiple_of(3) || (rule.new_only && rule.existing_only) {
         return Err(CommandError::SYNTAX);
     }
+    let options = &args.argv()[2..args.argv().len() - args.remaining()];
     let mut members = Vec::with_capacity(args.remaining() / 3);
     while !args.is_empty() {
         members.push((point(args)?.score(), args.bytes()));
     }
     let sum = add(cx, key, rule, &members)?;
+    if sum.any() {
+        // As scores, so that whoever replays the log need not compute them.
+        let scores: Vec<String> = members.iter().map(|(score, _)| format!("{score:.0}")).collect();
+        let pairs = scores.iter().zip(&members).flat_map(|(score, (_, member))| [score.as_bytes(), *member]);
+        let words: Vec<&[u8]> = [b"ZADD", key].into_iter().chain(options.iter().copied()).chain(pairs).collect();
+        cx.log_as(&words);
+    }
     cx.reply.count(rule.count(&sum));
     Ok(())
 }

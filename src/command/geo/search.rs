@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::geohash::{Cell, Point};
 use super::shape::{Form, Shape};
 use super::{DECLARATION, OVERWRITE, READ, point, reply_distance, reply_point, unit};
-use crate::command::{Args, Begin, Command, CommandError, Cx, Deprecated, Find, Flags, KeySpec};
+use crate::command::{Args, Begin, Command, CommandError, Cx, Deprecated, Find, Flags, KeySpec, quoted};
 use crate::value::{Zset, ZsetRef};
 
 const RADIUS_COMPLEXITY: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular \
@@ -228,7 +228,7 @@ impl<'a> Query<'a> {
     /// Refuses options that do not go together. `name`: the command's, as it was sent.
     fn check(&self, name: &[u8], grammar: Grammar) -> Result<(), CommandError> {
         let searches = matches!(grammar, Grammar::Search | Grammar::SearchStore);
-        let name = String::from_utf8_lossy(name);
+        let name = quoted(name);
         let error = if self.store_at.is_some() && (self.with_distance || self.with_score || self.with_point) {
             let store = if searches { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
             format!("ERR {store} is not compatible with WITHDIST, WITHHASH and WITHCOORD options")

@@ -1,7 +1,7 @@
 //! PFDEBUG and PFSELFTEST: what tests of HyperLogLogs ask.
 
 use super::{Target, Union, damaged, header};
-use crate::command::{Args, CommandError, Cx};
+use crate::command::{Args, CommandError, Cx, quoted};
 use crate::ds::hll::{self, Encoding, REGISTERS, dense, sparse};
 use crate::value::Str;
 
@@ -39,7 +39,7 @@ pub(super) fn pfdebug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Comman
             cx.reply.int(i64::from(encoding == Encoding::Sparse));
         }
         _ => {
-            let name = String::from_utf8_lossy(subcommand);
+            let name = quoted(subcommand);
             return Err(CommandError::new(format!("ERR Unknown PFDEBUG subcommand '{name}'")));
         }
     }

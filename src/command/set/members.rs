@@ -118,11 +118,11 @@ fn srem(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 fn smove(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (source, destination, member) = (args.bytes(), args.bytes(), args.bytes());
     args.finish()?;
-    if !cx.writable::<Set>(source)? {
+    if !cx.changeable::<Set>(source)? {
         cx.reply.int(0);
         return Ok(());
     }
-    cx.writable::<Set>(destination)?;
+    cx.changeable::<Set>(destination)?;
     if source == destination {
         return sismember_at(cx, source, member);
     }
@@ -132,6 +132,7 @@ fn smove(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         removed
     })?;
     if removed != Some(true) {
+        cx.writable::<Set>(destination)?;
         cx.reply.int(0);
         return Ok(());
     }

@@ -242,8 +242,9 @@ fn ordered<'v>(cx: &mut Cx<'_>, value: &'v Value, query: &Query<'_>) -> Result<V
     Ok(all[span].iter().map(|element| element.item).collect())
 }
 
-/// A weight as `strtod` reads it: spaces in front, nothing at all as 0.
+/// A weight as `strtod` reads it: spaces in front, nothing at all as 0, a zero byte as the end.
 fn score_of(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Some(0.0);
     }

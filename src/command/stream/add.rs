@@ -187,7 +187,7 @@ fn xadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if new_id == NewId::Given(StreamId::MIN) {
         return Err(CommandError::fixed("ERR The ID specified in XADD must be greater than 0-0"));
     }
-    if options.existing_only && !cx.writable::<Stream>(key)? {
+    if options.existing_only && !cx.changeable::<Stream>(key)? {
         cx.reply.null();
         return Ok(());
     }

@@ -10,6 +10,7 @@ mod range;
 mod read;
 
 use super::{Command, CommandError, Cx, Group, Kind};
+use crate::command::quoted;
 use crate::keyspace::Entry;
 use crate::resp::Reply;
 use crate::value::{self, Stream, StreamEntry, StreamId};
@@ -43,7 +44,7 @@ fn edit_group<R>(cx: &mut Cx<'_>, key: &[u8], name: &[u8], change: impl FnOnce(&
 
 /// A name as an error shows it.
 fn named(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(name)
+    quoted(name)
 }
 
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {

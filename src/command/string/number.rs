@@ -98,7 +98,7 @@ fn decrby(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 fn add(cx: &mut Cx<'_>, key: &[u8], number: i64) -> Result<(), CommandError> {
-    let old = match cx.writable::<Str>(key)? {
+    let old = match cx.changeable::<Str>(key)? {
         false => 0,
         true => cx.peek_string(key).and_then(StrRef::as_int).ok_or(CommandError::NOT_INTEGER)?,
     };
@@ -113,7 +113,7 @@ fn add(cx: &mut Cx<'_>, key: &[u8], number: i64) -> Result<(), CommandError> {
 fn incrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (key, number) = (args.bytes(), args.bytes());
     args.finish()?;
-    let old = match cx.writable::<Str>(key)? {
+    let old = match cx.changeable::<Str>(key)? {
         false => Some(Extended::ZERO),
         true => cx.peek_string(key).and_then(|text| Extended::parse(&text.as_bytes(&mut itoa::Buffer::new()))),
     };

@@ -7,11 +7,12 @@ fn places_are_scores_of_sorted_sets() {
     check(
         "
         GEOADD s 13.361389 38.115556 Palermo 15.087269 37.502669 Catania => :2
-        @log => GEOADD s 13.361389 38.115556 Palermo 15.087269 37.502669 Catania
+        @log => ZADD s 3479099956230698 Palermo 3479447370796909 Catania
         @events => zset:zadd:s
         GEOADD s 13.361389 38.115556 Palermo => :0
         @log => -
         GEOADD s CH 13.5 38 Palermo => :1
+        @log => ZADD s CH 3479097324432493 Palermo
         GEOADD s XX CH 1 1 Nowhere => :0
         EXISTS s => :1
         TYPE s => +zset

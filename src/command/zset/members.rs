@@ -194,6 +194,13 @@ pub(in crate::command) struct Added {
     score: Option<f64>,
 }
 
+impl Added {
+    /// Whether anything has changed.
+    pub fn any(&self) -> bool {
+        self.added + self.updated > 0
+    }
+}
+
 pub(in crate::command) fn add(
     cx: &mut Cx<'_>,
     key: &[u8],

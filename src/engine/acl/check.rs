@@ -2,7 +2,7 @@
 
 use super::selector::Selector;
 use super::user::User;
-use crate::command::{CommandError, Flags, KeyFlags, Resolved, glob_matches};
+use crate::command::{CommandError, Flags, KeyFlags, Resolved, glob_matches, quoted};
 
 /// Why a call is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +141,7 @@ fn channels(name: &str, argc: usize) -> Option<(usize, usize, bool)> {
 impl Denied {
     /// What ACL DRYRUN says, and with `verbose` unset what a client is told.
     pub fn text(self, user: &User, resolved: Resolved, argv: &[&[u8]], verbose: bool) -> String {
-        let name = String::from_utf8_lossy(user.name());
+        let name = quoted(user.name());
         let (what, at) = match self {
             Self::Command => {
                 return format!("User {name} has no permissions to run the '{}' command", resolved.full_name());
@@ -150,7 +150,7 @@ impl Denied {
             Self::Channel(at) => ("channel", at),
         };
         if verbose {
-            let object = String::from_utf8_lossy(argv[at]);
+            let object = quoted(argv[at]);
             format!("User {name} has no permissions to access the '{object}' {what}")
         } else {
             format!("No permissions to access a {what}")

@@ -3,6 +3,7 @@
 use super::rules::{RuleError, Terms, has_spaces, merge_selectors};
 use super::user::User;
 use super::users::{DEFAULT_USER, Users};
+use crate::command::quoted;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -24,11 +25,11 @@ impl Users {
             // Writing to a string cannot fail.
             let _ = match words.as_slice() {
                 [b"user", user, ..] if has_spaces(user) => {
-                    let user = String::from_utf8_lossy(user);
+                    let user = quoted(user);
                     write!(errors, "'{name}:{number}: username '{user}' contains invalid characters. ")
                 }
                 [b"user", user, ..] if users.iter().any(|known| known.name() == *user) => {
-                    let user = String::from_utf8_lossy(user);
+                    let user = quoted(user);
                     write!(errors, "WARNING: Duplicate user '{user}' found on line {number}. ")
                 }
                 [b"user", user, rules @ ..] => {
@@ -72,7 +73,7 @@ impl Users {
             tracing::info!(
                 "The user '{}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a \
                  configuration error.",
-                String::from_utf8_lossy(name)
+                quoted(name)
             );
         }
         self.put(Arc::new(user));
@@ -97,7 +98,7 @@ fn apply_line(
         match user.apply(rule, terms) {
             Ok(()) => {}
             Err(error @ RuleError::UnknownCommand) => {
-                let rule = String::from_utf8_lossy(rule);
+                let rule = quoted(rule);
                 write!(errors, "{place}: Error in applying operation '{rule}': {}. ", error.text())?;
             }
             Err(error) if !std::mem::replace(&mut told, true) => write!(errors, "{place}: {}. ", error.text())?,

@@ -3,7 +3,7 @@
 use super::password::PasswordHash;
 use super::rules::{RuleError, Terms, merge_selectors};
 use super::selector::Selector;
-use crate::command::CommandTable;
+use crate::command::{CommandTable, quoted};
 use crate::resp::split_args;
 
 /// See the module's header.
@@ -93,14 +93,14 @@ impl User {
     /// The text for the client: which rule is wrong, and why.
     pub fn with<W: AsRef<[u8]>>(&self, words: &[W], terms: Terms<'_>) -> Result<Self, String> {
         let rules = merge_selectors(words).map_err(|at| {
-            let word = String::from_utf8_lossy(words[at].as_ref());
+            let word = quoted(words[at].as_ref());
             format!("Unmatched parenthesis in acl selector starting at '{word}'.")
         })?;
         let mut changed = self.clone();
         for rule in &rules {
-            changed.apply(rule, terms).map_err(|error| {
-                format!("Error in ACL SETUSER modifier '{}': {}", String::from_utf8_lossy(rule), error.text())
-            })?;
+            changed
+                .apply(rule, terms)
+                .map_err(|error| format!("Error in ACL SETUSER modifier '{}': {}", quoted(rule), error.text()))?;
         }
         Ok(changed)
     }

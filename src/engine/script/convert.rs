@@ -94,7 +94,7 @@ fn without_line_ends(mut text: &[u8]) -> &[u8] {
 pub fn returned_error(value: &Value) -> Option<(Vec<u8>, bool)> {
     let Value::Table(table) = value else { return None };
     let text = text_of(&table.raw_get("err").ok()?)?;
-    Some((one_line(without_line_ends(&text)), table.raw_get::<bool>(COUNTED).unwrap_or(false)))
+    Some((status_line(without_line_ends(&text)), table.raw_get::<bool>(COUNTED).unwrap_or(false)))
 }
 
 struct Writer {
@@ -130,10 +130,10 @@ impl Writer {
     fn table(&mut self, table: &Table, reply: &mut Reply) {
         let get = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
         if let Some(text) = text_of(&get("err")) {
-            return reply.error(one_line(without_line_ends(&text)));
+            return reply.error(status_line(without_line_ends(&text)));
         }
         if let Some(text) = text_of(&get("ok")) {
-            return reply.simple(one_line(&text));
+            return reply.simple(status_line(&text));
         }
         if let Some(number) = numeric(&get("double")) {
             return reply.double(number);
@@ -198,7 +198,12 @@ pub fn coded(text: &[u8]) -> Vec<u8> {
     if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() }
 }
 
-pub fn one_line(text: &[u8]) -> Vec<u8> {
+/// The text of a status or an error: C's, which a zero byte ends.
+pub fn status_line(text: &[u8]) -> Vec<u8> {
+    one_line(text.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
+fn one_line(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
 }
 

@@ -5,7 +5,7 @@ use super::control::{KillBy, What};
 use super::run::{Run, Words, interpreter, run};
 use super::shebang;
 use super::vm::{Chunk, Purpose, sha1_hex};
-use crate::command::{Args, Begin, Command, CommandError, Cx, Find, Flags, Group, KeyFlags, KeySpec};
+use crate::command::{Args, Begin, Command, CommandError, Cx, Find, Flags, Group, KeyFlags, KeySpec, quoted};
 use crate::engine::parts::Parts;
 
 pub const EVAL_KEYS: &[KeySpec] = &[KeySpec {
@@ -288,7 +288,7 @@ fn define(parts: &mut Parts, sha: &str, text: &[u8], origin: Origin) -> Result<S
     let function = compiled.map_err(interpreter)?.map_err(|failure| {
         CommandError::new(format!(
             "ERR Error compiling script (new function): {}",
-            String::from_utf8_lossy(&failure).replace(['\r', '\n'], " ")
+            quoted(&failure).replace(['\r', '\n'], " ")
         ))
     })?;
     let script = Script { function, flags, text: text.to_vec() };

@@ -25,7 +25,7 @@ pub fn perform(cx: &mut Cx<'_>, argv: &[Vec<u8>], rules: Rules, logged: bool) ->
             parts.stats.per_command[resolved.index].rejected += 1;
         }
         parts.stats.count_error(error.code());
-        cx.reply.error(error.text());
+        cx.reply.error(error.line());
         return false;
     }
     let Some(resolved) = resolved else { return false };

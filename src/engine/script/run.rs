@@ -9,7 +9,7 @@ use super::perform::{Rules, may_call, perform};
 use super::shebang::ScriptFlags;
 use super::vm::{Chunk, Ended, Failure, Purpose, Surroundings, Vm};
 use super::{Scripts, convert};
-use crate::command::{CommandError, Cx};
+use crate::command::{CommandError, Cx, quoted};
 use crate::engine::execute::capture;
 use crate::engine::parts::Parts;
 use crate::resp::{Protocol, ReplyValue};
@@ -150,7 +150,7 @@ pub fn run(cx: &mut Cx<'_>, call: Run<'_>) -> Result<(), CommandError> {
             }
         },
         Ended::Failed(Failure { text, place, counted, bare }) => {
-            let mut text = convert::one_line(&text);
+            let mut text = convert::status_line(&text);
             if bare {
                 text.splice(..0, format!("ERR Error running script {}, ", call.name).into_bytes());
             }
@@ -166,6 +166,6 @@ pub fn run(cx: &mut Cx<'_>, call: Run<'_>) -> Result<(), CommandError> {
 
 /// The script's error as its command's; one that a command inside it gave is counted there.
 fn fail(text: &[u8], counted: bool) -> Result<(), CommandError> {
-    let error = CommandError::new(String::from_utf8_lossy(text));
+    let error = CommandError::new(quoted(text));
     Err(if counted { error.counted() } else { error })
 }

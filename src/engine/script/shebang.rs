@@ -1,6 +1,6 @@
 //! The first line of a script (`#!lua flags=...`) and of a library (`#!lua name=...`).
 
-use crate::command::CommandError;
+use crate::command::{CommandError, quoted};
 use crate::resp::split_args;
 
 /// What a script may do, as it says itself.
@@ -98,7 +98,7 @@ pub fn of_library(text: &[u8]) -> Result<(String, &[u8]), CommandError> {
     let name = valid_name(name).ok_or(CommandError::fixed(BAD_NAME))?;
     let engine = &words[0][2..];
     if !engine.eq_ignore_ascii_case(b"lua") {
-        return Err(CommandError::new(format!("ERR Engine '{}' not found", String::from_utf8_lossy(engine))));
+        return Err(CommandError::new(format!("ERR Engine '{}' not found", quoted(engine))));
     }
     Ok((name, &text[end..]))
 }
@@ -113,7 +113,7 @@ pub fn valid_name(name: &[u8]) -> Option<String> {
 }
 
 fn about(text: &str, word: &[u8]) -> CommandError {
-    CommandError::new(format!("ERR {text}{}", String::from_utf8_lossy(word)))
+    CommandError::new(format!("ERR {text}{}", quoted(word)))
 }
 
 #[cfg(test)]

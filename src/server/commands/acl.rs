@@ -1,7 +1,7 @@
 //! ACL: users, what they may do, and what they were refused.
 
 use super::acl_describe::{describe_entry, describe_user};
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64, quoted};
 use crate::engine::{CATEGORIES, DEFAULT_USER, Parts, User, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::secret_bytes;
@@ -162,20 +162,20 @@ fn behind_the_name(argv: &[&[u8]]) -> Vec<usize> {
 }
 
 /// Surplus arguments of subcommands that take some.
-fn no_more(args: &Args<'_>, name: &str) -> Result<(), CommandError> {
+fn no_more(args: &Args<'_>, name: &[u8]) -> Result<(), CommandError> {
     if args.is_empty() {
         return Ok(());
     }
-    Err(CommandError::subcommand_syntax("acl", name.as_bytes()))
+    Err(CommandError::subcommand_syntax("acl", name))
 }
 
-fn spelled(args: &Args<'_>) -> String {
-    String::from_utf8_lossy(args.argv()[1]).into_owned()
+fn spelled<'a>(args: &Args<'a>) -> &'a [u8] {
+    args.argv()[1]
 }
 
 fn cat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let category = args.next();
-    no_more(args, &spelled(args))?;
+    no_more(args, spelled(args))?;
     let Some(category) = category else {
         cx.reply.array(CATEGORIES.len());
         CATEGORIES.iter().for_each(|name| cx.reply.bulk(name));
@@ -183,7 +183,7 @@ fn cat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     };
     let known = CATEGORIES.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(category));
     let known = known.ok_or_else(|| {
-        let shown = String::from_utf8_lossy(&category[..category.len().min(128)]);
+        let shown = quoted(&category[..category.len().min(128)]);
         CommandError::new(format!("ERR Unknown category '{shown}'"))
     })?;
     let table = Parts::of(cx).table.clone();
@@ -215,9 +215,7 @@ fn dryrun(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let name = args.bytes();
     let argv = args.rest();
     let parts = Parts::of(cx);
-    let not_found = |what: &str, name: &[u8]| {
-        CommandError::new(format!("ERR {what} '{}' not found", String::from_utf8_lossy(name)))
-    };
+    let not_found = |what: &str, name: &[u8]| CommandError::new(format!("ERR {what} '{}' not found", quoted(name)));
     let user = parts.access.users.get(name).ok_or_else(|| not_found("User", name))?;
     let resolved = parts.table.named(argv).ok_or_else(|| not_found("Command", argv[0]))?;
     if !resolved.command.arity_fits(argv.len()) {
@@ -225,7 +223,7 @@ fn dryrun(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     }
     match user.check(resolved, argv) {
         Ok(()) => cx.reply.ok(),
-        Err(denied) => cx.reply.bulk(denied.text(&user, resolved, argv, true)),
+        Err(denied) => cx.reply.bulk(CommandError::new(denied.text(&user, resolved, argv, true)).line()),
     }
     Ok(())
 }
@@ -233,7 +231,7 @@ fn dryrun(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 fn genpass(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     const BITS_MAX: i64 = 4096;
     if args.remaining() > 1 {
-        return Err(CommandError::subcommand_syntax("acl", spelled(args).as_bytes()));
+        return Err(CommandError::subcommand_syntax("acl", spelled(args)));
     }
     let bits = if args.is_empty() { 256 } else { args.int() };
     args.check()?;
@@ -299,7 +297,7 @@ fn setuser(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn log(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let argument = args.next();
-    no_more(args, &spelled(args))?;
+    no_more(args, spelled(args))?;
     let count = match argument {
         None => 10,
         Some(word) if word.eq_ignore_ascii_case(b"reset") => {

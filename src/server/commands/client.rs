@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::client_kill::kill;
 use super::client_tracking::{caching, getredir, redirection, tracking, trackinginfo};
 use super::session::client_name;
-use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64};
+use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64, quoted};
 use crate::engine::{Client, Parts, ReplyMode};
 use crate::env::UnixMillis;
 use crate::resp::Protocol;
@@ -271,7 +271,7 @@ pub fn class_named(word: &[u8]) -> Result<Class, CommandError> {
         b"normal" => Ok(Class::Normal),
         b"pubsub" => Ok(Class::Pubsub),
         b"master" | b"primary" | b"slave" | b"replica" => Ok(Class::Replication),
-        _ => Err(CommandError::new(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)))),
+        _ => Err(CommandError::new(format!("ERR Unknown client type '{}'", quoted(word)))),
     }
 }
 
@@ -387,7 +387,7 @@ fn setinfo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
         ("lib-ver", &mut client.library_version)
     } else {
-        let option = String::from_utf8_lossy(option);
+        let option = quoted(option);
         return Err(CommandError::new(format!("ERR Unrecognized option '{option}'")));
     };
     if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
@@ -445,7 +445,7 @@ fn no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if args.remaining() > 2 {
-        return Err(CommandError::subcommand_syntax("client", b"unblock"));
+        return Err(CommandError::subcommand_syntax("client", args.argv()[1]));
     }
     let id = args.int();
     let with_error = match args.next() {

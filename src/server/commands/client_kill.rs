@@ -1,7 +1,7 @@
 //! CLIENT KILL, in its old form (an address) and its new one (filters).
 
 use super::client::{Class, class_named, class_of};
-use crate::command::{Args, ClientId, CommandError, Cx, parse_i64};
+use crate::command::{Args, ClientId, CommandError, Cx, parse_i64, quoted};
 use crate::engine::{Client, Parts, Users};
 use crate::env::UnixMillis;
 
@@ -61,7 +61,7 @@ fn parse(words: &[&[u8]], users: &Users) -> Result<Filter, CommandError> {
             b"laddr" => filter.local_address = Some(value.to_vec()),
             b"user" if users.get(value).is_some() => filter.user = Some(value.to_vec()),
             b"user" => {
-                let user = String::from_utf8_lossy(value);
+                let user = quoted(value);
                 return Err(CommandError::new(format!("ERR No such user '{user}'")));
             }
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_me = true,

@@ -1,6 +1,6 @@
 //! CLIENT TRACKING and its kin: client-side caching.
 
-use crate::command::{Args, ClientId, CommandError, Cx};
+use crate::command::{Args, ClientId, CommandError, Cx, quoted};
 use crate::engine::{Parts, Tracked, TrackingOptions};
 
 pub fn tracking(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
@@ -68,7 +68,7 @@ fn fit_together(now: Option<&Tracked>, options: TrackingOptions, prefixes: &[&[u
 fn prefixes_apart(now: Option<&Tracked>, prefixes: &[&[u8]]) -> Result<(), CommandError> {
     let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
     let refused = |prefix: &[u8], which: &str, other: &[u8]| {
-        let (prefix, other) = (String::from_utf8_lossy(prefix), String::from_utf8_lossy(other));
+        let (prefix, other) = (quoted(prefix), quoted(other));
         Err(CommandError::new(format!(
             "ERR Prefix '{prefix}' overlaps with {which} prefix '{other}'. Prefixes for a single client must not overlap."
         )))

@@ -1,7 +1,7 @@
 //! LATENCY: spikes by event, and how the times of each command are distributed.
 
 use super::latency_report::{doctor_report, graph_text};
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, quoted};
 use crate::engine::{Parts, Spikes};
 use crate::server::Server;
 
@@ -138,7 +138,7 @@ fn graph(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let event = args.bytes();
     let now = cx.now().0.div_euclid(1000);
     let Some((name, series)) = spikes(cx)?.get(event) else {
-        let event = String::from_utf8_lossy(event);
+        let event = quoted(event);
         return Err(CommandError::new(format!("ERR No samples available for event '{event}'")));
     };
     let text = graph_text(name, series, now);

@@ -1,6 +1,6 @@
 //! What a client says about itself and its connection: PING, ECHO, AUTH, HELLO, SELECT, QUIT, RESET.
 
-use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64, target_database};
+use crate::command::{Args, ClientId, Command, CommandError, Cx, Flags, Group, parse_i64, quoted, target_database};
 use crate::engine::{DEFAULT_USER, Parts, ReplyMode, Users};
 use crate::resp::{Protocol, Reply};
 use crate::server::REDIS_VERSION;
@@ -170,10 +170,7 @@ impl<'a> Greeting<'a> {
             } else if option.eq_ignore_ascii_case(b"setname") && args.remaining() >= 1 {
                 name = Some(client_name(args.bytes())?);
             } else {
-                return Err(CommandError::new(format!(
-                    "ERR Syntax error in HELLO option '{}'",
-                    String::from_utf8_lossy(option)
-                )));
+                return Err(CommandError::new(format!("ERR Syntax error in HELLO option '{}'", quoted(option))));
             }
         }
         Ok(Self { protocol, name, credentials })

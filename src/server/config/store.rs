@@ -13,7 +13,7 @@ use super::declarations::{DIRECTIVES, RETIRED};
 use super::directive::{Change, Directive, Effect, Kind};
 use super::file::{ConfigError, Line};
 use super::value::{Value, parse};
-use crate::command::glob_matches_nocase;
+use crate::command::{glob_matches_nocase, quoted};
 
 /// Whose defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Config {
                 line,
                 format!(
                     "'{}' is not supported by this version of graven, and ignoring it would change what is protected",
-                    String::from_utf8_lossy(name)
+                    quoted(name)
                 ),
             )),
             [name, _] if RETIRED.iter().any(|retired| name == retired.as_bytes()) => Ok(()),
@@ -230,10 +230,7 @@ impl Config {
         let mut set: Vec<usize> = Vec::new();
         for (name, _) in pairs {
             let Some(at) = find(name) else {
-                return Err(format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                    String::from_utf8_lossy(name)
-                ));
+                return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{}'", quoted(name)));
             };
             self.may_change(&DIRECTIVES[at]).map_err(|reason| failed(name, &reason))?;
             if DIRECTIVES[at].name.as_bytes().eq_ignore_ascii_case(name) && set.contains(&at) {

@@ -151,6 +151,11 @@ def encoding(ours, stock) -> bool:
 PACKED = {(("$", b"listpack"), ("$", b"quicklist")), (("$", b"listpack"), ("$", b"hashtable")), (("$", b"listpack"), ("$", b"intset")), (("$", b"embstr"), ("$", b"raw")), (("$", b"int"), ("$", b"raw")), (("$", b"skiplist"), ("$", b"listpack")), (("$", b"hashtable"), ("$", b"listpack"))}
 
 
+def same_bytes(kind: bytes, ours: bytes, stock: bytes) -> bool:
+    """Whether a value of these encodings has one form in a payload. Tables have no order, and scores are written in their shortest form since 7.2."""
+    return (ours == stock and ours in (b"int", b"embstr", b"raw", b"intset")) or (kind, ours, stock) in ((b"hash", b"listpack", b"listpack"), (b"list", b"listpack", b"quicklist"))
+
+
 def pending(ours, stock) -> bool:
     """XPENDING's rows hold the milliseconds since the delivery: numbers that may be apart, as no count of deliveries is."""
     return unstamped(ours) == unstamped(stock) and alike(ours, stock, lambda kind, left, right: kind == ":" and abs(int(left) - int(right)) <= MS_APART)
@@ -162,6 +167,8 @@ TIMES = {b"idle", b"inactive", b"seen-time", b"active-time"}
 INNER = {b"radix-tree-keys", b"radix-tree-nodes"}
 NEW = {b"inactive", b"active-time"}
 COUNTED = {b"entries-read", b"lag"}
+# A sequence that says itself how much its groups have read: what follows from that is counted otherwise too.
+COUNTS_GIVEN: list = []
 
 
 def xinfo(ours, stock) -> bool:
@@ -181,7 +188,7 @@ def masked(reply, whole: bool = False):
         fields = [(name[1], item) for name, item in zip(value[::2], value[1::2])]
         of_stream = dict(fields)
         if b"entries-added" in of_stream:
-            whole = of_stream[b"entries-added"] == of_stream[b"length"] and of_stream[b"max-deleted-entry-id"][1] == b"0-0"
+            whole = not COUNTS_GIVEN and of_stream[b"entries-added"] == of_stream[b"length"] and of_stream[b"max-deleted-entry-id"][1] == b"0-0"
         consumers = [item for name, item in fields if name == b"consumers"]
         if consumers and consumers[0][0] == ":":
             fields = [(name, item) for name, item in fields if name != b"consumers"]
@@ -389,7 +396,6 @@ ALLOWED = [
     Allowed("stock reads a cursor to its first zero byte", "[hsz]?scan", "^-ERR invalid cursor", ""),
     Allowed("7.2 reads all arguments before it looks for the key", "bitcount|bitpos", "^-ERR (syntax error|value is not an integer|The bit argument)", "^(:|-WRONGTYPE)"),
     Allowed("stock's SORT sees an error of range that an earlier command has left behind", "sort(_ro)?", "", "^-ERR One or more scores"),
-    Allowed("stock's SORT reads a number to its first zero byte", "sort(_ro)?", "^-ERR One or more scores", ""),
     Allowed("7.2 has made the consumer when it asked for something", "xgroup", "^:0$", "^:1$"),
     Allowed("7.2 names the command", "xread(group)?", "^-ERR Unbalanced '", "^-ERR Unbalanced XREAD list"),
     Allowed("7.2 takes a command without arguments here", "command", "", "^-ERR wrong number of arguments for 'command\\|getkeys"),
@@ -409,9 +415,6 @@ def allowed(words: list[bytes], ours, stock) -> bool:
     if ours[0] == "-" == stock[0] and any(b"\x00" in word for word in words):
         return True
     if ours[0] == stock[0] and ours[0] in "-$" and ours[1] and stock[1] and b" permissions " in ours[1] and in_older_words(ours[1].decode("latin-1")) == stock[1].decode("latin-1"):
-        return True
-    # The text of an error is UTF-8 in graven, whatever the argument that it quotes.
-    if ours[0] == "-" == stock[0] and ours[1].decode("utf-8", "replace") == stock[1].decode("utf-8", "replace"):
         return True
     # The text is the same; the place in the script is not known where a library function fails in a tail call.
     if ours[0] == "-" == stock[0] and stock[1].startswith(b"ERR user_script:1: " + ours[1][4:] + b" script: "):

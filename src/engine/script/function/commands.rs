@@ -5,7 +5,7 @@ use super::super::eval::{EVAL, EVAL_KEYS, EVAL_RO, EVAL_RO_KEYS};
 use super::super::run::{Run, Words, run};
 use super::super::vm::{Chunk, Purpose};
 use super::libraries::Libraries;
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, glob_matches_nocase};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, glob_matches_nocase, quoted};
 use crate::engine::parts::Parts;
 use crate::value::payload::{dump_libraries, restore_libraries};
 
@@ -208,7 +208,7 @@ fn load(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         if args.word("REPLACE") {
             replace = true;
         } else {
-            let option = String::from_utf8_lossy(args.bytes()).into_owned();
+            let option = quoted(args.bytes()).into_owned();
             return Err(CommandError::new(format!("ERR Unknown option given: {option}")));
         }
     }
@@ -248,7 +248,7 @@ fn delete(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn flush(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     if args.remaining() > 1 {
-        return Err(wrong_arguments("FLUSH"));
+        return Err(CommandError::subcommand_syntax("function", args.argv()[1]));
     }
     if !args.is_empty() && !args.word("SYNC") && !args.word("ASYNC") {
         return Err(CommandError::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -262,10 +262,6 @@ fn flush(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn wrong_arguments(name: &str) -> CommandError {
-    CommandError::new(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try FUNCTION HELP."))
-}
-
 fn list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (mut with_code, mut pattern) = (false, None);
     while !args.is_empty() {
@@ -277,7 +273,7 @@ fn list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             }
             pattern = Some(args.bytes());
         } else {
-            let word = String::from_utf8_lossy(args.bytes()).into_owned();
+            let word = quoted(args.bytes()).into_owned();
             return Err(CommandError::new(format!("ERR Unknown argument {word}")));
         }
     }
@@ -356,7 +352,7 @@ enum Policy {
 fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let payload = args.bytes();
     if args.remaining() > 1 {
-        return Err(wrong_arguments("RESTORE"));
+        return Err(CommandError::subcommand_syntax("function", args.argv()[1]));
     }
     let policy = if args.is_empty() || args.word("APPEND") {
         Policy::Append

@@ -4,7 +4,7 @@ use super::super::run::interpreter;
 use super::super::shebang;
 use super::super::vm::Purpose;
 use super::libraries::{Libraries, Library};
-use crate::command::CommandError;
+use crate::command::{CommandError, quoted};
 use crate::engine::parts::Parts;
 
 impl Parts {
@@ -34,9 +34,9 @@ impl Parts {
         let vm = self.scripts.take_vm(Purpose::Functions, around)?;
         let loaded = vm.load_library(body, timed);
         *self.scripts.vm_mut(Purpose::Functions) = Some(vm);
-        let functions = loaded.map_err(interpreter)?.map_err(|failure| {
-            CommandError::new(format!("ERR {}", String::from_utf8_lossy(&failure).replace(['\r', '\n'], " ")))
-        })?;
+        let functions = loaded
+            .map_err(interpreter)?
+            .map_err(|failure| CommandError::new(format!("ERR {}", quoted(&failure).replace(['\r', '\n'], " "))))?;
         if functions.is_empty() {
             return Err(CommandError::fixed("ERR No functions registered"));
         }
