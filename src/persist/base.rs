@@ -206,3 +206,29 @@ impl RdbSink for Streaming<'_, '_, '_> {
         self.sink.sizes(db, keys, expiries);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::disk::sim::SimDisk;
+    use crate::env::{Disk, OpenMode};
+    use crate::persist::Discard;
+
+    /// INFO tells it while a file is being loaded; a file by stock says it as a number.
+    #[test]
+    fn what_its_writer_used_is_passed_on() {
+        for (said, expected) in
+            [(&b"\x0812345678"[..], 12_345_678), (b"\xc2\x40\xe2\x01\x00", 123_456), (b"\x03few", 7)]
+        {
+            let bytes = [b"REDIS0010\xfa\x08used-mem", said, &[0xff], &[0; 8]].concat();
+            let file = SimDisk::new().open(Path::new("/dump.rdb"), OpenMode::CreateNew).expect("a file");
+            file.write_all_at(&bytes, 0).expect("written");
+            let reading = Reading::default();
+            reading.used_memory.store(7, Ordering::Relaxed);
+            let mut discard = Discard;
+            let mut feed = Feed::direct(&mut discard, reading.clone());
+            load_base(&*file, Path::new("/dump.rdb"), &Limits::default(), &mut feed).expect("loads");
+            assert_eq!(reading.used_memory.load(Ordering::Relaxed), expected);
+        }
+    }
+}
