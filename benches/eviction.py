@@ -66,17 +66,39 @@ def replies(connection, count: int) -> list[bool]:
     return hits
 
 
+def call(connection, *words) -> bytes:
+    """One command whose reply is one line."""
+    connection.sendall(command(*words))
+    data = b""
+    while not data.endswith(b"\r\n"):
+        data += connection.recv(1 << 12)
+    return data
+
+
+def fill(connection, first: int, keys: int) -> None:
+    for start in range(first, first + keys, BATCH):
+        connection.sendall(b"".join(command("SET", b"z:%08d" % n, VALUE) for n in range(start, start + BATCH)))
+        missing = BATCH
+        while missing > 0:
+            missing -= connection.recv(1 << 16).count(b"+OK\r\n")
+
+
 def limit_for(server: Server, keys: int) -> int:
-    """The `maxmemory` that holds so many of the trace's keys."""
+    """The `maxmemory` that holds so many of the trace's keys while others come and go."""
     with server.connect() as connection:
-        for start in range(0, keys, BATCH):
-            connection.sendall(b"".join(command("SET", b"z:%08d" % n, VALUE) for n in range(start, start + BATCH)))
-            missing = BATCH
-            while missing > 0:
-                missing -= connection.recv(1 << 16).count(b"+OK\r\n")
+        fill(connection, 0, keys)
         limit = used(server)
-        connection.sendall(b"FLUSHALL\r\n")
-        connection.recv(64)
+        call(connection, "CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+        for turn in range(1, 6):
+            call(connection, "CONFIG", "SET", "maxmemory", limit)
+            fill(connection, turn * keys, keys)
+            # Slowly at last: in a burst both hold somewhat more than they may.
+            for calm in range(40):
+                time.sleep(0.01)
+                fill(connection, (10 + turn) * keys + calm * BATCH, BATCH)
+            limit = int(limit * keys / int(call(connection, "DBSIZE")[1:]))
+        call(connection, "CONFIG", "SET", "maxmemory", 0)
+        call(connection, "FLUSHALL")
     return limit
 
 
@@ -87,8 +109,8 @@ def configure(server: Server, **settings) -> None:
             assert connection.recv(1 << 12).startswith(b"+OK"), name
 
 
-def replay(server: Server, trace: list[bytes], seconds: float) -> tuple[float, float]:
-    """Hit ratio over the second half of the trace, and CPU microseconds of the server per access."""
+def replay(server: Server, trace: list[bytes], seconds: float) -> tuple[float, float, int]:
+    """Hit ratio over the second half of the trace, CPU microseconds of the server per access, and keys held at the end."""
     hits = counted = 0
     begun, cpu = time.monotonic(), server.cpu_seconds()
     with server.connect() as connection:
@@ -110,14 +132,15 @@ def replay(server: Server, trace: list[bytes], seconds: float) -> tuple[float, f
             ahead = begun + seconds * start / len(trace) - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
-    return hits / counted, (server.cpu_seconds() - cpu) * 1e6 / len(trace)
+        held = int(call(connection, "DBSIZE")[1:])
+    return hits / counted, (server.cpu_seconds() - cpu) * 1e6 / len(trace), held
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accesses", type=int, default=400_000)
-    parser.add_argument("--keys", type=int, default=100_000)
-    parser.add_argument("--held", type=int, default=10_000, help="keys that there is room for")
+    parser.add_argument("--keys", type=int, default=200_000)
+    parser.add_argument("--held", type=int, default=20_000, help="keys that there is room for")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--policies", nargs="*", default=["allkeys-lru", "allkeys-lfu", "allkeys-random"])
     parser.add_argument("--json", type=Path, help="write all figures here")
@@ -133,12 +156,13 @@ def main() -> None:
                 try:
                     limit = limit_for(server, given.held)
                     configure(server, maxmemory_policy=policy, maxmemory=limit)
-                    row[who], row[f"{who}_us"] = replay(server, trace, given.seconds)
+                    row[who], row[f"{who}_us"], row[f"{who}_keys"] = replay(server, trace, given.seconds)
                 finally:
                     server.stop()
             rows.append(row)
             print(f"{name:14} {policy:15} graven {row['graven']:.4f}  stock {row['stock']:.4f}   "
-                  f"CPU {row['graven_us']:.2f} / {row['stock_us']:.2f} us an access", flush=True)
+                  f"CPU {row['graven_us']:.2f} / {row['stock_us']:.2f} us an access, {row['graven_keys']} / {row['stock_keys']} keys",
+                  flush=True)
             # What chance alone does to one run.
             if policy != "allkeys-random" and row["graven"] < row["stock"] - 0.003:
                 worse.append(f"{name}, {policy}")

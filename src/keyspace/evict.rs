@@ -156,10 +156,7 @@ fn by_use(
 
 /// Offers at least so many keys to the pool, where there are as many.
 fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, samples: usize, entropy: &mut dyn Entropy) {
-    // The better LFU is sampled the sooner it gives up what is new: few samples let new keys prove themselves. LRU only
-    // gains by more.
-    let few = policy.order == EvictionOrder::Lfu && samples < SAMPLES_OF_BUCKET;
-    let samples = if few { samples.div_ceil(2) } else { samples.max(SAMPLES_OF_BUCKET) };
+    let samples = samples.max(SAMPLES_OF_BUCKET);
     let mut seen = 0;
     for _ in 0..samples.saturating_mul(LOOKS_PER_SAMPLE) {
         let Some(db) = weighted(databases, policy.scope, entropy) else { return };
@@ -178,10 +175,9 @@ fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, sampl
             database.nth_volatile(place).into_iter().for_each(&mut offer);
         } else {
             let bucket = database.bucket(entropy.next_u64());
-            // Half of it, each key by the toss of a coin, is no less fair than the whole.
-            let coins = if few { entropy.next_u64() } else { u64::MAX };
-            let chosen = bucket.iter().enumerate().filter(|(place, _)| coins >> (place % 64) & 1 == 1);
-            chosen.map(|(_, entry)| entry).filter(|entry| in_scope(policy.scope, entry)).for_each(&mut offer);
+            // Of equals the first one offered is remembered, and places in a bucket tell how old a key is: any may begin.
+            let (behind, ahead) = bucket.split_at(entropy.below(bucket.len() as u64) as usize);
+            ahead.iter().chain(behind).filter(|entry| in_scope(policy.scope, entry)).for_each(&mut offer);
         }
         if seen >= samples {
             return;
