@@ -185,7 +185,7 @@ pub fn load(
 }
 
 /// Whether a segment is of the timeline of the one before, or of one that left it.
-fn related(before: &SegmentHeader, header: &SegmentHeader) -> bool {
+pub fn related(before: &SegmentHeader, header: &SegmentHeader) -> bool {
     header.lineage == before.lineage || header.lineage.parent == before.lineage.timeline
 }
 

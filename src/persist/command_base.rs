@@ -45,15 +45,15 @@ impl Form for CommandForm {
         if let Some(time) = self.timestamp {
             out.write_all(&timestamp(time))?;
         }
-        self.libraries.iter().try_for_each(|library| command(out, &[b"FUNCTION", b"LOAD", library]))
+        self.libraries.iter().try_for_each(|library| write_library(library, out))
     }
 
     fn database(&mut self, db: usize, _: &DatabaseView, out: &mut Out) -> io::Result<()> {
-        command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])
+        write_select(db as u32, out)
     }
 
     fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()> {
-        write_entry(entry, out)
+        write_commands(entry, out)
     }
 
     fn encoder(&self) -> Box<dyn KeyEncoder> {
@@ -78,8 +78,18 @@ struct EntryCommands;
 
 impl KeyEncoder for EntryCommands {
     fn encode(&mut self, entry: &Entry, sink: &mut dyn Write) -> io::Result<()> {
-        write_entry(entry, sink)
+        write_commands(entry, sink)
     }
+}
+
+/// The command that selects a database, for the keys that follow.
+pub fn write_select(db: u32, out: &mut dyn Write) -> io::Result<()> {
+    command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()])
+}
+
+/// The command that loads a library of functions.
+pub fn write_library(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    command(out, &[b"FUNCTION", b"LOAD", text])
 }
 
 fn command(out: &mut dyn Write, words: &[&[u8]]) -> io::Result<()> {
@@ -131,7 +141,8 @@ impl<'k> Growing<'k> {
     }
 }
 
-fn write_entry(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+/// The commands that make a key.
+pub fn write_commands(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     let key = entry.key();
     let mut text = itoa::Buffer::new();
     match entry.value() {

@@ -22,6 +22,7 @@ mod ordered;
 mod position;
 pub mod rdb;
 mod recovery;
+mod repair;
 mod replay;
 mod resp_scan;
 mod strays;
@@ -33,6 +34,7 @@ mod walk;
 
 pub use backup::{Held, HeldFile};
 pub use base::Reading;
+pub use command_base::{write_commands, write_library, write_select};
 pub use compaction::{BaseOptions, Compaction, CompactionError, CompactionStep};
 pub use draft::{DraftWriter, SaveError, SaveStep};
 pub use dumps::{SUPERSEDED, note_saved, saved_dump, set_aside_foreign};
@@ -43,6 +45,10 @@ pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, T
 pub use lsn::{Lineage, Lsn, Position, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
 pub use recovery::{LoadReport, NotLoaded, OpenOptions, Opened, OpenedLog, World, examine, examine_file, open};
+pub use repair::{
+    Applied, Available, Crossing, Loss, Moment, Plan, Reached, RepairError, RestoreError, Target, Unused, plan,
+    restore_plan,
+};
 pub use replay::{Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};
 pub use strays::base_identity;

@@ -134,6 +134,11 @@ pub fn base_sequence_of(name: &str, options: &WriterOptions) -> Option<u64> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
+/// Whether one of a segment's frames ends at this place.
+pub fn has_place(disk: &dyn Disk, path: &Path, place: (Lsn, u32)) -> Result<bool, OpenError> {
+    Ok(matches!(walk(disk, path, Some(place))?, Walked::Segment(extent) if extent.has_place))
+}
+
 enum Walked {
     Empty,
     /// Not a segment of ours that verifies.

@@ -42,6 +42,11 @@ impl<'f> Tape<'f> {
         Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1, words: Vec::new() })
     }
 
+    /// Over a stretch of a file, as if it ended there.
+    pub fn stretch(file: &'f dyn DiskFile, range: Range<u64>) -> Self {
+        Self { len: range.end, file, buffer: Vec::new(), base: range.start, at: 0, line: 1, words: Vec::new() }
+    }
+
     pub fn len(&self) -> u64 {
         self.len
     }

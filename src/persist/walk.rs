@@ -283,10 +283,11 @@ impl<'f> SegmentWalk<'f> {
         visitor: &mut dyn Visitor,
     ) -> Result<Pause, OpenError> {
         loop {
-            let (lsn, offset) = (self.reader.lsn(), self.reader.offset());
+            let lsn = self.reader.lsn();
             if until.is_some_and(|(end, chain)| lsn > end || (lsn == end && self.reader.chain() == chain)) {
                 return Ok(Pause::Reached);
             }
+            let offset = self.reader.skip_timestamps().map_err(OpenError::io(self.path))?;
             match self.reader.next().map_err(OpenError::io(self.path))? {
                 Item::Frame { header, payload } => {
                     let skipped = header.len > 0 && header.end() <= from;

@@ -6,8 +6,9 @@ use super::check::{self, Report};
 use super::find;
 use super::inspect::{self, inspect};
 use super::looking::LookingDisk;
-use crate::env::Disk;
+use super::{diff, doctor, export, repair, restore};
 use crate::env::disk::OsDisk;
+use crate::env::{Disk, SystemClock, SystemEntropy};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -42,6 +43,38 @@ enum Verb {
     /// asked for was shown; 1 damage was met; 2 no data directory, or wrong options; 3 a tail torn by a crash was met, which the
     /// next start cuts off by itself; 4 something could not be read.
     Inspect(Box<inspect::Options>),
+    /// Save what verifies of a damaged data directory; without --apply only say what that would be.
+    ///
+    /// Finds torn tails, damaged frames and blocks, lost or wrong manifests, missing and stray files, and files of stock servers
+    /// that end too early or cannot be parsed. Names what is lost, in commands and keys. In place every file that is replaced is
+    /// kept beside it. Exit codes: 0 nothing to repair, or repaired; 1 there is damage, and nothing was written yet; 2 no data
+    /// directory, wrong options, in use, or nothing that can be repaired; 3 only what a start puts right by itself; 4 something
+    /// could not be read or written.
+    Repair(repair::Options),
+    /// Make a new directory that holds what a log held at a moment; stock servers start on it too.
+    ///
+    /// Whole transactions only. The log must verify up to there. Exit codes: 0 made; 1 it does not verify; 2 the moment is not in
+    /// the log, wrong options, or the new directory is not empty; 4 something could not be read or written.
+    Restore(restore::Options),
+    /// Write the data set of a directory or a file in another form.
+    ///
+    /// Loads as a start would, into memory. Exit codes: 0 written; 1 damage: a server would not start on it; 2 wrong options, or the
+    /// file is there already; 4 something could not be read or written.
+    Export(export::ExportOptions),
+    /// Make a data directory of an RDB file, commands, or JSON lines; stock servers start on it too.
+    ///
+    /// Exit codes: 0 made; 1 what is imported is damaged; 2 wrong options, or the directory is not empty; 4 something could not be
+    /// read or written.
+    Import(export::ImportOptions),
+    /// Compare two data sets key by key.
+    ///
+    /// Loads both as a start would, into memory. Exit codes: 0 they are the same; 1 they differ; 2 wrong options; 4 something could
+    /// not be read; 5 damage: a server would not start on one of them.
+    Diff(diff::Options),
+    /// Say whether a directory, its disk and the system are fit for a log: one line for each question.
+    ///
+    /// Exit codes: 0 nothing is bad; 1 something is; 2 wrong options; 4 the directory cannot be read.
+    Doctor(doctor::Options),
     /// Copy a data directory, beside a running server too: everything acknowledged before the call is in the copy.
     ///
     /// The copy is a data directory on which graven and stock servers start, with the checksums of its files in SHA256SUMS.
@@ -62,12 +95,118 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
             if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
         }
         Ok(Cli { verb: Verb::Check { path, json } }) => check_verb(path, json).into(),
+        Ok(Cli { verb: Verb::Repair(options) }) => repair_verb(&options).into(),
+        Ok(Cli { verb: Verb::Restore(options) }) => restore_verb(&options).into(),
+        Ok(Cli { verb: Verb::Export(options) }) => {
+            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+            let mut out = std::io::stdout().lock();
+            let exported = export::export(&disk, &options, &SystemClock::new(), &mut out);
+            told(exported.map(|keys| eprintln!("{keys} keys"))).into()
+        }
+        Ok(Cli { verb: Verb::Import(options) }) => {
+            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+            let imported = export::import(&disk, &options, &SystemClock::new());
+            told(imported.map(|keys| print_line(&format!("{}: {keys} keys", options.into.display())))).into()
+        }
+        Ok(Cli { verb: Verb::Diff(options) }) => diff_verb(&options).into(),
+        Ok(Cli { verb: Verb::Doctor(options) }) => doctor_verb(&options).into(),
         Ok(Cli { verb: Verb::Inspect(options) }) => {
             let disk: Arc<dyn Disk> = Arc::new(LookingDisk::new(Arc::new(OsDisk), false));
             inspect(&disk, &options, &mut std::io::stdout().lock()).into()
         }
         Ok(Cli { verb: Verb::Backup(arguments) }) => backup::run(arguments).into(),
     })
+}
+
+/// Says why not, if not; an empty reason was said already.
+fn told(result: Result<(), (String, Exit)>) -> Exit {
+    match result {
+        Ok(()) => Exit::Sound,
+        Err((reason, exit)) => {
+            if !reason.is_empty() {
+                eprintln!("{reason}");
+            }
+            exit
+        }
+    }
+}
+
+fn restore_verb(options: &restore::Options) -> Exit {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let place = match find(&*disk, &options.path) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    let mut entropy = match SystemEntropy::new() {
+        Ok(entropy) => entropy,
+        Err(error) => {
+            eprintln!("no randomness: {error}");
+            return Exit::Io;
+        }
+    };
+    let restored = restore::restore(&disk, &place, options, &mut entropy);
+    told(restored.map(|restored| {
+        print_line(&if options.json { format!("{:#}", restored.to_json()) } else { restored.to_text() });
+    }))
+}
+
+fn diff_verb(options: &diff::Options) -> Exit {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let compared = diff::diff(&disk, options, &mut std::io::stdout().lock());
+    match compared {
+        Ok(found) => {
+            let diff::Differences { only_one, only_other, changed, same } = found;
+            eprintln!(
+                "{only_one} only in the first, {only_other} only in the second, {changed} differ, {same} are the same"
+            );
+            if only_one + only_other + changed > 0 { Exit::Damaged } else { Exit::Sound }
+        }
+        // 1 says that they differ.
+        Err((reason, Exit::Damaged)) => {
+            told(Err((reason, Exit::Damaged)));
+            Exit::Unloadable
+        }
+        Err(failed) => told(Err(failed)),
+    }
+}
+
+fn doctor_verb(options: &doctor::Options) -> Exit {
+    match doctor::examine(&OsDisk, &SystemClock::new(), &options.path) {
+        Ok(answers) => {
+            print_line(&if options.json {
+                format!("{:#}", doctor::to_json(&answers))
+            } else {
+                doctor::to_text(&answers)
+            });
+            doctor::exit(&answers)
+        }
+        Err(error) => told(Err((format!("{}: {error}", options.path.display()), Exit::Io))),
+    }
+}
+
+fn repair_verb(options: &repair::Options) -> Exit {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let place = match find(&*disk, &options.path) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    let mut entropy = match SystemEntropy::new() {
+        Ok(entropy) => entropy,
+        Err(error) => {
+            eprintln!("no randomness: {error}");
+            return Exit::Io;
+        }
+    };
+    match repair::repair(&disk, &place, options, &SystemClock::new(), &mut entropy) {
+        Ok(repaired) => {
+            print_line(&if options.json { format!("{:#}", repaired.to_json()) } else { repaired.to_text() });
+            repaired.exit()
+        }
+        Err(failed) => {
+            eprintln!("{failed}");
+            failed.exit()
+        }
+    }
 }
 
 fn check_verb(path: PathBuf, json: bool) -> Exit {

@@ -4,12 +4,12 @@ use super::place::Place;
 use crate::command::Command;
 use crate::ds::HashSeed;
 use crate::engine::{Engine, Replaying};
-use crate::env::{Disk, Entropy, OpenMode, SystemClock, SystemEntropy};
-use crate::keyspace::{Entry, Keyspace};
+use crate::env::{Disk, Entropy, OpenMode, SystemClock, SystemEntropy, UnixMillis};
+use crate::keyspace::{Batch, Entry, Keyspace};
 use crate::persist::{
     Flow, Gap, OpenError, OpenOptions, Reading, SegmentWalk, Spot, Visitor, examine, examine_file, walk_file,
 };
-use crate::value::Limits;
+use crate::value::{Limits, Value};
 use std::num::NonZero;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
@@ -42,6 +42,37 @@ impl DataSet {
         let store = Keyspace::new(DATABASES, Limits { hash_seed: seed, ..Limits::default() });
         let engine = Engine::new(store, &families(), Arc::new(SystemClock::new()), Box::new(entropy), Box::new(()));
         Ok(Self { engine })
+    }
+
+    /// Adds a key that is not there yet.
+    ///
+    /// # Errors
+    /// It is there, or there can be no such database.
+    pub fn add(&mut self, db: u32, key: &[u8], value: Value, expiry: Option<UnixMillis>) -> Result<(), String> {
+        if db >= self.engine.store.len() {
+            return Err(format!("database {db} is beyond the {DATABASES} that are read"));
+        }
+        let mut batch = Batch::new(self.engine.store.limits.hash_seed);
+        batch.push(Entry::new(key, value, expiry, 0));
+        let loaded = self.engine.store.db_mut(db).load(batch.take(), 0);
+        loaded.map_err(|twice| format!("the key '{}' is there twice", twice.key().escape_ascii()))
+    }
+
+    /// # Errors
+    /// When it cannot be loaded, or is there already.
+    pub fn add_library(&mut self, text: &[u8]) -> Result<(), String> {
+        self.engine.replay().library(text).map_err(|error| error.text().to_owned())
+    }
+
+    /// Source texts of the libraries of functions.
+    pub fn libraries(&self) -> Vec<Vec<u8>> {
+        self.engine.parts.scripts.library_texts().map(<[u8]>::to_vec).collect()
+    }
+
+    /// A key, due or not.
+    pub fn get(&self, db: u32, key: &[u8]) -> Option<&Entry> {
+        // Nothing is due before all deadlines.
+        self.engine.store.db(db).get(key, UnixMillis(i64::MIN))
     }
 
     /// Shows each key, those that are due included, until enough was seen.

@@ -7,11 +7,16 @@ mod backup;
 mod check;
 mod cli;
 mod dataset;
+mod diff;
+mod doctor;
+mod export;
 mod inspect;
 mod json;
 mod looking;
 mod moment;
 mod place;
+mod repair;
+mod restore;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -63,6 +68,8 @@ pub enum Exit {
     Torn = 3,
     /// Something could not be read.
     Io = 4,
+    /// What is compared cannot be loaded.
+    Unloadable = 5,
 }
 
 impl From<Exit> for ExitCode {

@@ -58,6 +58,17 @@ impl Place {
                 return Ok(of_log(&below.join(manifest)));
             }
         }
+        // Without its manifest a log is known by the names of its files.
+        if let Some(prefix) = names.iter().find_map(|name| prefix_of(name)) {
+            return Ok(of_log(&path.join(format!("{prefix}{MANIFEST}"))));
+        }
+        for name in names {
+            let below = path.join(name);
+            let Ok(inner) = disk.list(&below) else { continue };
+            if let Some(prefix) = inner.iter().find_map(|name| prefix_of(name)) {
+                return Ok(of_log(&below.join(format!("{prefix}{MANIFEST}"))));
+            }
+        }
         let names_of_ours = OpenOptions { directory: path.to_owned(), append_only: false, ..OpenOptions::default() };
         let has = |name: &str| names.iter().any(|there| there == name);
         if has(&names_of_ours.append_directory) || has(&names_of_ours.append_file) {
@@ -68,6 +79,12 @@ impl Place {
         }
         Err(PlaceError::Nothing { path: path.to_owned() })
     }
+}
+
+/// What stands before the number in the name of a log's file.
+fn prefix_of(name: &str) -> Option<&str> {
+    let (prefix, number) = name.strip_suffix(".incr.aof")?.rsplit_once('.')?;
+    number.bytes().all(|digit| digit.is_ascii_digit()).then_some(prefix)
 }
 
 /// The data directory that a manifest belongs to.

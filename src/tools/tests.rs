@@ -1,13 +1,15 @@
 //! Seeded damage of directories with known content: a start refuses, loads all, or, above every durable mark of a log that
 //! was not closed, cuts and says so; and a check finds what was done.
 
-use super::{Place, Report, Verdict, check};
+use super::{Place, Report, Verdict, check, repair};
 use crate::env::disk::sim::{CrashMode, SimDisk};
 use crate::env::disk::{Disk, OpenMode};
-use crate::env::{Entropy, SeededEntropy};
-use crate::persist::tests::model::{Db, History, State, open_db, options, word_list};
-use crate::persist::{CloseState, Lsn, Manifest, OpenOptions, SyncPolicy, survey_segment};
-use std::collections::BTreeMap;
+use crate::env::{Entropy, ManualClock, SeededEntropy};
+use crate::persist::tests::model::{Db, History, START, State, open_db, options, word_list};
+use crate::persist::{
+    CloseState, Flow, Lsn, Manifest, OpenOptions, Spot, SyncPolicy, Visitor, survey_segment, walk_file,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +224,120 @@ fn one(seed: u64) -> Result<Outcome, String> {
         return fail("cut without a word");
     }
     Ok(if last.whole { Outcome::CutBetweenFrames } else { Outcome::Cut })
+}
+
+/// Keys that are set once and never deleted, with their values.
+fn set_once(state: &State) -> BTreeMap<&(u32, String), &String> {
+    state.iter().filter(|((_, key), _)| key.starts_with('k')).collect()
+}
+
+/// The keys that are set in frames that verify, wherever they lie.
+fn verifying(disk: &SimDisk) -> BTreeSet<(u32, String)> {
+    #[derive(Default)]
+    struct Seen(BTreeSet<(u32, String)>);
+    impl Visitor for Seen {
+        fn command(&mut self, spot: &Spot<'_>, words: &[&[u8]]) -> Flow {
+            if words[0] == b"SET" && spot.lsn.is_some() {
+                self.0.insert((spot.db, String::from_utf8_lossy(words[1]).into_owned()));
+            }
+            Flow::Continue(())
+        }
+    }
+    let mut seen = Seen::default();
+    for path in disk.contents().into_keys().filter(|path| path.to_string_lossy().ends_with(".incr.aof")) {
+        let _ = walk_file(disk, &path, &config().limits, &mut seen).expect("can be read");
+    }
+    seen.0
+}
+
+/// Damages a directory in one way and repairs it, into another one or in place; the reason when what comes of it is wrong.
+fn mended(seed: u64) -> Result<&'static str, String> {
+    let mut chance = SeededEntropy::new(seed);
+    let known = known(&mut chance);
+    let what = damage(&known, &mut chance);
+    let before = known.disk.contents();
+    let (there, original) = (verifying(&known.disk), known.disk.fork());
+    let shared: Arc<dyn Disk> = Arc::new(known.disk.clone());
+    let in_place = chance.below(2) == 0;
+    let options = repair::Options {
+        path: "/data".into(),
+        apply: true,
+        into: (!in_place).then(|| "/mended".into()),
+        across_gaps: true,
+        stop_at_gap: false,
+        json: false,
+    };
+    let place = Place::Directory(Box::new(config()));
+    let plan = repair::Options { apply: false, into: None, ..options.clone() };
+    let clock = ManualClock::at(START);
+    let planned = repair::repair(&shared, &place, &plan, &clock, &mut chance);
+    if known.disk.contents() != before {
+        return Err(format!("{what}: a plan has changed something"));
+    }
+    let fail = |reason: String| {
+        let planned = planned.as_ref().map_or_else(ToString::to_string, repair::Repaired::to_text);
+        Err(format!("{what}: {reason}\n{planned}\n{}", checked(&original)))
+    };
+    let repaired = match repair::repair(&shared, &place, &options, &clock, &mut chance) {
+        Ok(repaired) => repaired,
+        Err(repair::Failed::Nothing { .. }) if there.is_empty() => return Ok("nothing left"),
+        Err(failed) => return fail(format!("not repaired: {failed}")),
+    };
+    let after = known.disk.contents();
+    if in_place {
+        let kept: Vec<&Vec<u8>> =
+            after.iter().filter(|(path, _)| path.starts_with("/data")).map(|(_, content)| content).collect();
+        let names = |path: &Path| path.to_string_lossy().contains("appendonlydir/");
+        if let Some((path, _)) =
+            before.iter().find(|(path, content)| names(path) && !content.is_empty() && !kept.contains(content))
+        {
+            return fail(format!("{} is nowhere any more", path.display()));
+        }
+    } else if before.iter().any(|(path, content)| after.get(path) != Some(content)) {
+        return fail("what was repaired into another directory has changed".into());
+    }
+    let made = if in_place { "/data" } else { "/mended" };
+    let db = match open_db(&known.disk, &OpenOptions { directory: made.into(), ..config() }, 99) {
+        Ok(db) => db,
+        Err(error) => return fail(format!("no start on what was made: {error}")),
+    };
+    let (state, last) = (set_once(&db.store.state), set_once(known.last()));
+    if let Some((key, _)) = state.iter().find(|(key, value)| last.get(*key) != Some(value)) {
+        return fail(format!("{key:?} was never so"));
+    }
+    let told = repaired.plan.is_needed();
+    // Files that hold other versions of what is in the log have no place in it.
+    let complete = there.iter().all(|key| state.contains_key(key) || !last.contains_key(key));
+    if !complete && repaired.plan.unused.is_empty() {
+        return fail("a frame that verifies is not in what was made".into());
+    }
+    match (state.len() == last.len(), told) {
+        (true, true) => Ok("all saved"),
+        (true, false) => Ok("nothing to do"),
+        (false, true) => Ok("some saved"),
+        // Whole frames gone at the end of a log that was not closed: nothing tells of them.
+        (false, false) if what.contains("cut at") || what.contains("as it was before") => Ok("cut between frames"),
+        (false, false) => fail("something is gone without a word".into()),
+    }
+}
+
+#[test]
+fn repair_saves_every_frame_that_verifies() {
+    let more = std::env::var("GRAVEN_DAMAGES").ok().and_then(|text| text.parse().ok());
+    let (mut wrong, mut outcomes) = (Vec::new(), BTreeMap::new());
+    for seed in 0..more.unwrap_or(DAMAGES) {
+        match mended(seed) {
+            Ok(outcome) => *outcomes.entry(outcome).or_insert(0) += 1,
+            Err(reason) => wrong.push(format!("seed {seed}: {reason}")),
+        }
+    }
+    let shown = wrong.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
+    let brief: Vec<&str> = wrong.iter().filter_map(|reason| reason.lines().next()).collect();
+    assert!(wrong.is_empty(), "{} are wrong:\n{}\n{shown}", wrong.len(), brief.join("\n"));
+    assert!(
+        ["all saved", "some saved", "nothing to do"].iter().all(|outcome| outcomes.contains_key(outcome)),
+        "{outcomes:?}"
+    );
 }
 
 #[test]

@@ -198,6 +198,12 @@ impl SegmentHeader {
         file[SEGMENT_HEADER_BYTES..].starts_with(&select(header.db)).then_some((header, crc))
     }
 
+    /// The salt in a header that may not verify.
+    pub fn salt_of(file: &[u8]) -> Option<u64> {
+        const SALT: std::ops::Range<usize> = 160..176;
+        hex(file.get(SALT)?)
+    }
+
     /// Whether a file begins as only a segment of ours does, whole or not.
     pub fn is_ours(file: &[u8]) -> bool {
         let shown = file.len().min(SEGMENT_MAGIC.len());

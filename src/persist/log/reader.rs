@@ -5,7 +5,7 @@
 
 use super::format::{EndMark, FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, frame_magic};
 use crate::env::DiskFile;
-use crate::persist::{DamageKind, Lsn};
+use crate::persist::{DamageKind, Lineage, Lsn, Timeline};
 use std::io;
 
 /// Bytes read at once.
@@ -106,6 +106,24 @@ impl<'f> SegmentReader<'f> {
         }))
     }
 
+    /// A segment whose header does not verify, for its frames: they are found by [`SegmentReader::resync`] where the salt, with which
+    /// they verify, can still be read. Number, positions and timeline are not known.
+    pub fn open_headless(file: &'f dyn DiskFile) -> io::Result<Option<Self>> {
+        let len = file.len()?;
+        let mut window = Window::new(file, len);
+        let Some(salt) = SegmentHeader::salt_of(window.at(0, 512)?) else { return Ok(None) };
+        let lineage = Lineage::root(Timeline::NONE);
+        let header =
+            SegmentHeader { lineage, number: 0, first: Lsn(0), db: 0, salt, previous_end: Lsn(0), previous_chain: 0 };
+        Ok(Some(Self { window, header, offset: 0, lsn: Lsn(0), chain: 0, mark: Lsn(0), time: 0, frames: 0 }))
+    }
+
+    /// Goes to a place where a frame verifies by itself, or to the first behind it; whether there is one.
+    pub fn go_to(&mut self, offset: u64) -> io::Result<bool> {
+        self.offset = offset.saturating_sub(1);
+        self.resync()
+    }
+
     pub fn header(&self) -> &SegmentHeader {
         &self.header
     }
@@ -203,6 +221,17 @@ impl<'f> SegmentReader<'f> {
         self.time = self.time.max(header.time);
         self.frames += u64::from(header.len > 0);
         Ok(Item::Frame { header, payload })
+    }
+
+    /// Goes on behind lines of stock's that say the time; the offset there.
+    pub fn skip_timestamps(&mut self) -> io::Result<u64> {
+        loop {
+            let head = self.window.at(self.offset, FRAME_HEADER_BYTES)?;
+            match timestamp_line(head) {
+                Some(len) => self.offset += len,
+                None => return Ok(self.offset),
+            }
+        }
     }
 
     /// Goes on behind the marks that stand next.

@@ -11,6 +11,7 @@ mod index;
 mod parallel;
 mod reader;
 mod records;
+mod salvage;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -21,5 +22,6 @@ pub use format::{VERSION_MAX, is_rdb};
 pub use index::{BLOCK_FIELD_BYTES, Index, IndexedBlock};
 pub use parallel::{Division, Place, Read, read_on, read_parallel};
 pub use reader::{Loaded, RdbEntry, RdbError, RdbProblem, RdbSink, Refusal, read, read_bytes};
+pub use salvage::{LostKeys, Salvage};
 pub use source::FileSource;
 pub use writer::{RdbOptions, SavedAccess, begin};

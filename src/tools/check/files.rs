@@ -4,6 +4,7 @@ use super::report::{Behind, Damaged, FileReport, Role, Verdict};
 use super::{manifest, manifest_path};
 use crate::env::disk::read_file;
 use crate::env::{Disk, OpenMode};
+use crate::persist::rdb::Salvage;
 use crate::persist::{
     CloseState, DamageKind, FileEntry, FileKind, Manifest, OpenError, OpenOptions, SegmentSurvey, survey_plain,
     survey_segment,
@@ -94,6 +95,11 @@ fn of_segment(path: &Path, survey: &SegmentSurvey) -> FileReport {
 fn of_plain(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> FileReport {
     let bytes = size(disk, path);
     match survey_plain(disk, path, &Limits::default()) {
+        Err(error @ OpenError::BadBase { .. }) => {
+            let mut report = unreadable(path, role, bytes, &error);
+            saved_keys(disk, path, &mut report);
+            report
+        }
         Err(error) => unreadable(path, role, bytes, &error),
         Ok(survey) => {
             let torn = last && survey.damage == Some(DamageKind::ShortCommand);
@@ -106,6 +112,22 @@ fn of_plain(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> FileReport 
             let (keys, commands) = (survey.keys, survey.commands);
             FileReport { keys, commands, damage, ..blank(path, role, verdict, bytes) }
         }
+    }
+}
+
+/// Where a damaged RDB file is damaged first, and how much of it verifies all the same: its other blocks, or the keys that can
+/// be decoded.
+fn saved_keys(disk: &dyn Disk, path: &Path, report: &mut FileReport) {
+    let Ok(file) = disk.open(path, OpenMode::Read) else { return };
+    let Ok(salvage) = Salvage::look(&*file, &Limits::default()) else { return };
+    let lost: Option<u64> = salvage.lost.iter().map(|lost| lost.keys).sum();
+    report.keys = salvage.keys;
+    report.note = Some(match lost {
+        Some(lost) => format!("repair can save these; {lost} keys are lost"),
+        None => "repair can save these; how many are lost is not known".into(),
+    });
+    if let (Some(lost), Some(damage)) = (salvage.lost.first(), &mut report.damage) {
+        *damage = damaged(disk, path, lost.range.start, None, std::mem::take(&mut damage.reason));
     }
 }
 

@@ -1,0 +1,261 @@
+//! `graven restore`: a new directory that holds what a log held at a moment.
+
+use super::dataset::families;
+use super::moment;
+use super::place::Place;
+use super::{Exit, repair::Failed};
+use crate::command::CommandTable;
+use crate::env::{Disk, Entropy, UnixMillis};
+use crate::persist::{
+    Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, examine, restore_plan,
+};
+use clap::Args;
+use serde_json::{Value as Json, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The options of the verb.
+#[derive(Args, Clone, Debug)]
+#[group(id = "moment", required = true, multiple = false, args = ["to_time", "to_lsn", "before_command"])]
+pub struct Options {
+    /// The data directory.
+    pub path: PathBuf,
+    /// Everything that was logged up to this time (RFC 3339, or seconds since 1970).
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub to_time: Option<UnixMillis>,
+    /// Everything before this position.
+    #[arg(long, value_name = "LSN")]
+    pub to_lsn: Option<u64>,
+    /// Everything before the last command of this name, or that begins with these words.
+    #[arg(long, value_name = "COMMAND")]
+    pub before_command: Option<String>,
+    /// The directory to make, which does not exist or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
+    /// Report for machines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was made.
+pub struct Restored {
+    pub reached: Reached,
+    pub loads: LoadReport,
+    into: PathBuf,
+}
+
+/// Makes the directory.
+///
+/// # Errors
+/// Why there is none, in one line with what there is, and how the tool ends.
+pub fn restore(
+    disk: &Arc<dyn Disk>,
+    place: &Place,
+    options: &Options,
+    entropy: &mut dyn Entropy,
+) -> Result<Restored, (String, Exit)> {
+    let Place::Directory(names) = place else {
+        return Err((
+            format!("{} is a file: what is restored is a data directory", options.path.display()),
+            Exit::Usage,
+        ));
+    };
+    let words: Vec<Vec<u8>> = options
+        .before_command
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .map(|word| word.as_bytes().to_vec())
+        .collect();
+    if let Some(name) = words.first()
+        && CommandTable::new(&families()).find(name).is_none()
+    {
+        return Err((format!("there is no command '{}'", name.escape_ascii()), Exit::Usage));
+    }
+    if options.before_command.is_some() && words.is_empty() {
+        return Err(("--before-command names no command".into(), Exit::Usage));
+    }
+    let begins = |command: &[&[u8]]| {
+        command.len() >= words.len()
+            && command[0].eq_ignore_ascii_case(&words[0])
+            && command[1..].iter().zip(&words[1..]).all(|(word, wanted)| word == wanted)
+    };
+    let wanted = match (options.to_lsn, options.to_time) {
+        (Some(lsn), _) => Moment::Lsn(Lsn(lsn)),
+        (_, Some(time)) => Moment::Time(time),
+        _ => Moment::Before(&begins),
+    };
+    let (plan, reached) = restore_plan(&**disk, names, &wanted).map_err(|error| refused(&error))?;
+    let target = Target::Into(options.into.clone());
+    let failed = |failed: Failed| (failed.to_string(), failed.exit());
+    let made = plan.apply(&**disk, names, &target, entropy).map_err(|error| failed(Failed::Apply(error)))?;
+    let made = OpenOptions { directory: made.directory, ..(**names).clone() };
+    let loads = examine(Arc::clone(disk), &made, &mut Discard).map_err(|error| failed(Failed::Useless(error)))?;
+    Ok(Restored { reached, loads, into: options.into.clone() })
+}
+
+fn refused(error: &RestoreError) -> (String, Exit) {
+    let exit = match error {
+        RestoreError::Open(OpenError::Io { .. }) => Exit::Io,
+        RestoreError::Open(_) | RestoreError::Damaged { .. } => Exit::Damaged,
+        RestoreError::Outside(_) | RestoreError::NoCommand(_) | RestoreError::NoLog => Exit::Usage,
+    };
+    let text = match error {
+        RestoreError::Outside(there) | RestoreError::NoCommand(there) => {
+            let lsns = there.first.zip(there.end).map(|(first, end)| format!("LSN {first} to {end}"));
+            let times =
+                there.from.zip(there.to).map(|(from, to)| format!("{} to {}", moment::show(from), moment::show(to)));
+            let has: Vec<String> = lsns.into_iter().chain(times).collect();
+            let has = if has.is_empty() { "neither positions nor times".to_owned() } else { has.join(", ") };
+            format!("{error}, which holds {has}")
+        }
+        other => other.to_string(),
+    };
+    (text, exit)
+}
+
+impl Restored {
+    pub fn to_text(&self) -> String {
+        let Reached { lsn, time, commands, left_out } = self.reached;
+        let mut text = format!("{}: {commands} commands behind the base", self.into.display());
+        if let Some(lsn) = lsn {
+            text += &format!(", up to LSN {lsn}");
+        }
+        if let Some(time) = time {
+            text += &format!(", the last logged at {}", moment::show(time));
+        }
+        text += &format!("; {left_out} commands are left out");
+        text += &format!("\na start loads {} keys of a base and {} commands", self.loads.keys, self.loads.commands);
+        text
+    }
+
+    pub fn to_json(&self) -> Json {
+        let Reached { lsn, time, commands, left_out } = self.reached;
+        json!({ "directory": self.into, "lsn": lsn.map(|lsn| lsn.0), "time_ms": time.map(|time| time.0), "commands": commands,
+                "left_out": left_out, "loads": { "keys": self.loads.keys, "commands": self.loads.commands } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SeededEntropy;
+    use crate::env::disk::sim::{CrashMode, SimDisk};
+    use crate::persist::SyncPolicy;
+    use crate::persist::tests::model::{History, Workload, open_db, options as names};
+    use std::time::Duration;
+
+    fn asked(into: &str) -> Options {
+        Options {
+            path: "/data".into(),
+            to_time: None,
+            to_lsn: None,
+            before_command: None,
+            into: into.into(),
+            json: false,
+        }
+    }
+
+    /// A history over segments, kills and clean ends.
+    fn lives(seed: u64) -> (SimDisk, History) {
+        let (mut disk, mut workload) = (SimDisk::new(), Workload::new(seed));
+        let mut all: Option<History> = None;
+        for life in 0..4 {
+            let mut db = open_db(&disk, &names(SyncPolicy::Always), life + 1).expect("opens");
+            let mut history = History::from(db.store.state.clone());
+            history.states[0].0 = db.log.buffer.next().0;
+            for _ in 0..15 {
+                let (index, unit) = workload.unit();
+                db.submit(index, &unit, &mut history);
+                if workload.below(3) > 0 {
+                    db.pump_for(&mut history, Duration::from_millis(10));
+                }
+            }
+            db.pump_for(&mut history, Duration::from_millis(200));
+            if workload.below(2) == 0 {
+                db.log.buffer.close();
+                assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
+            }
+            drop(db);
+            disk = disk.crash(CrashMode::Kill, 0);
+            match &mut all {
+                None => all = Some(history),
+                Some(all) => all.states.extend(history.states.into_iter().skip(1)),
+            }
+        }
+        (disk, all.expect("four lives"))
+    }
+
+    /// A thousand moments of histories with restarts: each is what the model says, whole units only.
+    #[test]
+    fn every_moment_can_be_restored() {
+        for seed in 0..20 {
+            let (disk, history) = lives(seed);
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            let place = Place::Directory(Box::new(names(SyncPolicy::Always)));
+            let mut chance = SeededEntropy::new(seed);
+            for moment in 0..50 {
+                let at = chance.below(history.states.len() as u64) as usize;
+                let (end, _) = history.states[at];
+                // Inside the unit behind it that unit is not over yet.
+                let next = history.states.get(at + 1).map_or(end, |(next, _)| next - 1);
+                let lsn = end + chance.below(next - end + 1);
+                let into = format!("/restored-{moment}");
+                let options = Options { to_lsn: Some(lsn), ..asked(&into) };
+                let restored = restore(&shared, &place, &options, &mut chance);
+                let restored = restored.unwrap_or_else(|(reason, _)| panic!("seed {seed}: to {lsn}: {reason}"));
+                // A database that is selected for the unit behind the moment changes no key.
+                let reached = restored.reached.lsn.expect("a position").0;
+                assert!((end..=lsn).contains(&reached), "seed {seed}: to {lsn}: {reached}");
+                let made = OpenOptions { directory: into.into(), ..names(SyncPolicy::Always) };
+                let mut db = open_db(&disk, &made, 77).expect("a restored directory opens");
+                assert_eq!(db.store.state, history.states[at].1, "seed {seed}: to {lsn}");
+                // And goes on from there.
+                let mut on = History::from(db.store.state.clone());
+                db.submit(0, &[vec!["INCR".into(), "counter".into()]], &mut on);
+                db.pump_for(&mut on, Duration::from_millis(200));
+                let expected = db.store.state.clone();
+                drop(db);
+                assert_eq!(open_db(&disk, &made, 78).expect("opens again").store.state, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_command_of_a_name_and_its_transaction_are_left_out() {
+        let (disk, history) = lives(3);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let place = Place::Directory(Box::new(names(SyncPolicy::Always)));
+        let options = Options { before_command: Some("del k1".into()), ..asked("/restored") };
+        let mut chance = SeededEntropy::new(1);
+        let restored = restore(&shared, &place, &options, &mut chance).unwrap_or_else(|(reason, _)| panic!("{reason}"));
+        let made = OpenOptions { directory: "/restored".into(), ..names(SyncPolicy::Always) };
+        let db = open_db(&disk, &made, 77).expect("opens");
+        let at =
+            history.states.iter().position(|(end, _)| Some(Lsn(*end)) == restored.reached.lsn).expect("a unit's end");
+        assert_eq!(db.store.state, history.states[at].1);
+        assert!(restored.reached.left_out > 0);
+        let again = restore(&shared, &place, &options, &mut chance).map(|_| ()).expect_err("is not empty");
+        assert_eq!(again.1, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_not_in_the_log_is_refused_with_what_is() {
+        let (disk, history) = lives(4);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let place = Place::Directory(Box::new(names(SyncPolicy::Always)));
+        let end = history.states.last().expect("states").0;
+        let before = disk.contents();
+        for options in [
+            Options { to_lsn: Some(end + 1), ..asked("/none") },
+            Options { to_lsn: Some(0), ..asked("/none") },
+            Options { to_time: Some(UnixMillis(i64::MAX)), ..asked("/none") },
+            Options { before_command: Some("FLUSHALL".into()), ..asked("/none") },
+            Options { before_command: Some("NOSUCH".into()), ..asked("/none") },
+        ] {
+            let (reason, exit) =
+                restore(&shared, &place, &options, &mut SeededEntropy::new(1)).map(|_| ()).expect_err("refused");
+            assert_eq!((exit, reason.lines().count()), (Exit::Usage, 1), "{reason}");
+        }
+        assert_eq!(disk.contents(), before, "nothing was written");
+    }
+}
