@@ -21,21 +21,22 @@ use std::sync::Arc;
 
 /// The options of `export`.
 #[derive(Args, Clone, Debug)]
-#[group(id = "form", required = true, multiple = false, args = ["rdb", "aof", "resp", "jsonl"])]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("form").required(true)))]
 pub struct ExportOptions {
     /// A data directory, a segment, an append-only file or an RDB file.
     pub path: PathBuf,
     /// An RDB file, which stock servers load.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub rdb: bool,
     /// An append-only file of commands, which stock servers load.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub aof: bool,
     /// The commands that make the data set, as a client sends them: for redis-cli --pipe.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub resp: bool,
     /// A JSON object on a line for each key, which import reads.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub jsonl: bool,
     /// The file to write, which must not exist; without it what is not RDB goes to standard output.
     #[arg(long, value_name = "FILE")]

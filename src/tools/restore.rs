@@ -16,18 +16,19 @@ use std::sync::Arc;
 
 /// The options of the verb.
 #[derive(Args, Clone, Debug)]
-#[group(id = "moment", required = true, multiple = false, args = ["to_time", "to_lsn", "before_command"])]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("moment").required(true)))]
 pub struct Options {
     /// The data directory.
     pub path: PathBuf,
     /// Everything that was logged up to this time (RFC 3339, or seconds since 1970).
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse, group = "moment")]
     pub to_time: Option<UnixMillis>,
     /// Everything before this position.
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", group = "moment")]
     pub to_lsn: Option<u64>,
     /// Everything before the last command of this name, or that begins with these words.
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", group = "moment")]
     pub before_command: Option<String>,
     /// The directory to make, which does not exist or is empty.
     #[arg(long, value_name = "DIR")]
