@@ -160,7 +160,6 @@ pub struct Clients {
 pub struct ClientIds(Arc<AtomicU64>);
 
 impl ClientIds {
-    #[expect(clippy::should_implement_trait, reason = "it never ends, and is shared")]
     pub fn next(&self) -> ClientId {
         ClientId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }

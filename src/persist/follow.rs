@@ -175,7 +175,7 @@ impl Followed<'_> {
             if let Next::Garbage(_) = next {
                 let from = walk.tape.offset();
                 let found = walk.tape.resync().map_err(OpenError::io(path))?;
-                let place = (from, if found { walk.tape.offset() } else { walk.tape.len() });
+                let place = (from, if found { walk.tape.offset() } else { walk.tape.end() });
                 if self.gap(path, place, None, &DamageKind::BadCommand.to_string()).is_break() {
                     return Ok(Break(()));
                 }

@@ -47,7 +47,8 @@ impl<'f> Tape<'f> {
         Self { len: range.end, file, buffer: Vec::new(), base: range.start, at: 0, line: 1, words: Vec::new() }
     }
 
-    pub fn len(&self) -> u64 {
+    /// Bytes of the file, or up to the end of the stretch.
+    pub fn end(&self) -> u64 {
         self.len
     }
 
@@ -63,6 +64,7 @@ impl<'f> Tape<'f> {
     }
 
     /// What stands next; goes on behind it where it is whole.
+    #[expect(clippy::should_implement_trait, reason = "an end is no end where the file grows")]
     pub fn next(&mut self) -> io::Result<Next> {
         loop {
             if self.offset() >= self.len {

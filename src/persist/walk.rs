@@ -572,7 +572,7 @@ fn walk_commands(
             _ => (true, DamageKind::ShortCommand.to_string()),
         };
         let found = !short && walk.tape.resync().map_err(OpenError::io(path))?;
-        let to = if found { walk.tape.offset() } else { walk.tape.len() };
+        let to = if found { walk.tape.offset() } else { walk.tape.end() };
         let gap = Gap { path, from, to, lsn: None, next: None, keys: None, reason, torn: last && short };
         let flow = visitor.gap(&gap);
         if flow.is_break() || !found {

@@ -188,7 +188,7 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
         }
     }
     valid.line = tape.line;
-    debug_assert!(valid.later.is_some() || valid.up_to == tape.len());
+    debug_assert!(valid.later.is_some() || valid.up_to == tape.end());
     Ok(valid)
 }
 
