@@ -141,6 +141,31 @@ def test_reload(ours):
         assert connection.call("DEBUG", "DIGEST") == digest
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_the_log_is_loaded_again(make_server, policy):
+    """DEBUG LOADAOF: what comes back from the log is what was there, and the server goes on with it."""
+    ours = make_server(directives={"appendfsync": policy, "auto-aof-rewrite-percentage": 0}).start()
+    fill(ours, f"loadaof-{policy}", steps=600)
+    with ours.connect() as connection:
+        connection.call("SET", "due", "v", "PX", 100000)
+        connection.call("FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 7 end)")
+        held = dump_all(ours.port)
+        digest = connection.call("DEBUG", "DIGEST")
+        # What stands before it in a pipeline is in the log when it is read.
+        replies = connection.pipeline([("SET", "late", 1), ("DEBUG", "LOADAOF"), ("GET", "late"), ("DEL", "late"), ("DEBUG", "DIGEST")])
+        assert replies == [b"OK", b"OK", b"1", 1, digest]
+        assert dump_all(ours.port) == held and connection.call("FCALL", "f", 0) == 7
+        replies = connection.pipeline([("MULTI",), ("DEBUG", "LOADAOF"), ("EXEC",)])
+        assert "inside a transaction" in str(replies[-1][0])
+        connection.call("SET", "behind", 1)
+    ours.kill9()
+    ours.start()
+    with ours.connect() as connection:
+        assert connection.call("GET", "behind") == b"1" and connection.call("DBSIZE") > 10
+        connection.call("CONFIG", "SET", "appendonly", "no")
+        assert "which is off" in connection.pipeline([("DEBUG", "LOADAOF")])[0].text
+
+
 def test_save_points(make_server):
     ours = make_server(directives={"appendonly": "no", "save": "1 3"}).start()
     with ours.connect() as connection:

@@ -24,6 +24,8 @@ pub(super) fn help(cx: &mut Cx<'_>) {
             "    Sizes of the tables of a database; full: and how many of their buckets hold how many keys.",
             "HTSTATS-KEY <key> [full]",
             "    The same of the hash table at a key.",
+            "LOADAOF",
+            "    Write out the log and load the data from it.",
             "LOG <message>",
             "    Write <message> to the server log.",
             "MALLCTL <key> [<val>]",

@@ -5,6 +5,7 @@ mod help;
 mod keys;
 mod process;
 mod reload;
+mod reload_log;
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::Parts;
@@ -95,6 +96,7 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
             Ok(())
         }
         b"reload" => reload::reload(cx, args),
+        b"loadaof" if args.is_empty() => reload_log::reload_log(cx),
         // What a crash does to the data is what is asked for.
         b"segfault" | b"panic" | b"assert" | b"oom" if args.is_empty() => std::process::abort(),
         b"error" if args.remaining() == 1 => {
