@@ -1,7 +1,8 @@
 //! Which key goes when memory is short.
 //!
-//! LRU and LFU are judged by samples: a sample is a whole bucket of the table, drawn at random, so every key is as
-//! likely to be looked at as any other and a look costs one walk through the directory for a dozen keys. The best
+//! LRU and LFU are judged by samples. Under LRU a sample is a whole bucket of the table, drawn at random, so every key is as
+//! likely to be looked at as any other and a look costs one walk through the directory for a dozen keys; under LFU it is keys
+//! drawn one by one. The best
 //! candidates of earlier samples are kept in a small pool, as in stock; unlike there, a candidate that was used since
 //! it was sampled is judged anew. The earliest deadline is exact, from the index.
 //!
@@ -156,7 +157,7 @@ fn by_use(
 
 /// Offers at least so many keys to the pool, where there are as many.
 fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, samples: usize, entropy: &mut dyn Entropy) {
-    let samples = samples.max(SAMPLES_OF_BUCKET);
+    let samples = if policy.order == EvictionOrder::Lfu { samples } else { samples.max(SAMPLES_OF_BUCKET) };
     let mut seen = 0;
     for _ in 0..samples.saturating_mul(LOOKS_PER_SAMPLE) {
         let Some(db) = weighted(databases, policy.scope, entropy) else { return };
@@ -170,7 +171,10 @@ fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, sampl
             }
         };
         let rare = database.expires_len().saturating_mul(VOLATILE_COMMON) < database.len();
-        if policy.scope == EvictionScope::Volatile && rare {
+        if policy.order == EvictionOrder::Lfu {
+            // Most keys have the same few counters: of equals each must be as likely to go, whatever lies beside it.
+            draw_from(database, policy.scope, entropy).into_iter().for_each(&mut offer);
+        } else if policy.scope == EvictionScope::Volatile && rare {
             let place = entropy.below(database.expires_len() as u64) as usize;
             database.nth_volatile(place).into_iter().for_each(&mut offer);
         } else {
@@ -188,12 +192,15 @@ fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, sampl
 /// One key of all that are in scope, each equally likely.
 fn draw<'a>(databases: &'a [Database], scope: EvictionScope, entropy: &mut dyn Entropy) -> Option<(u32, &'a Entry)> {
     let db = weighted(databases, scope, entropy)?;
-    let database = &databases[db as usize];
-    let entry = match scope {
+    draw_from(&databases[db as usize], scope, entropy).map(|entry| (db, entry))
+}
+
+/// One key of those in scope in a database, each equally likely.
+fn draw_from<'a>(database: &'a Database, scope: EvictionScope, entropy: &mut dyn Entropy) -> Option<&'a Entry> {
+    match scope {
         EvictionScope::All => database.any(entropy.next_u64()),
         EvictionScope::Volatile => database.nth_volatile(entropy.below(database.expires_len() as u64) as usize),
-    };
-    entry.map(|entry| (db, entry))
+    }
 }
 
 /// A database, as likely as it has keys in scope.
