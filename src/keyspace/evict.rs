@@ -171,12 +171,9 @@ fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, sampl
             }
         };
         let rare = database.expires_len().saturating_mul(VOLATILE_COMMON) < database.len();
-        if policy.order == EvictionOrder::Lfu {
-            // Most keys have the same few counters: of equals each must be as likely to go, whatever lies beside it.
+        // Under LFU most keys have the same few counters: of equals each must be as likely to go, whatever lies beside it.
+        if policy.order == EvictionOrder::Lfu || policy.scope == EvictionScope::Volatile && rare {
             draw_from(database, policy.scope, entropy).into_iter().for_each(&mut offer);
-        } else if policy.scope == EvictionScope::Volatile && rare {
-            let place = entropy.below(database.expires_len() as u64) as usize;
-            database.nth_volatile(place).into_iter().for_each(&mut offer);
         } else {
             let bucket = database.bucket(entropy.next_u64());
             // Of equals the first one offered is remembered, and places in a bucket tell how old a key is: any may begin.

@@ -20,8 +20,7 @@ use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, S
 use super::position::position_of;
 use super::replay::Replay;
 use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, strays};
-use crate::env::disk::DiskLock;
-use crate::env::disk::{read_file, replace_file};
+use crate::env::disk::{DiskLock, parent, read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
 use crate::value::Limits;
 use std::io;
@@ -208,10 +207,7 @@ pub(super) fn create_durable_directory(disk: &dyn Disk, path: &Path) -> io::Resu
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
-        _ => disk.sync_dir(Path::new(".")),
-    }
+    disk.sync_dir(parent(path))
 }
 
 /// From this many bytes on, reading and parsing get a thread of their own.

@@ -6,13 +6,14 @@ use super::check::{self, Report};
 use super::find;
 use super::inspect::{self, inspect};
 use super::looking::LookingDisk;
+use super::place::Place;
 use super::{diff, doctor, export, repair, restore};
 use crate::env::disk::OsDisk;
 use crate::env::{Disk, SystemClock, SystemEntropy};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -131,18 +132,21 @@ fn told(result: Result<(), (String, Exit)>) -> Exit {
     }
 }
 
+/// What lies at a path, and the randomness for what is made of it.
+fn place_and_entropy(disk: &dyn Disk, path: &Path) -> Result<(Place, SystemEntropy), Exit> {
+    let place = find(disk, path)?;
+    let entropy = SystemEntropy::new().map_err(|error| {
+        eprintln!("no randomness: {error}");
+        Exit::Io
+    })?;
+    Ok((place, entropy))
+}
+
 fn restore_verb(options: &restore::Options) -> Exit {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let place = match find(&*disk, &options.path) {
-        Ok(place) => place,
+    let (place, mut entropy) = match place_and_entropy(&*disk, &options.path) {
+        Ok(found) => found,
         Err(exit) => return exit,
-    };
-    let mut entropy = match SystemEntropy::new() {
-        Ok(entropy) => entropy,
-        Err(error) => {
-            eprintln!("no randomness: {error}");
-            return Exit::Io;
-        }
     };
     let restored = restore::restore(&disk, &place, options, &mut entropy);
     told(restored.map(|restored| {
@@ -186,16 +190,9 @@ fn doctor_verb(options: &doctor::Options) -> Exit {
 
 fn repair_verb(options: &repair::Options) -> Exit {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let place = match find(&*disk, &options.path) {
-        Ok(place) => place,
+    let (place, mut entropy) = match place_and_entropy(&*disk, &options.path) {
+        Ok(found) => found,
         Err(exit) => return exit,
-    };
-    let mut entropy = match SystemEntropy::new() {
-        Ok(entropy) => entropy,
-        Err(error) => {
-            eprintln!("no randomness: {error}");
-            return Exit::Io;
-        }
     };
     match repair::repair(&disk, &place, options, &SystemClock::new(), &mut entropy) {
         Ok(repaired) => {

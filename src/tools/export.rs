@@ -6,8 +6,8 @@
 use super::dataset::{self, DataSet};
 use super::place::Place;
 use super::{Exit, json};
-use crate::env::disk::read_file;
-use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
+use crate::env::disk::{FromFront, parent, read_file};
+use crate::env::{Clock, Disk, OpenMode, UnixMillis};
 use crate::keyspace::{AccessClock, AccessPolicy, Entry};
 use crate::persist::rdb::{self, RdbOptions, SavedAccess};
 use crate::persist::{
@@ -100,36 +100,15 @@ pub fn export(
     };
     let draft = path.with_added_extension("tmp");
     let written = || -> io::Result<u64> {
-        let mut file = BufWriter::new(Growing { file: disk.open(&draft, OpenMode::Truncate)?, at: 0 });
+        let mut file = BufWriter::new(FromFront::new(disk.open(&draft, OpenMode::Truncate)?));
         let keys = write_lines(&data, options, &mut file)?;
         file.flush()?;
-        file.get_ref().file.sync_all()?;
+        file.get_ref().file().sync_all()?;
         disk.rename(&draft, path)?;
         disk.sync_dir(parent(path))?;
         Ok(keys)
     };
     written().map_err(io_error(path))
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-struct Growing {
-    file: Box<dyn DiskFile>,
-    at: u64,
-}
-
-impl Write for Growing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn write_lines(data: &DataSet, options: &ExportOptions, out: &mut dyn Write) -> io::Result<u64> {

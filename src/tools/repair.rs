@@ -10,6 +10,7 @@ use super::place::Place;
 use super::{json, moment};
 use crate::command::CommandTable;
 use crate::engine::quote;
+use crate::env::disk::parent;
 use crate::env::{Clock, Disk, Entropy};
 use crate::persist::{
     Crossing, Discard, LoadReport, Loss, OpenError, OpenOptions, Plan, RepairError, Target, Unused, examine, plan,
@@ -17,7 +18,7 @@ use crate::persist::{
 use clap::Args;
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Keys that are named in a report for people.
@@ -85,7 +86,7 @@ fn directory_of(place: &Place) -> OpenOptions {
         Place::Directory(options) => return (**options).clone(),
         Place::File(path) => path,
     };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_rdb = name.ends_with(".rdb");
     let names = OpenOptions { directory: parent.to_owned(), append_only: !is_rdb, ..OpenOptions::default() };

@@ -14,7 +14,8 @@ pub use layer::DiskLayer;
 pub use os::OsDisk;
 pub use sim::SimDisk;
 
-use std::io;
+use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// How a file is opened.
@@ -131,10 +132,43 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// The directory that a path lies in; of a bare name the present one.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file from its front on.
+pub struct FromFront<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F: Deref<Target = dyn DiskFile>> FromFront<F> {
+    pub fn new(file: F) -> Self {
+        Self { file, at: 0 }
+    }
+
+    pub fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+}
+
+impl<F: Deref<Target = dyn DiskFile>> Write for FromFront<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Replaces a file so that after a crash either the old or the new content is there, whole: temporary file beside it,
 /// sync, rename, sync of the directory. After an error either content may be there; a temporary file may stay behind.
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = parent(path);
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".tmp");
     let temporary: PathBuf = parent.join(name);

@@ -13,12 +13,13 @@ mod out;
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::crew::Crew;
 pub(super) use self::crew::KeyEncoder;
 pub(super) use self::out::Out;
+use crate::env::disk::parent;
 use crate::env::{Disk, OpenMode};
 use crate::keyspace::{DatabaseView, Entry, Snapshot};
 
@@ -210,7 +211,7 @@ impl DraftWriter {
 
     fn place(&mut self) -> io::Result<Stage> {
         self.disk.rename(&self.draft, &self.options.path)?;
-        self.disk.sync_dir(self.options.path.parent().unwrap_or(Path::new(".")))?;
+        self.disk.sync_dir(parent(&self.options.path))?;
         Ok(Stage::Done)
     }
 }

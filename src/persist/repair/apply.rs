@@ -5,10 +5,11 @@
 
 use super::log::log_directory;
 use super::{Extent, KeptFile, Plan, Seam, Stretch};
-use crate::env::disk::DiskLock;
+use crate::env::disk::{DiskLock, FromFront, parent};
 use crate::env::{Disk, DiskFile, Entropy, OpenMode};
 use crate::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader, select};
 use crate::persist::log::{Item, OpenedSegment, Segment, SegmentPlace, SegmentReader, WriterOptions};
+use crate::persist::recovery::create_durable_directory;
 use crate::persist::resp_scan::{Scanned, scan};
 use crate::persist::tape::{Next, Tape};
 use crate::persist::{CloseState, FileEntry, FileKind, Lineage, Lsn, Manifest, OpenOptions, Timeline, strays};
@@ -217,7 +218,7 @@ impl<'w> Work<'w> {
         let draft = to.with_added_extension("tmp");
         let from = self.disk.open(&file.path, OpenMode::Read).map_err(failed(&file.path))?;
         let made = || -> io::Result<()> {
-            let mut out = BufWriter::new(Growing { file: self.disk.open(&draft, OpenMode::Truncate)?, at: 0 });
+            let mut out = BufWriter::new(FromFront::new(self.disk.open(&draft, OpenMode::Truncate)?));
             match &file.extent {
                 Extent::Whole => copy(&*from, 0..from.len()?, &mut out)?,
                 Extent::Prefix(len) => copy(&*from, 0..*len, &mut out)?,
@@ -228,7 +229,7 @@ impl<'w> Work<'w> {
                 }
             }
             out.flush()?;
-            out.get_ref().file.sync_all()?;
+            out.get_ref().file().sync_all()?;
             self.disk.rename(&draft, to)
         };
         made().map_err(failed(to))?;
@@ -243,7 +244,7 @@ impl<'w> Work<'w> {
         }
         self.keep_copy(&file.path, aside)?;
         self.write(file, &file.path.clone())?;
-        let directory = file.path.parent().unwrap_or(Path::new("."));
+        let directory = parent(&file.path);
         self.disk.sync_dir(directory).map_err(failed(directory))
     }
 
@@ -251,10 +252,10 @@ impl<'w> Work<'w> {
         let to = aside.join(path.file_name().unwrap_or_default());
         let copied = || -> io::Result<()> {
             let from = self.disk.open(path, OpenMode::Read)?;
-            let mut out = BufWriter::new(Growing { file: self.disk.open(&to, OpenMode::CreateNew)?, at: 0 });
+            let mut out = BufWriter::new(FromFront::new(self.disk.open(&to, OpenMode::CreateNew)?));
             copy(&*from, 0..from.len()?, &mut out)?;
             out.flush()?;
-            out.get_ref().file.sync_all()?;
+            out.get_ref().file().sync_all()?;
             self.disk.sync_dir(aside)
         };
         copied().map_err(failed(&to))?;
@@ -349,29 +350,7 @@ fn make_empty(disk: &dyn Disk, directory: &Path) -> Result<(), RepairError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(RepairError::Io { path: directory.to_owned(), source }),
     }
-    disk.create_dir(directory).map_err(failed(directory))?;
-    let above = match directory.parent() {
-        Some(above) if !above.as_os_str().is_empty() => above,
-        _ => Path::new("."),
-    };
-    disk.sync_dir(above).map_err(failed(above))
-}
-
-struct Growing {
-    file: Box<dyn DiskFile>,
-    at: u64,
-}
-
-impl Write for Growing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    create_durable_directory(disk, directory).map_err(failed(directory))
 }
 
 fn copy(from: &dyn DiskFile, range: Range<u64>, out: &mut dyn Write) -> io::Result<()> {

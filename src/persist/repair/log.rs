@@ -428,12 +428,7 @@ impl Planner<'_> {
                 break;
             }
             let Some(kind) = kind else {
-                if whole_so_far {
-                    self.plan.seam = here;
-                    self.plan.kept.push(kept(Extent::Whole));
-                } else if !self.stopped {
-                    self.take_over(path, run..offset);
-                }
+                self.run_ends(path, here, whole_so_far.then_some(kept(Extent::Whole)), run..offset);
                 break;
             };
             let mark = reader.mark();
@@ -441,12 +436,7 @@ impl Planner<'_> {
             let (to, goes_on) = if found { (reader.offset(), Some(reader.lsn())) } else { (len, None) };
             // What the next segment holds too is none of this one any more.
             if until.is_some_and(|(end, _)| lsn >= end) {
-                if whole_so_far {
-                    self.plan.seam = here;
-                    self.plan.kept.push(kept(Extent::Whole));
-                } else if !self.stopped {
-                    self.take_over(path, run..offset);
-                }
+                self.run_ends(path, here, whole_so_far.then_some(kept(Extent::Whole)), run..offset);
                 break;
             }
             let durable = mark.max(reader.mark()) > lsn || self.closed.is_some() || kind == DamageKind::BytesBehindEnd;
@@ -493,6 +483,16 @@ impl Planner<'_> {
         }
         self.plan.unused.extend(unused);
         Ok(())
+    }
+
+    /// A file ends with a run of frames: it is kept as it is where nothing was wrong before, else the run is taken over.
+    fn run_ends(&mut self, path: &Path, here: Seam, whole: Option<KeptFile>, run: Range<u64>) {
+        if let Some(whole) = whole {
+            self.plan.seam = here;
+            self.plan.kept.push(whole);
+        } else if !self.stopped {
+            self.take_over(path, run);
+        }
     }
 
     pub(super) fn take_over(&mut self, path: &Path, range: Range<u64>) {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use crate::env::disk::{FromFront, parent};
 use crate::env::{Disk, DiskFile, OpenMode};
 
 /// Bytes copied at once.
@@ -52,7 +53,7 @@ impl Target for Directory<'_> {
             }
         }
         let file = self.disk.open(&self.path(name), OpenMode::CreateNew)?;
-        let mut out = Appending { file: &*file, at: 0 };
+        let mut out = FromFront::new(&*file);
         match self.zstd {
             None => pass(content, len, &mut out)?,
             Some(level) => {
@@ -72,10 +73,7 @@ impl Target for Directory<'_> {
             let inner = self.target.join(directory);
             self.disk.sync_dir(if directory.as_os_str().is_empty() { self.target } else { &inner })?;
         }
-        match self.target.parent() {
-            Some(above) if !above.as_os_str().is_empty() => self.disk.sync_dir(above),
-            _ => self.disk.sync_dir(Path::new(".")),
-        }
+        self.disk.sync_dir(parent(self.target))
     }
 }
 
@@ -136,23 +134,5 @@ impl<F: AsRef<dyn DiskFile>> Read for Reading<F> {
         let read = self.file.as_ref().read_at(&mut buf[..want], self.at)?;
         self.at += read as u64;
         Ok(read)
-    }
-}
-
-/// A file that grows at its end.
-struct Appending<'f> {
-    file: &'f dyn DiskFile,
-    at: u64,
-}
-
-impl Write for Appending<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

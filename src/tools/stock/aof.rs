@@ -1,7 +1,7 @@
 //! Append-only files as redis-check-aof tells of them and mends them.
 
 use super::{Bench, Failed, open, os_text, rdb};
-use crate::env::disk::{read_file, replace_file};
+use crate::env::disk::{parent, read_file, replace_file};
 use crate::env::{Disk, OpenMode};
 use crate::persist::rdb::is_rdb;
 use crate::persist::{CloseState, Manifest, Next, Tape, survey_segment};
@@ -242,12 +242,6 @@ fn cut(disk: &dyn Disk, path: &Path, size: u64) -> io::Result<()> {
     let mut kept = path.as_os_str().to_owned();
     kept.push(format!(".{size}.torn"));
     let kept = PathBuf::from(kept);
-    // Relative names have no directory of their own to sync.
-    let kept = if kept.parent().is_some_and(|parent| parent.as_os_str().is_empty()) {
-        Path::new(".").join(kept)
-    } else {
-        kept
-    };
     replace_file(disk, &kept, &tail)?;
     file.set_len(size)?;
     file.sync_all()
@@ -266,10 +260,7 @@ fn reopen(bench: &mut Bench<'_>, path: &Path, manifest: &Manifest) -> Result<(),
 
 /// As [`reopen`], of the manifest beside a file that was named by itself.
 fn reopen_beside(bench: &mut Bench<'_>, path: &Path, cut: bool) -> Result<(), Failed> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = parent(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     for beside in if cut { bench.disk.list(directory).unwrap_or_default() } else { Vec::new() } {
         let beside = directory.join(beside);

@@ -24,7 +24,7 @@ pub(super) fn reload_log(cx: &mut Cx<'_>) -> Result<(), CommandError> {
         return Err(CommandError::fixed("ERR DEBUG LOADAOF is not possible inside a transaction or a script"));
     }
     let shared = Server::of(cx)?.shared()?;
-    let Some(log) = shared.log().filter(|log| log.progress.is_founded()) else {
+    let Some(log) = shared.founded_log() else {
         return Err(CommandError::fixed("ERR DEBUG LOADAOF needs the append-only file, which is off"));
     };
     let failed = |error: String| {
