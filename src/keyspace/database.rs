@@ -352,7 +352,7 @@ impl Database {
 
     /// A version that stays as it is. O(1).
     pub fn snapshot(&self) -> DatabaseView {
-        DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len(), _viewed: Arc::clone(&self.viewed) }
+        DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len(), viewed: Arc::clone(&self.viewed) }
     }
 
     /// The first moment at which some key is expired.

@@ -20,5 +20,5 @@ pub use database::{Database, Found, Ttl};
 pub use entry::{Content, Entry, INLINE_MAX};
 pub use evict::{EvictionOrder, EvictionPolicy, EvictionScope};
 pub use garbage::Garbage;
-pub use snapshot::{DatabaseView, Snapshot};
+pub use snapshot::{DatabaseView, Portion, Portions, Snapshot};
 pub use store::Keyspace;

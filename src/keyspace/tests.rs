@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
-use super::{AccessPolicy, Database, DatabaseView, Entry, INLINE_MAX, Keyspace, Ttl};
+use super::{AccessPolicy, Database, DatabaseView, Entry, INLINE_MAX, Keyspace, Portion, Ttl};
 use crate::env::{SeededEntropy, UnixMillis};
 use crate::value::{End, Hash, Item, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
@@ -272,10 +272,14 @@ quickcheck! {
             agrees(db, &model, now);
         }
         assert_eq!(contents(db.iter()), model);
-        frozen.iter().all(|(view, model)| {
+        frozen.into_iter().all(|(view, model)| {
             view.expires_len() == model.values().filter(|(_, at)| at.is_some()).count()
-                && contents(view.iter()) == *model
-                && contents((0..view.portions()).flat_map(|portion| view.portion(portion))) == *model
+                && contents(view.iter()) == model
+                && {
+                    let mut portions: Vec<_> = view.into_portions().collect();
+                    let firsts: Vec<_> = portions.iter_mut().map(|portion| portion.split(3)).collect();
+                    contents(firsts.iter().chain(&portions).flat_map(Portion::iter)) == model
+                }
         })
     }
 }
@@ -402,6 +406,39 @@ fn only_big_values_are_garbage() {
     assert!(db.remove(b"small", 2) && db.take_garbage().is_empty());
     assert!(db.set(b"big", StrRef::encode(b"v"), Ttl::Clear, 3));
     assert_eq!(db.take_garbage().len(), 1);
+}
+
+/// Where a walk over a snapshot has let go, writes leave nothing behind for it any more.
+#[test]
+fn a_walk_lets_go_of_what_lies_behind_it() {
+    const KEYS: u64 = 20_000;
+    let mut space = Keyspace::new(1, Limits::default());
+    let overwrite = |space: &mut Keyspace, stamp| {
+        let before = space.left();
+        for n in 0..KEYS {
+            space.db_mut(0).set(&n.to_le_bytes(), StrRef::encode(b"some value"), Ttl::Clear, stamp);
+        }
+        space.count_left();
+        space.left() - before
+    };
+    overwrite(&mut space, 1);
+    let portions_behind = |space: &Keyspace, part: usize| {
+        let view = space.snapshot().into_databases().remove(0);
+        let mut portions = view.into_portions();
+        let walked = portions.len() / part;
+        portions.by_ref().take(walked).for_each(drop);
+        portions
+    };
+    let rest = portions_behind(&space, usize::MAX);
+    let all = overwrite(&mut space, 2);
+    drop(rest);
+    let rest = portions_behind(&space, 2);
+    let half = overwrite(&mut space, 3);
+    drop(rest);
+    let rest = portions_behind(&space, 1);
+    let none = overwrite(&mut space, 4);
+    assert_eq!((rest.len(), none), (0, 0));
+    assert!(half * 5 > all * 2 && half * 5 < all * 3, "{half} of {all}");
 }
 
 /// A use must reach an entry that a snapshot shares without making the live one a copy.

@@ -89,6 +89,15 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
         }
     }
 
+    /// All nodes of the lowest level, in order, each held by itself; the levels above are let go of.
+    pub(super) fn into_rows(self) -> Vec<Row<E, S>> {
+        let mut rows = Vec::with_capacity(self.buckets.div_ceil(FANOUT));
+        if let Some(root) = &self.root {
+            collect_rows(root, &mut rows);
+        }
+        rows
+    }
+
     /// The bucket, on a path that nobody shares any more; the bucket itself may still be shared.
     ///
     /// # Panics
@@ -146,6 +155,35 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
             self.root = slots[0].clone();
         }
         leaf
+    }
+}
+
+fn collect_rows<E: Clone, S: Stamp>(node: &Node<E, S>, rows: &mut Vec<Row<E, S>>) {
+    match node {
+        Node::Upper(slots) => slots.iter().flatten().for_each(|below| collect_rows(below, rows)),
+        Node::Bottom(slots) => rows.push(Row(slots.clone())),
+    }
+}
+
+/// Up to 64 buckets of a frozen table, held apart from the others: when it is dropped, what the table has replaced of
+/// them since is freed.
+pub struct Row<E, S = ()>(Arc<Bottom<E, S>>);
+
+impl<E, S> Clone for Row<E, S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E, S: Stamp> Row<E, S> {
+    /// Number of buckets, at least 1.
+    pub fn buckets(&self) -> usize {
+        self.0.iter().take_while(|slot| slot.is_some()).count()
+    }
+
+    /// The entries of one bucket; none when there is no such bucket.
+    pub fn bucket(&self, bucket: usize) -> &[E] {
+        self.0.get(bucket).and_then(Option::as_ref).map_or(&[], Leaf::entries)
     }
 }
 

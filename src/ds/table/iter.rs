@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::leaf::Leaf;
-use super::{Entry, Stamp, Table};
+use super::{Entry, Row, Stamp, Table};
 
 /// Entries in order of buckets. A walk over a frozen clone sees exactly its version, whatever happens elsewhere.
 pub struct Iter<'a, E, S = ()> {
@@ -17,6 +17,11 @@ pub struct Iter<'a, E, S = ()> {
 impl<E: Entry, S: Stamp> Table<E, S> {
     pub fn iter(&self) -> Iter<'_, E, S> {
         Iter { table: self, row: 0, leaves: [].iter(), entries: [].iter(), left: self.len }
+    }
+
+    /// A frozen version in pieces, in order of buckets, which a walk lets go of one by one.
+    pub fn into_rows(self) -> Vec<Row<E, S>> {
+        self.directory.into_rows()
     }
 
     /// Number of buckets, for walks in portions.

@@ -25,6 +25,7 @@ mod scan;
 mod tests;
 
 use directory::Directory;
+pub use directory::Row;
 pub use hash::HashSeed;
 pub use iter::Iter;
 use leaf::Leaf;

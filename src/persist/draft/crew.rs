@@ -8,19 +8,16 @@
 //! - The threads end with the crew; one that panics ends the crew, never the waiting of the others.
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use parking_lot::Mutex;
 
-use super::walk;
-use crate::keyspace::{DatabaseView, Entry};
+use crate::keyspace::{Entry, Portion, Portions};
 use crate::persist::ordered::Ordered;
 
-/// What one job makes, more or less: portions of the keyspace are put together until they come to that.
+/// What one job makes, more or less: of a portion that makes more it gets a part.
 const JOB_BYTES: usize = 256 << 10;
-const JOB_PORTIONS_MAX: usize = 64;
 /// What one job makes at most.
 const HELD_BYTES_MAX: usize = 2 << 20;
 /// Jobs that are under way or done and not taken, for each thread.
@@ -34,45 +31,41 @@ pub(in crate::persist) trait KeyEncoder: Send {
 /// Keys in a row, encoded.
 pub(super) struct Encoded {
     /// Where they come from; what is missing behind the last one that is here, too.
-    pub portions: Range<usize>,
+    pub portion: Portion,
     pub bytes: Vec<u8>,
     /// Where each key ends.
     pub ends: Vec<usize>,
-    /// All keys of the portions are here.
+    /// All keys of the portion are here.
     pub whole: bool,
-}
-
-struct Shared {
-    queue: Ordered<Range<usize>, Encoded>,
-    database: DatabaseView,
 }
 
 /// See the module's header.
 pub(super) struct Crew {
-    shared: Arc<Shared>,
+    queue: Arc<Ordered<Portion, Encoded>>,
     helpers: Vec<JoinHandle<()>>,
     encoder: Mutex<Box<dyn KeyEncoder>>,
-    /// The first portion that no job is about yet.
-    next: usize,
+    /// What no job is about yet: the rest of a portion, and those behind it.
+    rest: Option<Portion>,
+    portions: Portions,
     jobs: usize,
-    job_portions: usize,
+    job_buckets: usize,
 }
 
 impl Crew {
     /// A crew for one database: an encoder for the caller's thread, and one for each helper.
-    pub(super) fn new(database: DatabaseView, encoder: Box<dyn KeyEncoder>, helpers: Vec<Box<dyn KeyEncoder>>) -> Self {
-        let shared = Arc::new(Shared { queue: Ordered::new(usize::MAX), database });
+    pub(super) fn new(portions: Portions, encoder: Box<dyn KeyEncoder>, helpers: Vec<Box<dyn KeyEncoder>>) -> Self {
+        let queue = Arc::new(Ordered::new(usize::MAX));
         let helpers = helpers.into_iter().filter_map(|mut encoder| {
-            let shared = Arc::clone(&shared);
+            let queue = Arc::clone(&queue);
             let work = move || {
                 let encoder = Mutex::new(&mut *encoder);
-                shared.queue.work(|portions| encode(&shared.database, portions, &mut **encoder.lock()));
+                queue.work(|portion| encode(portion, &mut **encoder.lock()));
             };
             // With fewer threads it takes longer.
             Builder::new().name("rdb-encode".into()).spawn(work).ok()
         });
         let helpers = helpers.collect();
-        Self { shared, helpers, encoder: Mutex::new(encoder), next: 0, jobs: 0, job_portions: 1 }
+        Self { queue, helpers, encoder: Mutex::new(encoder), rest: None, portions, jobs: 0, job_buckets: 1 }
     }
 
     /// The next keys; `None` behind the last ones.
@@ -80,28 +73,34 @@ impl Crew {
     /// # Errors
     /// A helper has panicked.
     pub(super) fn next(&mut self) -> io::Result<Option<Encoded>> {
-        let Shared { queue, database } = &*self.shared;
-        while self.next < database.portions() && self.jobs < (self.helpers.len() + 1) * AHEAD {
-            let until = database.portions().min(self.next + self.job_portions);
-            queue.give(self.next..until, 0);
-            self.next = until;
+        while self.jobs < (self.helpers.len() + 1) * AHEAD {
+            let Some(job) = self.job() else { break };
+            self.queue.give(job, 0);
             self.jobs += 1;
         }
         if self.jobs == 0 {
             return Ok(None);
         }
-        let encoded = queue.receive(|portions| encode(database, portions, &mut **self.encoder.lock()));
+        let encoded = self.queue.receive(|portion| encode(portion, &mut **self.encoder.lock()));
         let encoded = encoded.ok_or_else(|| io::Error::other("a thread that encodes keys has ended"))?;
         self.jobs -= 1;
-        let fitting = encoded.portions.len() * JOB_BYTES / encoded.bytes.len().max(1);
-        self.job_portions = fitting.clamp(1, JOB_PORTIONS_MAX);
+        let fitting = encoded.portion.len() * JOB_BYTES / encoded.bytes.len().max(1);
+        self.job_buckets = fitting.max(1);
         Ok(Some(encoded))
+    }
+
+    /// The keys of the next job.
+    fn job(&mut self) -> Option<Portion> {
+        let mut portion = self.rest.take().or_else(|| self.portions.next())?;
+        let job = portion.split(self.job_buckets);
+        self.rest = (!portion.is_empty()).then_some(portion);
+        Some(job)
     }
 }
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.shared.queue.give_up();
+        self.queue.give_up();
         for helper in self.helpers.drain(..) {
             // One that has panicked has ended the crew already.
             let _ = helper.join();
@@ -109,15 +108,15 @@ impl Drop for Crew {
     }
 }
 
-fn encode(database: &DatabaseView, portions: Range<usize>, encoder: &mut dyn KeyEncoder) -> Encoded {
+fn encode(portion: Portion, encoder: &mut dyn KeyEncoder) -> Encoded {
     let (mut held, mut ends) = (Held(Vec::with_capacity(JOB_BYTES)), Vec::new());
-    let whole = walk(database, portions.clone()).try_for_each(|entry| {
+    let whole = portion.iter().try_for_each(|entry| {
         encoder.encode(entry, &mut held)?;
         ends.push(held.0.len());
         io::Result::Ok(())
     });
     held.0.truncate(ends.last().copied().unwrap_or(0));
-    Encoded { portions, bytes: held.0, ends, whole: whole.is_ok() }
+    Encoded { bytes: held.0, ends, whole: whole.is_ok(), portion }
 }
 
 /// Takes as much as may be held.

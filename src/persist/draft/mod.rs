@@ -6,22 +6,24 @@
 //! Invariants
 //! - The file in place is touched by one rename only, of a draft that is whole and synced: after a crash the old content
 //!   or the new one is there.
+//! - What is written is let go of: memory that only the snapshot still held is free as soon as its keys are in the file.
 //! - An error leaves the file in place as it was; the draft is removed.
 
 mod crew;
 mod out;
 
 use std::io;
-use std::ops::Range;
+use std::iter::Enumerate;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use self::crew::Crew;
 pub(super) use self::crew::KeyEncoder;
 pub(super) use self::out::Out;
 use crate::env::disk::parent;
 use crate::env::{Disk, OpenMode};
-use crate::keyspace::{DatabaseView, Entry, Snapshot};
+use crate::keyspace::{DatabaseView, Entry, Portions, Snapshot};
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -74,31 +76,35 @@ pub(super) struct DraftOptions {
     pub helpers: usize,
 }
 
-/// Portions of the keyspace in one step; each holds about a dozen keys.
-const PORTIONS_PER_STEP: usize = 64;
 /// Smaller databases are not worth a thread.
-const PORTIONS_FOR_HELPERS: usize = 256;
-/// Portions that are fetched from memory together: one key after the other each waits for its own.
-const PORTIONS_TOGETHER: usize = 8;
+const PORTIONS_FOR_HELPERS: usize = 4;
 
 /// See the module's header.
 pub struct DraftWriter {
     disk: Arc<dyn Disk>,
-    snapshot: Snapshot,
+    /// Those that were not begun.
+    databases: Enumerate<IntoIter<DatabaseView>>,
+    /// The one that is being written.
+    source: Option<Source>,
     options: DraftOptions,
     form: Box<dyn Form>,
     draft: PathBuf,
     out: Option<Out>,
-    crew: Option<Crew>,
     stage: Stage,
     keys: u64,
     size: u64,
 }
 
+/// The keys of a database that are still to be written; what lies behind is let go of.
+enum Source {
+    Alone(Portions),
+    Together(Crew),
+}
+
 #[derive(Clone, Copy)]
 enum Stage {
     Begin,
-    Keys { db: usize, portion: usize },
+    Keys,
     End,
     Place,
     Done,
@@ -107,7 +113,9 @@ enum Stage {
 impl DraftWriter {
     pub(super) fn new(disk: Arc<dyn Disk>, snapshot: Snapshot, options: DraftOptions, form: Box<dyn Form>) -> Self {
         let draft = options.path.with_added_extension("tmp");
-        Self { disk, snapshot, options, form, draft, out: None, crew: None, stage: Stage::Begin, keys: 0, size: 0 }
+        let databases = snapshot.into_databases().into_iter().enumerate();
+        let (stage, keys, size) = (Stage::Begin, 0, 0);
+        Self { disk, databases, source: None, options, form, draft, out: None, stage, keys, size }
     }
 
     /// Keys written so far.
@@ -132,7 +140,7 @@ impl DraftWriter {
     pub fn step(&mut self) -> Result<SaveStep, SaveError> {
         let (doing, path, worked) = match self.stage {
             Stage::Begin => ("writing", self.draft.clone(), self.begin()),
-            Stage::Keys { db, portion } => ("writing", self.draft.clone(), self.write_keys(db, portion)),
+            Stage::Keys => ("writing", self.draft.clone(), self.write_keys()),
             Stage::End => ("finishing", self.draft.clone(), self.end()),
             Stage::Place => ("replacing", self.options.path.clone(), self.place()),
             Stage::Done => return Ok(SaveStep::Done),
@@ -149,7 +157,7 @@ impl DraftWriter {
 
     /// Gives the file up: what was there stays.
     pub fn abandon(&mut self) {
-        self.crew = None;
+        self.source = None;
         let begun = self.out.take().is_some();
         if begun && !matches!(self.stage, Stage::Done) {
             // A draft that stays behind is overwritten by the next save, or removed by the next start.
@@ -162,44 +170,45 @@ impl DraftWriter {
         let file = self.disk.open(&self.draft, OpenMode::Truncate)?;
         let out = self.out.insert(Out::new(file, self.options.checksum, self.options.sync_every));
         self.form.begin(out)?;
-        Ok(Stage::Keys { db: 0, portion: 0 })
+        Ok(Stage::Keys)
     }
 
-    fn write_keys(&mut self, db: usize, portion: usize) -> io::Result<Stage> {
-        let Self { snapshot, form, out: Some(out), crew, keys, .. } = self else { return Ok(Stage::Done) };
-        let Some(database) = snapshot.databases().get(db) else { return Ok(Stage::End) };
-        if database.is_empty() {
-            return Ok(Stage::Keys { db: db + 1, portion: 0 });
-        }
-        if portion == 0 {
-            form.database(db, database, out)?;
-            if self.options.helpers > 0 && database.portions() >= PORTIONS_FOR_HELPERS {
-                let helpers = (0..self.options.helpers).map(|_| form.encoder()).collect();
-                *crew = Some(Crew::new(database.clone(), form.encoder(), helpers));
+    fn write_keys(&mut self) -> io::Result<Stage> {
+        let Self { databases, source, form, out: Some(out), keys, .. } = self else { return Ok(Stage::Done) };
+        let source = match source {
+            Some(source) => source,
+            None => {
+                let Some((db, database)) = databases.find(|(_, database)| !database.is_empty()) else {
+                    return Ok(Stage::End);
+                };
+                form.database(db, &database, out)?;
+                source.insert(Source::new(database.into_portions(), &**form, self.options.helpers))
             }
-        }
-        let (done, portions) = match crew {
-            None => (0, portion..database.portions().min(portion + PORTIONS_PER_STEP)),
-            Some(crew) => match crew.next()? {
-                None => (0, portion..portion),
+        };
+        let (done, portion) = match source {
+            Source::Alone(portions) => (0, portions.next()),
+            Source::Together(crew) => match crew.next()? {
+                None => (0, None),
                 Some(encoded) => {
                     form.encoded(&encoded.bytes, &encoded.ends, out)?;
                     *keys += encoded.ends.len() as u64;
-                    let Range { start, end } = encoded.portions;
-                    (encoded.ends.len(), if encoded.whole { end..end } else { start..end })
+                    if encoded.whole {
+                        return Ok(Stage::Keys);
+                    }
+                    (encoded.ends.len(), Some(encoded.portion))
                 }
             },
         };
-        for entry in walk(database, portions.clone()).skip(done) {
+        let Some(portion) = portion else {
+            self.source = None;
+            form.database_ends(out)?;
+            return Ok(Stage::Keys);
+        };
+        for entry in portion.iter().skip(done) {
             form.entry(entry, out)?;
             *keys += 1;
         }
-        if portions.end < database.portions() {
-            return Ok(Stage::Keys { db, portion: portions.end });
-        }
-        *crew = None;
-        form.database_ends(out)?;
-        Ok(Stage::Keys { db: db + 1, portion: 0 })
+        Ok(Stage::Keys)
     }
 
     fn end(&mut self) -> io::Result<Stage> {
@@ -216,12 +225,11 @@ impl DraftWriter {
     }
 }
 
-/// The keys of some portions, fetched from memory ahead.
-fn walk(database: &DatabaseView, portions: Range<usize>) -> impl Iterator<Item = &Entry> {
-    let Range { start, end } = portions;
-    (start..end).step_by(PORTIONS_TOGETHER).flat_map(move |from| {
-        let together = from..end.min(from + PORTIONS_TOGETHER);
-        database.look_ahead(together.clone());
-        together.flat_map(|portion| database.portion(portion))
-    })
+impl Source {
+    fn new(portions: Portions, form: &dyn Form, helpers: usize) -> Self {
+        if helpers == 0 || portions.len() < PORTIONS_FOR_HELPERS {
+            return Self::Alone(portions);
+        }
+        Self::Together(Crew::new(portions, form.encoder(), (0..helpers).map(|_| form.encoder()).collect()))
+    }
 }

@@ -279,7 +279,7 @@ fn an_abandoned_save_leaves_no_trace() {
     let disk = SimDisk::new();
     replace_file(&disk, Path::new("/dump.rdb"), b"old").unwrap();
     let store = keyspace(5000);
-    for steps in 0..20 {
+    for steps in 0..10 {
         let mut writer = rdb::begin(Arc::new(disk.clone()), store.snapshot(), options(SavedAccess::Nothing));
         let done = (0..steps).any(|_| writer.step().unwrap() == SaveStep::Done);
         writer.abandon();

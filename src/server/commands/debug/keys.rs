@@ -99,7 +99,7 @@ pub(super) fn populate(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Comma
 pub(super) fn database_tables(cx: &mut Cx<'_>, db: i64, full: bool) -> Result<(), CommandError> {
     let known = u32::try_from(db).ok().filter(|db| *db < cx.store.len());
     let database = cx.store.db(known.ok_or(CommandError::fixed("ERR Out of range database"))?);
-    let keys = table_text(&database.snapshot().portion_lengths(), full);
+    let keys = table_text(&database.snapshot().bucket_lengths(), full);
     // Deadlines lie in a tree.
     let expires = match database.expires_len() {
         0 => EMPTY_TABLE.to_owned(),
