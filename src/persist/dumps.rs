@@ -4,6 +4,7 @@
 //! Invariant: a save replaces only what this process loaded or wrote, or what its history has passed. Of anything else a
 //! copy is made first, durably, so that the place is never without a dump.
 
+use super::generations::{keep_generation, superseded};
 use super::manifest::{BaseIdentity, Manifest, SavedDump};
 use super::position::position_of;
 use super::strays::base_identity;
@@ -11,9 +12,6 @@ use super::{Position, Timeline};
 use crate::env::{Disk, OpenMode, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// What stands between the name of something that was set aside and the time when it was.
-pub const SUPERSEDED: &str = ".superseded-";
 
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -36,48 +34,42 @@ pub fn later(end: &Position, dump: &Position) -> Option<Later> {
     end.is_passed_by(dump).then_some(Later::Dump)
 }
 
-/// Sets aside a copy of the dump in place, unless it is the known one or one that the history at `here` has passed. The
-/// copy's path.
+/// Where the dump went that a save is about to replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MadeWay {
+    /// It stays as an earlier generation.
+    Generation(PathBuf),
+    /// It is from elsewhere: a copy of it is kept.
+    Foreign(PathBuf),
+}
+
+/// Makes way for a dump that stands at `here`. One in place that is the known one, or that the history has passed, stays
+/// as an earlier generation, where more than one is kept; any other is from elsewhere, and a copy of it is set aside.
 ///
 /// # Errors
 /// The file in place cannot be read, or the copy not be written: then it must not be replaced.
-pub fn set_aside_foreign(
+pub fn make_way(
     disk: &dyn Disk,
     dump: &Path,
     known: Option<BaseIdentity>,
     here: &Position,
+    generations: usize,
     now: UnixMillis,
-) -> io::Result<Option<PathBuf>> {
+) -> io::Result<Option<MadeWay>> {
     if !disk.exists(dump)? {
         return Ok(None);
     }
-    if let Some(known) = known
-        && base_identity(disk, dump)? == known
-    {
-        return Ok(None);
-    }
-    if position_of(disk, dump).ok().flatten().is_some_and(|position| position.is_passed_by(here)) {
-        return Ok(None);
+    let is_own = match known {
+        Some(known) if base_identity(disk, dump)? == known => true,
+        _ => position_of(disk, dump).ok().flatten().is_some_and(|position| position.is_passed_by(here)),
+    };
+    if is_own {
+        let kept = (generations > 1).then(|| keep_generation(disk, dump)).transpose()?;
+        return Ok(kept.map(MadeWay::Generation));
     }
     let to = superseded(disk, dump, now)?;
     copy(disk, dump, &to)?;
-    Ok(Some(to))
-}
-
-/// What a file or directory that lost against another one is called: `<name>.superseded-<utc>`.
-pub fn superseded(disk: &dyn Disk, path: &Path, now: UnixMillis) -> io::Result<PathBuf> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(SUPERSEDED);
-    name.push(utc(now));
-    let mut to = path.with_file_name(&name);
-    let mut number = 1;
-    while disk.exists(&to)? {
-        number += 1;
-        let mut numbered = name.clone();
-        numbered.push(format!("-{number}"));
-        to = path.with_file_name(numbered);
-    }
-    Ok(to)
+    Ok(Some(MadeWay::Foreign(to)))
 }
 
 /// What a manifest says of a dump that was just written; `timeline`: as seen from its log.
@@ -120,20 +112,6 @@ pub fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     disk.sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
-/// `YYYYMMDDThhmmssZ`.
-fn utc(now: UnixMillis) -> String {
-    let (days, second) = (now.0.div_euclid(86_400_000), now.0.div_euclid(1000).rem_euclid(86_400));
-    // Days since 1 March of the year 0, in cycles of 400 years; see Hinnant, "chrono-compatible low-level date algorithms".
-    let days = days + 719_468;
-    let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * from_march + 2) / 5 + 1, (from_march + 2) % 12 + 1);
-    let year = year + cycle * 400 + i64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,32 +121,24 @@ mod tests {
     use crate::persist::{Lineage, Lsn};
 
     #[test]
-    fn moments_are_written_as_utc() {
-        for (millis, text) in [
-            (0, "19700101T000000Z"),
-            (951_827_696_000, "20000229T123456Z"),
-            (1_700_000_000_999, "20231114T221320Z"),
-            (4_102_444_799_000, "20991231T235959Z"),
-        ] {
-            assert_eq!(utc(UnixMillis(millis)), text);
-        }
-    }
-
-    #[test]
-    fn a_foreign_dump_is_set_aside_and_a_known_one_is_not() {
+    fn a_foreign_dump_is_set_aside_and_a_known_one_is_a_generation_where_more_than_one_is_kept() {
         let (disk, dump, now) = (SimDisk::new(), Path::new("/dump.rdb"), UnixMillis(0));
         let lineage = Lineage::root(Timeline::draw(&mut SeededEntropy::new(1)));
         let here = Position { lineage, lsn: Lsn(9) };
-        assert_eq!(set_aside_foreign(&disk, dump, None, &here, now).unwrap(), None, "there is none");
+        let way = |known, keep| make_way(&disk, dump, known, &here, keep, now).unwrap();
+        assert_eq!(way(None, 3), None, "there is none");
         replace_file(&disk, dump, b"somebody's").unwrap();
         let known = base_identity(&disk, dump).unwrap();
-        assert_eq!(set_aside_foreign(&disk, dump, Some(known), &here, now).unwrap(), None);
-        for name in ["/dump.rdb.superseded-19700101T000000Z", "/dump.rdb.superseded-19700101T000000Z-2"] {
-            let kept = set_aside_foreign(&disk, dump, None, &here, now).unwrap().unwrap();
-            assert_eq!(kept, Path::new(name));
+        assert_eq!(way(Some(known), 1), None);
+        let generation = PathBuf::from("/dump.rdb.generation-1");
+        assert_eq!(way(Some(known), 2), Some(MadeWay::Generation(generation.clone())));
+        let names = ["/dump.rdb.superseded-19700101T000000Z", "/dump.rdb.superseded-19700101T000000Z-2"];
+        for (keep, name) in [1, 9].into_iter().zip(names) {
+            assert_eq!(way(None, keep), Some(MadeWay::Foreign(name.into())));
             let crashed = disk.crash(CrashMode::ALL_UNSYNCED_LOST, 0);
-            assert_eq!(read_file(&crashed, &kept).unwrap(), b"somebody's");
-            assert_eq!(read_file(&crashed, dump).unwrap(), b"somebody's");
+            for path in [Path::new(name), dump, &generation] {
+                assert_eq!(read_file(&crashed, path).unwrap(), b"somebody's");
+            }
         }
     }
 

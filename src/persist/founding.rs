@@ -12,7 +12,7 @@
 //!   the mark.
 //! - A log that the data does not descend from is not replaced: its directory is set aside.
 
-use super::dumps::superseded;
+use super::generations::superseded;
 use super::log::{Cut, Done, LogBuffer, LogWriter, Promise, Segment, SegmentPlace, WriterOptions};
 use super::manifest::{CloseState, Manifest, SavedDump};
 use super::{Position, strays};

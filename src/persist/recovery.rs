@@ -19,7 +19,7 @@ use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPoli
 use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, SavedDump};
 use super::position::position_of;
 use super::replay::Replay;
-use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, strays};
+use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, generations, strays};
 use crate::env::disk::{DiskLock, parent, read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
 use crate::value::Limits;
@@ -290,7 +290,7 @@ impl Recovery<'_> {
     /// Sets the log's directory aside: what was loaded instead stands later.
     fn retire_log(&self, now: UnixMillis) -> io::Result<()> {
         let directory = self.log_directory();
-        let to = dumps::superseded(&*self.disk, &directory, now)?;
+        let to = generations::superseded(&*self.disk, &directory, now)?;
         self.disk.rename(&directory, &to)?;
         self.disk.sync_dir(&self.options.directory)?;
         tracing::warn!("{} stands before the dump that was loaded: it is now {}", directory.display(), to.display());

@@ -257,6 +257,7 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let held_back = shared.brake.batches();
     let (keys, keys_total) =
         if saves.in_progress { (saves.keys, saves.keys_total) } else { (rewrites.keys, rewrites.keys_total) };
+    let older = shared.older.lock().clone();
     let settings = shared.settings();
     let in_trouble = shared.founded_log().is_some_and(|log| log.progress.trouble().is_some());
     // Asked for, and begun as soon as the ticker comes to it.
@@ -283,6 +284,9 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("rdb_current_bgsave_time_sec", &saves.current_seconds),
             ("rdb_saves", &saves.saves),
             ("rdb_last_cow_size", &saves.last_retained),
+            ("rdb_generations_kept", &older.generations.len()),
+            ("rdb_generations_bytes", &older.generation_bytes),
+            ("superseded_kept", &older.superseded.len()),
             ("rdb_last_load_keys_expired", &saves.loaded_expired),
             ("rdb_last_load_keys_loaded", &saves.loaded_keys),
             ("snapshot_batches_held_back", &held_back),

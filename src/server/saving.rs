@@ -315,7 +315,7 @@ pub fn options(
         standing.as_ref().map(|standing| Position { lineage: standing.lineage, lsn: Lsn(next) })
     };
     Ok(RdbOptions {
-        path: settings.dir.join(&settings.dump_filename),
+        path: settings.dump_path(),
         version: settings.rdb_version,
         compression: settings.rdb_compression,
         checksum: settings.rdb_checksum,

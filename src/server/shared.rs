@@ -22,6 +22,7 @@ use crate::command::CommandTable;
 use crate::engine::{ClientIds, Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
 use crate::env::{Clock, UnixMillis};
+use crate::persist::Older;
 
 /// See the module's header.
 pub struct Shared {
@@ -48,6 +49,10 @@ pub struct Shared {
     pub manifest: Mutex<()>,
     /// None before the data is loaded.
     pub standing: Mutex<Option<Standing>>,
+    /// What was kept of earlier dumps and of what lost against others, when that was last looked at.
+    pub older: Mutex<Older>,
+    /// Held while what is too old is removed.
+    pub pruning: Mutex<()>,
     /// The locks of the directories that logs and dumps are in.
     directories: Mutex<Vec<Box<dyn DiskLock>>>,
     /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
@@ -128,6 +133,8 @@ impl Shared {
             ended_log: Mutex::new(None),
             manifest: Mutex::new(()),
             standing: Mutex::new(None),
+            older: Mutex::default(),
+            pruning: Mutex::default(),
             directories: Mutex::default(),
             in_doubt: Mutex::new(None),
             log_changed: Condvar::new(),

@@ -7,15 +7,17 @@
 //!   whoever holds `Shared::manifest`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::config::Settings;
 use super::shared::Shared;
 use crate::env::disk::OsDisk;
-use crate::persist::log::Order;
+use crate::persist::{self, log::Order};
 use crate::persist::{
-    BaseIdentity, DraftWriter, Lineage, Position, SaveError, SaveStep, SavedDump, Timeline, note_saved, saved_dump,
-    set_aside_foreign,
+    BaseIdentity, DraftWriter, Lineage, MadeWay, Position, SaveError, SaveStep, SavedDump, Timeline, make_way,
+    note_saved, saved_dump,
 };
 
 /// See the module's header.
@@ -65,22 +67,27 @@ impl Place {
         let step = writer.step()?;
         if step == SaveStep::Done {
             self.note(shared);
+            if self.waits {
+                prune(shared);
+            }
         }
         Ok(step)
     }
 
-    /// Sets aside what stands there, unless it is superseded by what comes.
+    /// Keeps what stands there: as an earlier generation, or, where it is from elsewhere, aside.
     fn clear(&self, shared: &Shared) -> Result<(), SaveError> {
         let Some(position) = &self.position else { return Ok(()) };
         let known = shared.standing.lock().as_ref().and_then(|standing| standing.known_dump);
-        let set_aside = set_aside_foreign(&OsDisk, &self.path, known, position, shared.clock.unix_millis());
-        let error = |error| SaveError { path: self.path.clone(), doing: "setting aside", error };
-        if let Some(copy) = set_aside.map_err(error)? {
-            tracing::warn!(
+        let generations = shared.settings().snapshot_generations;
+        let made = make_way(&OsDisk, &self.path, known, position, generations, shared.clock.unix_millis());
+        match made.map_err(|error| SaveError { path: self.path.clone(), doing: "setting aside", error })? {
+            Some(MadeWay::Foreign(copy)) => tracing::warn!(
                 "{} was neither loaded nor written by this server: it is kept as {}",
                 self.path.display(),
                 copy.display()
-            );
+            ),
+            Some(MadeWay::Generation(name)) => tracing::info!("The snapshot before is kept as {}", name.display()),
+            None => {}
         }
         Ok(())
     }
@@ -100,6 +107,34 @@ impl Place {
                 self.path.display()
             );
         }
+    }
+}
+
+/// Removes earlier dumps, and what lost against others, as far as they are more than are kept (`snapshot-generations`); not
+/// while the engine is held.
+pub fn prune(shared: &Shared) {
+    let _turn = shared.pruning.lock();
+    let settings = shared.settings();
+    let log = settings.dir.join(&settings.append_dirname);
+    let logs = (!settings.keep_superseded).then_some(&*log);
+    match persist::prune(&OsDisk, &settings.dump_path(), logs, settings.snapshot_generations) {
+        Ok(older) => {
+            for path in &older.removed {
+                tracing::info!("Removed {}: snapshot-generations is {}", path.display(), settings.snapshot_generations);
+            }
+            *shared.older.lock() = older;
+        }
+        Err(error) => {
+            tracing::warn!("What is older than snapshot-generations stays in {}: {error}", settings.dir.display());
+        }
+    }
+}
+
+/// The same on a thread of its own, for whoever must not wait.
+pub fn prune_soon(shared: &Arc<Shared>) {
+    let pruned = Arc::clone(shared);
+    if let Err(error) = Builder::new().name("prune".into()).spawn(move || prune(&pruned)) {
+        tracing::warn!("What is older than snapshot-generations stays until the next save: {error}");
     }
 }
 

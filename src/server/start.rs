@@ -18,7 +18,7 @@ use super::retention::Retention;
 use super::rewriting::Rewriting;
 use super::saving::Saving;
 use super::shared::Shared;
-use super::standing::Standing;
+use super::standing::{self, Standing};
 use super::state::{Rates, Server, apply_settings};
 use super::{
     GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, rewriting, saving, signals,
@@ -28,7 +28,9 @@ use crate::engine::{Engine, Gate, Terms, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
-use crate::persist::{LoadReport, NotLoaded, OpenOptions, Reading, SyncPolicy, World};
+use crate::persist::{
+    LoadReport, NotLoaded, OpenError, OpenOptions, Reading, SyncPolicy, World, generations, remove_drafts,
+};
 use crate::value::Limits;
 
 const HELP: &str = "\
@@ -170,7 +172,7 @@ fn serve(
 fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
     let entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
     let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&shared.loading)));
-    let dump = settings.dir.join(&settings.dump_filename);
+    let dump = settings.dump_path();
     shared.loading.set_total(loading::total_bytes(&*disk, &settings.dir.join(&settings.append_dirname), &dump));
     let limits = engine.store.limits;
     let options = OpenOptions {
@@ -193,7 +195,7 @@ fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &
         },
     };
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
-    let opened = engine.open(world, &options).map_err(|error| Failed::Because(error.to_string()))?;
+    let opened = engine.open(world, &options).map_err(|error| Failed::Because(refusal(&error, &dump)))?;
     report(&opened.report, shared, settings);
     let expired = engine.store.due_len(clock.unix_millis()) as u64;
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
@@ -206,7 +208,22 @@ fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &
         log_below: opened.log_below,
         noted: None,
     });
+    if let Err(error) = remove_drafts(&OsDisk, &dump) {
+        tracing::warn!("Drafts of snapshots stay beside {}: {error}", dump.display());
+    }
+    standing::prune(shared);
     log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))
+}
+
+/// Why nothing is served, and what else there is.
+fn refusal(error: &OpenError, dump: &Path) -> String {
+    let earlier = generations(&OsDisk, dump).unwrap_or_default();
+    match (error, earlier.last()) {
+        (OpenError::BadBase { path, .. }, Some((_, earlier))) if path == dump => {
+            format!("{error}. The snapshot before it is kept as {}", earlier.display())
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// `appendfsync` as the log knows it.

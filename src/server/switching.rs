@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::config::Settings;
 use super::log_driver::RunningLog;
 use super::shared::Shared;
-use super::standing::tell_manifest;
+use super::standing::{prune, tell_manifest};
 use super::state::Server;
 use crate::engine::Engine;
 use crate::env::disk::{OsDisk, replace_file};
@@ -127,6 +127,7 @@ pub fn founded(shared: &Shared, log: &RunningLog) {
     tracing::warn!("The append-only file in {} is on", log.options.directory.display());
     shared.log_moved(log);
     shared.ticker.ring(crate::env::UnixMillis(i64::MIN));
+    prune(shared);
 }
 
 /// Ends the log where it is no longer wanted.

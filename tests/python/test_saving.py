@@ -273,6 +273,50 @@ def test_a_dump_that_was_put_there_is_never_overwritten(make_server, tmp_path):
     assert [path.read_bytes() for path in kept] == [(other.directory / "dump.rdb").read_bytes()]
 
 
+def test_the_last_generations_of_the_dump_are_kept(make_server, make_stock, tmp_path):
+    """`snapshot-generations`: by configuration and CONFIG SET; each generation is a dump that stock loads; what INFO tells; a start that cannot load names the latest."""
+    ours = make_server(directives={"appendonly": "no", "snapshot-generations": 3}).start()
+
+    def generations() -> list[str]:
+        return sorted(path.name for path in ours.directory.glob("dump.rdb.*"))
+
+    with ours.connect() as connection:
+        for number in range(1, 6):
+            assert connection.pipeline([("SET", "k", number), ("SAVE",)]) == [b"OK", b"OK"]
+        assert generations() == ["dump.rdb.generation-3", "dump.rdb.generation-4"]
+        figures = persistence(ours)
+        sizes = [(ours.directory / name).stat().st_size for name in generations()]
+        assert (figures["rdb_generations_kept"], figures["rdb_generations_bytes"]) == ("2", str(sum(sizes)))
+        assert connection.call("CONFIG", "GET", "snapshot-generations") == [b"snapshot-generations", b"3"]
+        assert connection.call("CONFIG", "SET", "snapshot-generations", "2") == b"OK"
+        wait_until(lambda: generations() == ["dump.rdb.generation-4"], 60, "the oldest has gone")
+        wait_until(lambda: persistence(ours)["rdb_generations_kept"] == "1", 60, "INFO tells")
+        connection.call("SET", "k", 6)
+        assert connection.call("BGSAVE").startswith(b"Background saving started")
+        saved(ours)
+        assert generations() == ["dump.rdb.generation-5"]
+    (tmp_path / "stock").mkdir()
+    shutil.copy(ours.directory / "dump.rdb.generation-5", tmp_path / "stock/dump.rdb")
+    stock = make_stock(directory=tmp_path / "stock", directives={"appendonly": "no"}).start()
+    with stock.connect() as connection:
+        assert connection.call("GET", "k") == b"5"
+    ours.kill9()
+    ours.start(snapshot_generations="1")
+    assert generations() == [] and "snapshot-generations is 1" in ours.log_since_start()
+    with ours.connect() as connection:
+        assert connection.call("GET", "k") == b"6"
+        connection.pipeline([("CONFIG", "SET", "snapshot-generations", "2"), ("SET", "k", 7), ("SAVE",)])
+        assert generations() == ["dump.rdb.generation-1"]
+    ours.kill9()
+    dump = ours.directory / "dump.rdb"
+    dump.write_bytes(dump.read_bytes()[:-9] + b"x" * 9)
+    failed = subprocess.run([ours.binary, "check", ours.directory], capture_output=True, text=True, timeout=60)
+    assert "earlier-dump" in failed.stdout and failed.returncode != 0, failed.stdout
+    with pytest.raises(AssertionError, match="while starting"):
+        ours.start(snapshot_generations="2")
+    assert "The snapshot before it is kept as" in ours.log_since_start()
+
+
 def test_a_newer_version_of_the_format(make_server):
     """`rdb-version 11`: sets keep their listpacks; read back the same."""
     ours = make_server(directives={"appendonly": "no", "rdb-version": 11}).start()

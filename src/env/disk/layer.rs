@@ -42,9 +42,19 @@ impl<L: DiskLayer> Disk for L {
         self.below().rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may_change()?;
+        self.below().link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.may_change()?;
         self.remove_below(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.may_change()?;
+        self.below().remove_dir(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

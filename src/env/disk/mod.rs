@@ -38,8 +38,15 @@ pub trait Disk: Send + Sync + 'static {
     /// Replaces `to` atomically. Durable only after `sync_dir` of the parent.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, where nothing stands; not every file system can. Durable only after `sync_dir` of the
+    /// parent.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Creates one directory; `AlreadyExists` when it is there. Durable only after `sync_dir` of the parent.
     fn create_dir(&self, path: &Path) -> io::Result<()>;

@@ -9,8 +9,8 @@ use crate::env::disk::{read_file, replace_file};
 use crate::env::{Disk, ManualClock, SeededEntropy};
 use crate::persist::log::Order;
 use crate::persist::{
-    Lsn, NotLoaded, OpenError, OpenOptions, Opened, Position, SaveStep, SyncPolicy, World, note_saved, open, rdb,
-    saved_dump, set_aside_foreign,
+    Lsn, MadeWay, NotLoaded, OpenError, OpenOptions, Opened, Position, SaveStep, SyncPolicy, World, make_way,
+    note_saved, open, rdb, saved_dump,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -255,9 +255,9 @@ fn a_dump_from_elsewhere_is_never_guessed_about() {
         assert_eq!(db.report.not_loaded, (!passed).then(|| NotLoaded::Dump(dump().to_owned())));
         assert_eq!(manifest(&disk).saved_dump, None);
         let here = Position { lineage: db.log.lineage, lsn: db.log.buffer.next() };
-        let kept = set_aside_foreign(&disk, dump(), None, &here, START).unwrap();
+        let kept = make_way(&disk, dump(), None, &here, 1, START).unwrap();
         // The old one stands before two starts of this history: it cannot be told any more, and is kept.
-        if let Some(kept) = &kept {
+        if let Some(MadeWay::Foreign(kept)) = &kept {
             assert_eq!(&read_file(&disk, kept).unwrap(), content);
         }
         assert!(kept.is_some() || passed);

@@ -1,7 +1,7 @@
 //! The log on a simulated disk: five commands, every crash, every fault.
 
 mod compaction;
-mod crashes;
+pub mod crashes;
 mod damage;
 mod faults;
 mod founding;

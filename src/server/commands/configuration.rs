@@ -6,7 +6,7 @@ use crate::env::disk::{OsDisk, read_file};
 use crate::server::config::{Settings, failed, is_secret, rewritten};
 use crate::server::listener::os_text;
 use crate::server::state::apply_settings;
-use crate::server::{Server, errand, switching};
+use crate::server::{Server, errand, standing, switching};
 use std::sync::Arc;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
@@ -139,7 +139,11 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         cx.store.set_access_policy(settings.access_policy, cx.now());
     }
     apply_settings(Parts::of(cx), &settings);
+    let generations = settings.snapshot_generations;
     shared.set_settings(settings);
+    if generations < before.snapshot_generations {
+        standing::prune_soon(&shared);
+    }
     if let Some(password) = password {
         Parts::of(cx).set_default_password(&password);
     }

@@ -266,7 +266,7 @@ pub static DIRECTIVES: &[Directive] = &[
     memory("snapshot-max-retained", 0, LONG_MAX, "0"),
     int("snapshot-max-mb-per-sec", 0, INT_MAX, "0"),
     int("snapshot-threads", 0, 64, "0"),
-    int("snapshot-generations", 1, INT_MAX, "1").later(),
+    int("snapshot-generations", 1, INT_MAX, "1"),
     memory("emergency-reserve", 0, LONG_MAX, "0").later(),
 ];
 

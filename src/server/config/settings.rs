@@ -97,6 +97,8 @@ pub struct Settings {
     pub snapshot_threads: usize,
     /// Bytes that a snapshot may retain (`snapshot-max-retained`); 0: any number.
     pub snapshot_retained_max: u64,
+    /// Dumps that are kept, the one in place counted (`snapshot-generations`).
+    pub snapshot_generations: usize,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
     pub saved_access: SavedAccess,
     pub save_points: Vec<SavePoint>,
@@ -193,6 +195,7 @@ impl Settings {
             snapshot_threads: snapshot_threads(int(config, "snapshot-threads")),
             snapshot_rate: (int(config, "snapshot-max-mb-per-sec") as u64).saturating_mul(1_000_000),
             snapshot_retained_max: bytes(config, "snapshot-max-retained"),
+            snapshot_generations: size(int(config, "snapshot-generations")),
             saved_access: match choice(config, "maxmemory-policy") {
                 policy if policy.ends_with("-lru") => SavedAccess::Idle,
                 policy if policy.ends_with("-lfu") => SavedAccess::Frequency,
@@ -247,6 +250,11 @@ impl Settings {
     /// Where the manifest of the append-only file is.
     pub fn manifest_path(&self) -> PathBuf {
         self.dir.join(&self.append_dirname).join(format!("{}.manifest", self.append_filename))
+    }
+
+    /// Where a save goes.
+    pub fn dump_path(&self) -> PathBuf {
+        self.dir.join(&self.dump_filename)
     }
 
     /// Where the ACL file is.

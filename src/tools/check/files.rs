@@ -6,8 +6,8 @@ use crate::env::disk::read_file;
 use crate::env::{Disk, OpenMode};
 use crate::persist::rdb::Salvage;
 use crate::persist::{
-    CloseState, DamageKind, FileEntry, FileKind, Manifest, OpenError, OpenOptions, SegmentSurvey, survey_plain,
-    survey_segment,
+    CloseState, DamageKind, FileEntry, FileKind, Manifest, OpenError, OpenOptions, SegmentSurvey, generations,
+    survey_plain, survey_segment,
 };
 use crate::value::Limits;
 use std::path::{Path, PathBuf};
@@ -181,6 +181,10 @@ impl Files<'_> {
             if self.disk.exists(&path).unwrap_or(false) && self.disk.list(&path).is_err() {
                 reports.push(of_plain(self.disk, &path, role, true));
             }
+        }
+        let dump = self.options.directory.join(&self.options.dump_file);
+        for (_, path) in generations(self.disk, &dump).unwrap_or_default() {
+            reports.push(of_plain(self.disk, &path, Role::EarlierDump, true));
         }
         reports
     }

@@ -34,6 +34,8 @@ pub enum Role {
     /// Superseded, named for deletion.
     History,
     Dump,
+    /// An earlier generation of it.
+    EarlierDump,
     /// An append-only file of one part, from Redis 6 and before.
     SingleFile,
     /// A copy of what was cut.

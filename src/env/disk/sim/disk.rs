@@ -114,11 +114,25 @@ impl Disk for SimDisk {
         state.tree.rename(&from, &to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        let (from, to) = (state.path(from)?, plain(to)?);
+        self.step(state, Op::Link, &to, || Call::Link { from: from.clone(), to: to.clone() })?;
+        state.tree.link(&from, &to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let state = &mut *self.state();
         let path = state.path(path)?;
         self.step(state, Op::Remove, &path, || Call::Remove { path: path.clone() })?;
         state.tree.remove(&path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        let path = state.path(path)?;
+        self.step(state, Op::Remove, &path, || Call::RemoveDir { path: path.clone() })?;
+        state.tree.remove_dir(&path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

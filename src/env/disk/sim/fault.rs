@@ -17,6 +17,7 @@ pub enum Op {
     Sync,
     SetLen,
     Rename,
+    Link,
     Remove,
     CreateDir,
     SyncDir,

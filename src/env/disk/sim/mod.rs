@@ -20,7 +20,7 @@
 //!   content of other files.
 //! - A cut by `set_len` that is lost brings the old bytes back; one that is kept never does. The page that holds the
 //!   new end may be rewritten before the size is.
-//! - Unsynced names (create, rename, remove, create_dir) are kept or dropped independently of data and of each other,
+//! - Unsynced names (create, rename, link, remove, create_dir) are kept or dropped independently of data and of each other,
 //!   in any order; but changes to one name happen in order, and a rename is one step: never both names, never neither.
 //!   Without its directory's entry a directory is gone with everything in it, however well that was synced.
 //! - Syncing a file does not sync its name. Syncing a directory syncs the names in it, not what they name. A rename

@@ -61,7 +61,14 @@ pub(super) enum Call {
         from: Arc<str>,
         to: Arc<str>,
     },
+    Link {
+        from: Arc<str>,
+        to: Arc<str>,
+    },
     Remove {
+        path: Arc<str>,
+    },
+    RemoveDir {
         path: Arc<str>,
     },
     CreateDir {
@@ -178,7 +185,9 @@ fn take_place(tree: &mut Tree, call: &Call, share: u64) {
             Call::Create { path } => tree.create_file(path).map(drop),
             Call::SetLen { inode, len } => tree.file_mut(*inode).map(|file| file.set_len(*len)),
             Call::Rename { from, to } => tree.rename(from, to),
+            Call::Link { from, to } => tree.link(from, to),
             Call::Remove { path } => tree.remove(path),
+            Call::RemoveDir { path } => tree.remove_dir(path),
             Call::CreateDir { path } => tree.create_dir(path),
             Call::Write { .. } | Call::Sync => Ok(()),
         };

@@ -216,13 +216,41 @@ impl Tree {
         }
     }
 
+    pub(super) fn link(&mut self, from: &str, to: &Arc<str>) -> io::Result<()> {
+        let (inode, place) = (self.find(from)?, self.place(to)?);
+        self.file(inode)?;
+        if self.directory(place.0)?.names.contains_key(&place.1) {
+            return Err(errno(libc::EEXIST));
+        }
+        self.rename_now(NameChange { from: None, to: Some((place, inode)) });
+        Ok(())
+    }
+
     pub(super) fn remove(&mut self, path: &str) -> io::Result<()> {
+        let (place, inode) = self.named(path)?;
+        self.file(inode)?;
+        self.unname(place);
+        Ok(())
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &str) -> io::Result<()> {
+        let (place, inode) = self.named(path)?;
+        if !self.directory(inode)?.names.is_empty() {
+            return Err(errno(libc::ENOTEMPTY));
+        }
+        self.unname(place);
+        Ok(())
+    }
+
+    fn named(&self, path: &str) -> io::Result<(Place, Inode)> {
         let place = self.place(path)?;
         let inode = *self.directory(place.0)?.names.get(&place.1).ok_or_else(|| errno(libc::ENOENT))?;
-        self.file(inode)?;
+        Ok((place, inode))
+    }
+
+    fn unname(&mut self, place: Place) {
         self.rename_now(NameChange { from: Some(place), to: None });
         self.collect();
-        Ok(())
     }
 
     pub(super) fn opened(&mut self, inode: Inode) {

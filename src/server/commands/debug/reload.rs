@@ -56,7 +56,7 @@ pub(super) fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Command
         CommandError::fixed("ERR Error trying to load the RDB dump, check server logs")
     };
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let path = settings.dir.join(&settings.dump_filename);
+    let path = settings.dump_path();
     let file = disk.open(&path, OpenMode::Read).map_err(|error| failed(format!("{}: {error}", path.display())))?;
     let mut keys = Keys::default();
     let mut source = FileSource::new(&*file).map_err(|error| failed(error.to_string()))?;
