@@ -44,6 +44,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             engine.parts.settings.expiry_rests = rests;
             let next = engine.tick();
             look_again_at_syncs(&mut engine, shared);
+            switching::tell_the_lost(&mut engine, shared);
             shared.waits.collect(&mut engine.parts);
             if !rests {
                 saving::tick(&mut engine, shared);

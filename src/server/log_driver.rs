@@ -21,7 +21,7 @@ use super::shared::Shared;
 use crate::engine::Gate;
 use crate::env::Clock;
 use crate::persist::log::{SyncDone, SyncJob, WriterOptions};
-use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy};
+use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy, Trouble};
 
 /// Longest time for which a sync waits for a batch to be completed.
 const FILLING_MAX: Duration = Duration::from_millis(1);
@@ -40,6 +40,8 @@ pub struct RunningLog {
     gating: AtomicBool,
     /// Switched off: nothing is appended any more.
     ended: AtomicBool,
+    /// Switched off and in trouble: whoever waited for it has been told.
+    told: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -55,6 +57,7 @@ impl RunningLog {
             writer: SharedWriter::default(),
             gating: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             threads: Mutex::default(),
         })
     }
@@ -77,10 +80,10 @@ impl RunningLog {
         if self.ended.load(Ordering::Acquire) {
             let troubled = self.progress.trouble().is_some();
             if troubled {
-                // Whoever waited has been told.
                 self.buffer.give_up();
             }
-            if released >= self.buffer.next() || troubled || self.progress.is_closed() {
+            let over = if troubled { self.told.load(Ordering::Acquire) } else { self.progress.is_closed() };
+            if released >= self.buffer.next() || over {
                 if self.gating.swap(false, Ordering::AcqRel) {
                     gate.reset(u64::MAX);
                 }
@@ -91,6 +94,20 @@ impl RunningLog {
         }
         gate.release(released.0);
         true
+    }
+
+    /// Switched off, with replies waiting that it will never be able to keep; why. They have to be told.
+    pub fn lost(&self) -> Option<Trouble> {
+        let is_lost = self.ended.load(Ordering::Acquire)
+            && self.progress.is_founded()
+            && !self.told.load(Ordering::Acquire)
+            && self.progress.released() < self.buffer.next();
+        self.progress.trouble().filter(|_| is_lost)
+    }
+
+    /// Whoever waited for what is lost has been told: replies no longer go by this log.
+    pub fn note_told(&self) {
+        self.told.store(true, Ordering::Release);
     }
 
     /// Waits for its threads, which end when it is closed.
@@ -168,7 +185,7 @@ impl SharedWriter {
 /// The system has no thread to give.
 pub fn start(shared: &Arc<Shared>, opened: Opened) -> std::io::Result<()> {
     let Opened { lock, log, .. } = opened;
-    shared.keep_directory(lock);
+    shared.keep_directory(&shared.settings().dir, lock);
     let Some(opened) = log else { return Ok(()) };
     let log = RunningLog::new(opened.buffer, opened.lineage, opened.writer.options().clone());
     shared.set_log(Some(Arc::clone(&log)));

@@ -1,5 +1,6 @@
 //! What the server's threads share: the engine behind its lock, the gate, the settings in force, counters.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use super::waits::Waits;
 use crate::command::CommandTable;
 use crate::engine::{ClientIds, Control, Engine, Gate, Users, in_doubt};
 use crate::env::disk::DiskLock;
-use crate::env::{Clock, UnixMillis};
+use crate::env::{Clock, Disk, UnixMillis};
 use crate::persist::Older;
 
 /// See the module's header.
@@ -54,7 +55,7 @@ pub struct Shared {
     /// Held while what is too old is removed.
     pub pruning: Mutex<()>,
     /// The locks of the directories that logs and dumps are in.
-    directories: Mutex<Vec<Box<dyn DiskLock>>>,
+    directories: Mutex<Vec<(PathBuf, Box<dyn DiskLock>)>>,
     /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
     in_doubt: Mutex<Option<Arc<[u8]>>>,
     log_changed: Condvar,
@@ -211,12 +212,17 @@ impl Shared {
 
     /// The log that the engine writes to, or the one that it left last.
     pub fn last_log(&self) -> Option<Arc<RunningLog>> {
-        self.log().or_else(|| self.ended_log.lock().clone())
+        self.log().or_else(|| self.ended_log())
+    }
+
+    /// The log that was switched off last; it may not be closed yet.
+    pub fn ended_log(&self) -> Option<Arc<RunningLog>> {
+        self.ended_log.lock().clone()
     }
 
     /// Waits until a log that was switched off is closed.
     pub fn wait_for_ended_log(&self) {
-        let ended = self.ended_log.lock().clone();
+        let ended = self.ended_log();
         while let Some(log) = &ended
             && !log.progress.is_closed()
             && !self.is_stopping()
@@ -232,12 +238,28 @@ impl Shared {
         }
     }
 
-    pub fn keep_directory(&self, lock: Box<dyn DiskLock>) {
-        self.directories.lock().push(lock);
+    pub fn keep_directory(&self, path: &Path, lock: Box<dyn DiskLock>) {
+        self.directories.lock().push((path.to_owned(), lock));
+    }
+
+    /// Keeps others out of a directory, if that is not done already.
+    ///
+    /// # Errors
+    /// Somebody else has it.
+    pub fn hold_directory(&self, disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+        let mut held = self.directories.lock();
+        if !held.iter().any(|(known, _)| known == path) {
+            held.push((path.to_owned(), disk.lock(&path.join("graven.lock"))?));
+        }
+        Ok(())
     }
 
     /// A log has advanced, or is in trouble, or is out of it: connections that waited for that go on.
     pub fn log_moved(&self, log: &RunningLog) {
+        if log.lost().is_some() {
+            // Those who wait are told with the engine held, so that nobody joins them meanwhile.
+            self.ticker.ring(UnixMillis(i64::MIN));
+        }
         if !log.gates(&self.gate) {
             let released = self.gate.released();
             self.loops().iter().for_each(|io| io.gate_moved(released));

@@ -16,11 +16,11 @@ use super::shared::Shared;
 use super::standing::{prune, tell_manifest};
 use super::state::Server;
 use crate::engine::Engine;
-use crate::env::disk::{OsDisk, replace_file};
+use crate::env::disk::{OsDisk, parent, replace_file};
 use crate::env::{Disk, SystemEntropy};
 use crate::persist::log::WriterOptions;
 use crate::persist::{
-    Cut, Founding, LogBuffer, LogWriter, Lsn, Position, Progress, SavedDump, Timeline, clear_unnamed, found,
+    Cut, Founding, LogBuffer, LogWriter, Lsn, Position, Progress, SavedDump, Timeline, Trouble, clear_unnamed, found,
 };
 
 /// Where a log goes, by these settings.
@@ -33,15 +33,12 @@ fn log_options(settings: &Settings) -> WriterOptions {
 }
 
 /// Sees whether a log can be begun: its directory is there and can be written. Another `dir` than that of the start is
-/// locked, too.
+/// locked, too. In a transaction, where nobody can wait for that, it is seen when the log begins (`found_log`).
 ///
 /// # Errors
 /// Why not.
 pub fn prepare(shared: &Shared, settings: &Settings) -> io::Result<()> {
-    let same = shared.standing.lock().as_ref().is_some_and(|standing| standing.directory == settings.dir);
-    if !same {
-        shared.keep_directory(OsDisk.lock(&settings.dir.join("graven.lock"))?);
-    }
+    shared.hold_directory(&OsDisk, &settings.dir)?;
     let options = log_options(settings);
     match OsDisk.create_dir(&options.directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -83,6 +80,7 @@ pub fn begin(engine: &mut Engine, shared: &Shared, settings: &Settings) -> Optio
 /// Its directory cannot be written, or what it holds cannot be read.
 pub fn found_log(shared: &Shared, log: &RunningLog, founding: Founding) -> io::Result<(LogWriter, Cut)> {
     shared.wait_for_ended_log();
+    shared.hold_directory(&OsDisk, parent(&log.options.directory))?;
     let entropy = SystemEntropy::new()?;
     // Whoever notes a save in the manifest sees the new log from now on.
     let _turn = shared.manifest.lock();
@@ -128,6 +126,28 @@ pub fn founded(shared: &Shared, log: &RunningLog) {
     shared.log_moved(log);
     shared.ticker.ring(crate::env::UnixMillis(i64::MIN));
     prune(shared);
+}
+
+/// Tells those who still wait for a log that was switched off and cannot be made durable: their writes are in memory, and
+/// nothing keeps them. Nobody else goes by that log any more.
+pub fn tell_the_lost(engine: &mut Engine, shared: &Shared) {
+    let Some(log) = shared.ended_log() else { return };
+    let Some(trouble) = log.lost() else { return };
+    let Trouble { path, error, .. } = &trouble;
+    tracing::warn!(
+        "The append-only file is off, and its end from LSN {} on is not durable: {path}: {error}",
+        log.progress.durable()
+    );
+    let text =
+        format!("-MISCONF {path} {error}: result in doubt, applied in memory, and the append-only file is off\r\n");
+    for client in engine.parts.clients.iter() {
+        client.outbox.fail_waiting(&shared.gate, text.as_bytes());
+    }
+    log.note_told();
+    shared.log_moved(&log);
+    for client in engine.parts.clients.iter() {
+        client.outbox.wake();
+    }
 }
 
 /// Ends the log where it is no longer wanted.

@@ -147,17 +147,51 @@ def test_the_answers_are_those_of_stock(make_server, make_stock):
 
 
 def test_config_rewrite_keeps_the_switch(make_server, tmp_path):
+    """Switched on and rewritten, the file says so, and a start by it alone loads the log; switched off, the same."""
+    ours = make_server(directives={"appendonly": "no"})
+    file = tmp_path / "graven.conf"
+    file.write_text("".join(f"{name} {value!s}\n" if value != "" else f'{name} ""\n' for name, value in ours.directives.items()))
+    ours.arguments = lambda: [ours.binary, str(file)]
+    ours.start()
+    for said, key in (("yes", "on"), ("no", "off")):
+        switch(ours, said)
+        with ours.connect() as connection:
+            assert connection.call("CONFIG", "REWRITE") == b"OK"
+            assert f"appendonly {said}" in file.read_text().splitlines()
+            assert connection.call("SET", key, "v") == b"OK"
+            if said == "no":
+                assert connection.call("SAVE") == b"OK"
+        ours.kill9()
+        ours.start()
+        with ours.connect() as connection:
+            assert connection.call("CONFIG", "GET", "appendonly") == [b"appendonly", said.encode()]
+            assert connection.call("GET", key) == b"v"
+
+
+def test_switched_on_in_a_transaction(make_server):
+    """EXEC answers at once, and the log begins behind it; where it cannot, INFO and the log tell, and it is tried again."""
     ours = make_server(directives={"appendonly": "no"}).start()
     with ours.connect() as connection:
-        connection.call("SET", "k", "v")
-    switch(ours, "yes")
+        connection.call("SET", "k", "before")
+        said = connection.pipeline([("MULTI",), ("CONFIG", "SET", "appendonly", "yes"), ("SET", "k", "inside"), ("EXEC",)])
+        assert said[-1] == [b"OK", b"OK"]
+        quiet(ours)
+        assert connection.info("persistence")["aof_enabled"] == "1"
+        assert connection.call("SET", "k2", "behind") == b"OK"
+        assert connection.call("WAITAOF", 1, 0, 0) == [1, 0]
+    ours.kill9()
+    ours.start(appendonly="yes")
     with ours.connect() as connection:
-        try:
-            assert connection.call("CONFIG", "REWRITE") == b"OK"
-        except ServerError as error:
-            assert "without a config file" in str(error)
-            return
-    assert any("appendonly yes" in path.read_text() for path in ours.directory.parent.rglob("*.conf"))
+        assert connection.pipeline([("GET", "k"), ("GET", "k2")]) == [b"inside", b"behind"]
+    blocked = make_server("blocked", directives={"appendonly": "no"}).start()
+    (blocked.directory / "appendonlydir").write_text("in the way")
+    with blocked.connect() as connection:
+        assert connection.pipeline([("MULTI",), ("CONFIG", "SET", "appendonly", "yes"), ("EXEC",)])[-1] == [b"OK"]
+        told = wait_until(lambda: (found := connection.info("persistence"))["aof_last_bgrewrite_status"] == "err" and found, 60, "it is told")
+        assert str(blocked.directory / "appendonlydir") in told["aof_last_bgrewrite_error"], told
+        (blocked.directory / "appendonlydir").unlink()
+        wait_until(lambda: connection.info("persistence")["aof_last_bgrewrite_status"] == "ok", 60, "tried again")
+        assert connection.call("WAITAOF", 1, 0, 0) == [1, 0]
 
 
 def test_switched_while_a_save_and_a_rewrite_run(make_server):

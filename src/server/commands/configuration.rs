@@ -110,7 +110,8 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let settings = Settings::resolve(&config, &server.working_directory);
     let shared = server.shared()?;
     let before = shared.settings();
-    if settings.appendonly && !before.appendonly {
+    // In a transaction nobody waits for a disk: what is in the way is told by the log and INFO, and tried again.
+    if settings.appendonly && !before.appendonly && cx.turn.may_block {
         let (place, switched) = (Arc::clone(&shared), settings.clone());
         match errand::run(cx, move || switching::prepare(&place, &switched).map(|()| Vec::new()))? {
             None => return Ok(()),
