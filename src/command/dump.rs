@@ -129,6 +129,9 @@ fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::fixed("ERR Invalid TTL value, must be >= 0"));
     }
     let rules = cx.host.payload_rules();
+    if payload::is_packed(payload) {
+        cx.host.payload_checked();
+    }
     let value = payload::restore(payload, &cx.limits(), rules.any_checksum).map_err(|error| match error {
         RestoreError::Footer => CommandError::fixed("ERR DUMP payload version or checksum are wrong"),
         RestoreError::Value(error) => {

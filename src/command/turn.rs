@@ -313,6 +313,9 @@ pub trait Host: Any + Send {
 
     /// How DUMP writes and RESTORE reads.
     fn payload_rules(&self) -> PayloadRules;
+
+    /// Counts a payload whose packed value was gone through.
+    fn payload_checked(&mut self);
 }
 
 #[cfg(test)]

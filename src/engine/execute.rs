@@ -170,6 +170,9 @@ impl Engine {
         if only_listens && let Err(error) = check_subscriber(resolved) {
             return Admission::Refuse(error);
         }
+        if self.parts.settings.loading && !flags.has(Flags::LOADING) {
+            return Admission::Refuse(CommandError::LOADING);
+        }
         // To stock a monitor is a kind of replica.
         if !self.parts.observed.monitors.is_empty()
             && (writes || may_log || flags.has(Flags::READONLY) || flags.has(Flags::MAY_REPLICATE))
@@ -246,10 +249,11 @@ impl Engine {
         let end = self.log.next();
         // Messages to oneself follow the reply: they never stand inside of it, nor before it.
         let mut to_itself = Vec::new();
-        for (listener, message) in self.parts.outgoing.drain(..) {
+        let Parts { outgoing, outgoing_last, clients, .. } = &mut self.parts;
+        for (listener, message) in outgoing.drain(..).chain(outgoing_last.drain(..)) {
             if listener == id {
                 to_itself.push(message);
-            } else if let Some(client) = self.parts.clients.get(listener) {
+            } else if let Some(client) = clients.get(listener) {
                 client.outbox.push(end, &message);
             }
         }

@@ -136,6 +136,7 @@ impl Engine {
             memory: Memory::default(),
             looked: std::time::Duration::ZERO,
             outgoing: Vec::new(),
+            outgoing_last: Vec::new(),
             unblock: Vec::new(),
             acting: NOBODY,
             describe_client: |client, _, _| format!("id={}", client.id.0),

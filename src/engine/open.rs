@@ -3,6 +3,7 @@
 use super::log::Log;
 use super::replay::Replaying;
 use super::{Engine, NoLog};
+use crate::command::CommandError;
 use crate::env::UnixMillis;
 use crate::persist::{self, LogBuffer, OpenError, OpenOptions, Opened, Piece, Replay, Trouble, World};
 use crate::resp::WovenSlice;
@@ -21,6 +22,19 @@ impl Engine {
             None => self.log = Box::new(NoLog::at(opened.report.end.0)),
         }
         Ok(opened)
+    }
+
+    /// Takes over what another engine has loaded: its data, its libraries of functions, and its log.
+    ///
+    /// # Errors
+    /// A library cannot be loaded a second time.
+    pub fn adopt(&mut self, loaded: Self) -> Result<(), CommandError> {
+        let limits = self.store.limits;
+        self.store = loaded.store;
+        self.store.limits = limits;
+        self.log = loaded.log;
+        let mut texts = loaded.parts.scripts.library_texts();
+        texts.try_for_each(|text| self.parts.load_library(text))
     }
 
     /// What is executed from now on is logged here; the buffer stands where the engine does.

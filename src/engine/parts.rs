@@ -33,6 +33,8 @@ pub struct Settings {
     pub active_expire: bool,
     /// For the time being they are not (DEBUG PAUSE-CRON).
     pub expiry_rests: bool,
+    /// The data is not there yet: what needs it is refused.
+    pub loading: bool,
     /// Scripts may call what is not for scripts (DEBUG SET-DISABLE-DENY-SCRIPTS).
     pub any_command_in_scripts: bool,
     /// Milliseconds after which a running script lets others in with -BUSY; 0: never.
@@ -60,6 +62,7 @@ impl Default for Settings {
             writes_refused: None,
             active_expire: true,
             expiry_rests: false,
+            loading: false,
             any_command_in_scripts: false,
             busy_reply_threshold: 5000,
             notice: Notice::NEVER,
@@ -97,6 +100,8 @@ pub struct Parts {
     pub server: Box<dyn Any + Send>,
     /// Messages of the turn in progress; they leave when its place in the log is known.
     pub outgoing: Vec<(ClientId, Vec<u8>)>,
+    /// What is told behind those.
+    pub outgoing_last: Vec<(ClientId, Vec<u8>)>,
     /// Waits to be ended after this turn (CLIENT UNBLOCK): the client, and whether with an error.
     pub unblock: Vec<(ClientId, bool)>,
     /// Whose turn it is; nobody's between turns.
@@ -213,5 +218,9 @@ impl Host for Parts {
 
     fn payload_rules(&self) -> PayloadRules {
         self.settings.payload
+    }
+
+    fn payload_checked(&mut self) {
+        self.stats.payloads_checked += 1;
     }
 }

@@ -82,6 +82,7 @@ impl Replaying<'_> {
             tracing::warn!("FUNCTION in the log: {}", String::from_utf8_lossy(error).trim_end());
         }
         self.engine.parts.outgoing.clear();
+        self.engine.parts.outgoing_last.clear();
         self.commands += 1;
         Ok(())
     }

@@ -17,6 +17,11 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    /// Time spent on deleting what is due, and how often that stopped before everything was deleted.
+    pub expiry_time: Duration,
+    pub expiry_broken_off: u64,
+    /// Payloads of packed values that RESTORE has gone through.
+    pub payloads_checked: u64,
     pub evicted_keys: u64,
     /// Scripts of EVAL that left the cache for others.
     pub evicted_scripts: u64,

@@ -25,7 +25,9 @@ impl Engine {
             let started = self.parts.looked;
             self.expire_due(now);
             self.parts.looked = self.parts.clock.monotonic();
-            self.parts.spike("expire-cycle", self.parts.looked.saturating_sub(started));
+            let time = self.parts.looked.saturating_sub(started);
+            self.parts.stats.expiry_time += time;
+            self.parts.spike("expire-cycle", time);
         }
         let is_evicting = self.parts.settings.memory.max > 0 && self.make_room() == Room::Coming;
         self.finish_pass();
@@ -38,7 +40,9 @@ impl Engine {
     }
 
     fn expire_due(&mut self, now: UnixMillis) {
-        for (db, key) in self.store.due(now, EXPIRED_PER_TICK) {
+        let due = self.store.due(now, EXPIRED_PER_TICK);
+        self.parts.stats.expiry_broken_off += u64::from(due.len() == EXPIRED_PER_TICK);
+        for (db, key) in due {
             self.begin_turn(NOBODY);
             let mut cx = self.nobody(db);
             cx.delete_if_due(&key);

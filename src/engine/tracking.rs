@@ -215,8 +215,8 @@ impl Parts {
         if self.tracking.clients > 0 {
             let tracking = |client: &&super::Client| client.tracking.is_some();
             let mut ids: Vec<ClientId> = self.clients.iter().filter(tracking).map(|client| client.id).collect();
-            // In the order in which they came; the one who does it comes last.
-            ids.sort_by_key(|id| (*id == self.acting, *id));
+            // In the order in which they came.
+            ids.sort();
             ids.into_iter().for_each(|id| self.tell(id, Content::Everything));
         }
         self.tracking.readers = IndexMap::new();
@@ -295,7 +295,9 @@ impl Parts {
                 message.raw(null.as_bytes());
             }
         }
-        self.outgoing.push((target.id, message.into_bytes()));
+        // What the client of the turn itself has read is told last, whoever hears of it in its place.
+        let messages = if id == self.acting { &mut self.outgoing_last } else { &mut self.outgoing };
+        messages.push((target.id, message.into_bytes()));
     }
 
     fn redirect_is_broken(&mut self, id: ClientId) {

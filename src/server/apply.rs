@@ -41,11 +41,7 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
             refused("port", "Unable to listen on this port. Check server logs.")
         });
     }
-    if let Some(log) = shared.log() {
-        log.progress.set_policy(super::start::sync_policy(after.appendfsync));
-        log.buffer.set_unsynced_max(after.unsynced_bytes_max);
-        log.buffer.set_timestamps(after.log_timestamps);
-    }
+    tell_log(shared, after);
     if before.memory != after.memory {
         let (max, used) = (after.memory.max, shared.gauge.used().saturating_sub(shared.gauge.log_bytes()));
         if before.memory.max != max && max > 0 && max < used {
@@ -64,4 +60,13 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
         log.set_level(after.loglevel);
     }
     Ok(())
+}
+
+/// Has the log go by these settings.
+pub fn tell_log(shared: &Shared, settings: &Settings) {
+    if let Some(log) = shared.log() {
+        log.progress.set_policy(super::start::sync_policy(settings.appendfsync));
+        log.buffer.set_unsynced_max(settings.unsynced_bytes_max);
+        log.buffer.set_timestamps(settings.log_timestamps);
+    }
 }

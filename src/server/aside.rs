@@ -1,7 +1,6 @@
-//! What a connection is answered while a script is past its time, or the data is being loaded, and nobody gets the
-//! engine.
+//! What a connection is answered while a script is past its time and nobody gets the engine.
 //!
-//! What stops the script or the server is done, and what tells how loading goes. Commands about the connection itself are
+//! What stops the script or the server is done. Commands about the connection itself are
 //! answered by what is known of the client, and run, unheard, before its next command that the engine does: a key that was
 //! watched meanwhile is watched before anything of it can be read. Everything else is refused.
 
@@ -102,11 +101,7 @@ impl Aside {
         if self.protocol == Protocol::Resp2 && self.subscriber {
             check_subscriber(&resolved)?;
         }
-        let loading = shared.loading.is_under_way();
-        if loading && !flags.has(Flags::LOADING) {
-            return Err(CommandError::LOADING);
-        }
-        if !loading && !flags.has(Flags::ALLOW_BUSY) {
+        if !flags.has(Flags::ALLOW_BUSY) {
             return Err(shared.script.busy_error());
         }
         Ok(resolved)
@@ -139,12 +134,10 @@ impl Aside {
         reply: &mut Reply,
     ) -> Result<(), CommandError> {
         let name = resolved.full_name();
-        let loading = shared.loading.is_under_way();
         let full = self.untold.len() >= UNTOLD_MAX;
-        let refusal = || if loading { CommandError::LOADING } else { shared.script.busy_error() };
         if self.queues(resolved) && !matches!(name.as_str(), "quit" | "reset") {
             if full {
-                return Err(self.refused(refusal(), false));
+                return Err(self.refused(shared.script.busy_error(), false));
             }
             self.untold.push(Untold::Run(request.clone()));
             reply.simple("QUEUED");
@@ -152,16 +145,15 @@ impl Aside {
         }
         match name.as_str() {
             "quit" => reply.ok(),
-            "info" if loading => reply.bulk(super::info::while_loading(&shared.loading)),
-            "script|kill" if !loading => {
+            "script|kill" => {
                 shared.script.kill(KillBy::Script)?;
                 reply.ok();
             }
-            "function|kill" if !loading => {
+            "function|kill" => {
                 shared.script.kill(KillBy::Function)?;
                 reply.ok();
             }
-            "function|stats" if !loading => shared.script.write_stats(shared.clock.monotonic(), reply)?,
+            "function|stats" => shared.script.write_stats(shared.clock.monotonic(), reply)?,
             "shutdown" if asks_nosave(argv) => {
                 super::shutdown::without_saving(shared, argv);
                 reply.ok();
@@ -174,8 +166,8 @@ impl Aside {
                 }
                 outcome?;
             }
-            "exec" => return Err(self.refused(refusal(), true)),
-            _ => return Err(self.refused(refusal(), false)),
+            "exec" => return Err(self.refused(shared.script.busy_error(), true)),
+            _ => return Err(self.refused(shared.script.busy_error(), false)),
         }
         Ok(())
     }

@@ -46,7 +46,8 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             look_again_at_syncs(&mut engine, shared);
             switching::tell_the_lost(&mut engine, shared);
             shared.waits.collect(&mut engine.parts);
-            if !rests {
+            // Nothing is to be saved before it is there.
+            if !rests && !shared.loading.is_under_way() {
                 saving::tick(&mut engine, shared);
                 switching::tick(&mut engine, shared);
                 rewriting::tick(&mut engine, shared);

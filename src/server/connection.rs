@@ -120,6 +120,8 @@ pub struct Connection {
     pub gated: Option<u64>,
     /// The io loop has let go of it.
     pub closed: bool,
+    /// Its io loop is not the first.
+    pub threaded: bool,
     stream: Stream,
     info: ConnectionInfo,
     reader: RequestReader,
@@ -175,6 +177,7 @@ impl Connection {
             watched: Interest { read: true, write: false },
             gated: None,
             closed: false,
+            threaded: false,
             stream,
             info,
             reader: RequestReader::new(),
@@ -230,6 +233,7 @@ impl Connection {
                 self.active_at = now;
                 shared.counters.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
                 shared.counters.reads.fetch_add(1, Ordering::Relaxed);
+                shared.counters.threaded_reads.fetch_add(u64::from(self.threaded), Ordering::Relaxed);
                 self.parse(shared, settings);
                 self.report(shared, settings);
                 if self.reader.pending_bytes() > settings.query_buffer_bytes_max {
@@ -463,6 +467,7 @@ impl Connection {
             return Sent::Closed;
         }
         self.outbox.clear_woken();
+        let room = self.unsent.capacity();
         let taken = loop {
             let mut taken = self.outbox.take(&shared.gate, self.unsent.space());
             if taken != Taken::All
@@ -481,6 +486,9 @@ impl Connection {
                 }
             }
         };
+        if self.unsent.capacity() > room {
+            shared.counters.buffer_expands.fetch_add(1, Ordering::Relaxed);
+        }
         let unsent = self.unsent.len();
         self.interest.write = unsent > 0;
         self.report(shared, settings);
@@ -512,6 +520,7 @@ impl Connection {
                 Ok(len) => {
                     shared.counters.bytes_out.fetch_add(len as u64, Ordering::Relaxed);
                     shared.counters.writes.fetch_add(1, Ordering::Relaxed);
+                    shared.counters.threaded_writes.fetch_add(u64::from(self.threaded), Ordering::Relaxed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -564,7 +573,11 @@ impl Connection {
             for waiting in &mut self.batch {
                 waiting.request.shrink_to(QUIET_BYTES_MAX);
             }
+            let room = self.unsent.capacity();
             self.unsent.shrink_to(QUIET_BYTES_MAX);
+            if self.unsent.capacity() < room {
+                shared.counters.buffer_shrinks.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.state == State::Dead
     }

@@ -267,7 +267,7 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     lines(
         out,
         &[
-            ("loading", &0),
+            ("loading", &u8::from(shared.loading.is_under_way())),
             ("async_loading", &0),
             ("current_cow_peak", &retention.peak),
             ("current_cow_size", &retention.size),
@@ -308,6 +308,9 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     if settings.appendonly {
         log_fields(&shared, rewrites.scheduled, out);
     }
+    if shared.loading.is_under_way() {
+        shared.loading.describe(out);
+    }
     Ok(())
 }
 
@@ -324,8 +327,8 @@ fn log_fields(shared: &super::shared::Shared, scheduled: bool, out: &mut String)
             ("aof_base_size", &count(&stats.base_size)),
             ("aof_pending_rewrite", &u8::from(scheduled)),
             ("aof_buffer_length", &(progress.appended().0 - progress.written().0)),
-            ("aof_pending_bio_fsync", &0),
-            ("aof_delayed_fsync", &0),
+            ("aof_pending_bio_fsync", &count(&stats.syncs_pending)),
+            ("aof_delayed_fsync", &count(&stats.delayed)),
             ("aof_lsn_appended", &progress.appended().0),
             ("aof_lsn_written", &progress.written().0),
             ("aof_lsn_durable", &progress.durable().0),
@@ -339,19 +342,9 @@ fn log_fields(shared: &super::shared::Shared, scheduled: bool, out: &mut String)
     );
 }
 
-/// What INFO can say while the data is being loaded.
-pub fn while_loading(loading: &super::loading::Loading) -> String {
-    let mut out = format!(
-        "# Server\r\nredis_version:{REDIS_VERSION}\r\nserver_name:graven\r\ngraven_version:{GRAVEN_VERSION}\r\n\
-         redis_mode:standalone\r\nprocess_id:{}\r\n\r\n# Persistence\r\nloading:1\r\nasync_loading:0\r\n",
-        std::process::id()
-    );
-    loading.describe(&mut out);
-    out.push_str("\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n");
-    out
-}
-
 fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    let expiring = cx.store.databases().iter().map(Database::expires_len).sum::<usize>();
+    let stale = format!("{:.2}", cx.store.due_len(cx.now()) as f64 * 100.0 / expiring.max(1) as f64);
     let server = Server::of(cx)?;
     let shared = server.shared()?;
     let rates = &server.rates;
@@ -385,9 +378,9 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("sync_partial_ok", &0),
             ("sync_partial_err", &0),
             ("expired_keys", &stats.expired_keys),
-            ("expired_stale_perc", &"0.00"),
-            ("expired_time_cap_reached_count", &0),
-            ("expire_cycle_cpu_milliseconds", &0),
+            ("expired_stale_perc", &stale),
+            ("expired_time_cap_reached_count", &stats.expiry_broken_off),
+            ("expire_cycle_cpu_milliseconds", &stats.expiry_time.as_millis()),
             ("evicted_keys", &stats.evicted_keys),
             ("evicted_clients", &stats.evicted_clients),
             ("evicted_scripts", &stats.evicted_scripts),
@@ -413,15 +406,15 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("tracking_total_prefixes", &parts.tracking.prefix_count()),
             ("unexpected_error_replies", &stats.unexpected_errors),
             ("total_error_replies", &stats.total_errors),
-            ("dump_payload_sanitizations", &0),
+            ("dump_payload_sanitizations", &stats.payloads_checked),
             ("total_reads_processed", &count(&counters.reads)),
             ("total_writes_processed", &count(&counters.writes)),
-            ("io_threaded_reads_processed", &0),
-            ("io_threaded_writes_processed", &0),
+            ("io_threaded_reads_processed", &count(&counters.threaded_reads)),
+            ("io_threaded_writes_processed", &count(&counters.threaded_writes)),
             ("client_query_buffer_limit_disconnections", &count(&counters.query_limit_disconnections)),
             ("client_output_buffer_limit_disconnections", &count(&counters.output_limit_disconnections)),
-            ("reply_buffer_shrinks", &0),
-            ("reply_buffer_expands", &0),
+            ("reply_buffer_shrinks", &count(&counters.buffer_shrinks)),
+            ("reply_buffer_expands", &count(&counters.buffer_expands)),
             ("eventloop_cycles", &count(&counters.turns)),
             ("eventloop_duration_sum", &count(&counters.busy_micros)),
             ("eventloop_duration_cmd_sum", &(stats.command_time.as_micros() as u64)),

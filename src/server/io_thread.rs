@@ -218,6 +218,7 @@ impl IoLoop {
         // Everybody takes a connection before the engine, never the other way round. While a script is past its time
         // the engine learns of the connection with its first request.
         let mut held = connection.lock();
+        held.threaded = self.acceptor.get().is_none();
         if let Ok(mut engine) = shared.lock() {
             held.connect(&mut engine);
         }

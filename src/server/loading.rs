@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::env::disk::DiskLayer;
 use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
 
-/// A start that takes less than this is not worth an error to those who come meanwhile.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// A start that takes less than this is not worth an error to those who come meanwhile: they wait.
+pub const LOADED_AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Time between two lines of the log that say how far loading has come.
 const SAID_EVERY: Duration = Duration::from_secs(5);
@@ -70,11 +70,6 @@ impl Loading {
 
     pub fn is_under_way(&self) -> bool {
         self.under_way.load(Ordering::Acquire)
-    }
-
-    /// Whether it takes so long that clients are told instead of kept waiting.
-    pub fn is_long(&self) -> bool {
-        self.is_under_way() && self.elapsed() >= PATIENCE
     }
 
     pub fn finish(&self) {

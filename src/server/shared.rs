@@ -87,6 +87,12 @@ pub struct Counters {
     pub bytes_out: AtomicU64,
     pub reads: AtomicU64,
     pub writes: AtomicU64,
+    /// Those of them on threads beside the first.
+    pub threaded_reads: AtomicU64,
+    pub threaded_writes: AtomicU64,
+    /// How often the buffer of a connection's replies was made larger, and smaller.
+    pub buffer_expands: AtomicU64,
+    pub buffer_shrinks: AtomicU64,
     /// Passes of the io loops.
     pub turns: AtomicU64,
     /// Time that they were at work, microseconds.
@@ -104,6 +110,10 @@ impl Counters {
             &self.bytes_out,
             &self.reads,
             &self.writes,
+            &self.threaded_reads,
+            &self.threaded_writes,
+            &self.buffer_expands,
+            &self.buffer_shrinks,
             &self.turns,
             &self.busy_micros,
             &self.output_limit_disconnections,
@@ -162,9 +172,9 @@ impl Shared {
     /// Waits for the engine.
     ///
     /// # Errors
-    /// [`Busy`] while a script runs past its time, or the data is being loaded.
+    /// [`Busy`] while a script runs past its time.
     pub fn lock(&self) -> Result<Fair<'_, Engine>, Busy> {
-        self.engine.lock(|| self.script.is_busy() || self.loading.is_long())
+        self.engine.lock(|| self.script.is_busy())
     }
 
     /// Grows with every change of the settings.

@@ -11,7 +11,8 @@ use super::commands::describe_client;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
 use super::io_thread::{IoLoop, SCRIPT_STACK_BYTES};
 use super::listener::{ListenError, Listeners};
-use super::loading::CountingDisk;
+use super::loading::{CountingDisk, LOADED_AT_ONCE};
+use super::lock::Fair;
 use super::log_line::{LogLines, Role};
 use super::memory::{AllocatorProbe, Gauge, ServerMeter};
 use super::retention::Retention;
@@ -21,10 +22,10 @@ use super::shared::Shared;
 use super::standing::{self, Standing};
 use super::state::{Rates, Server, apply_settings};
 use super::{
-    GRAVEN_VERSION, REDIS_VERSION, background, limits, listener, loading, log_driver, rewriting, saving, signals,
+    GRAVEN_VERSION, REDIS_VERSION, apply, background, limits, listener, loading, log_driver, rewriting, saving, signals,
 };
 use crate::command::{Command, CommandTable};
-use crate::engine::{Engine, Gate, Terms, Users, hexadecimal};
+use crate::engine::{Engine, Gate, Stats, Terms, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
 use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
 use crate::keyspace::Keyspace;
@@ -146,10 +147,10 @@ fn serve(
     tracing::info!("Server initialized");
     let shared = build(config, &settings, sources, working_directory, &clock, allocator, users)?;
     let nowhere = listeners.is_empty();
-    // Taken before the first connection can ask for it, and given back when the data is there.
-    let mut engine = shared.engine.lock_patiently();
+    // Taken before the first connection can ask for it.
+    let engine = shared.engine.lock_patiently();
     let threads = start_threads(&shared, listeners, &settings)?;
-    load(&shared, &mut engine, &settings, &clock)?;
+    let engine = load(&shared, engine, &settings, &clock)?;
     if nowhere {
         return Err(Failed::Because(ListenError::Nowhere.to_string()));
     }
@@ -168,13 +169,26 @@ fn serve(
     end(&shared, threads, flags)
 }
 
-/// Loads the data while connections are told to wait, and starts the log.
-fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
-    let entropy = SystemEntropy::new().map_err(|error| because("No randomness", &error))?;
+/// Loads the data into an engine of its own, gives it to the one that serves, and starts the log. A load that takes its time
+/// lets go of the serving engine meanwhile, which then answers what needs no data; it is held again at the end.
+fn load<'s>(
+    shared: &'s Arc<Shared>,
+    mut engine: Fair<'s, Engine>,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Fair<'s, Engine>, Failed> {
+    let no_randomness = |error| because("No randomness", &error);
+    let entropy = SystemEntropy::new().map_err(no_randomness)?;
+    let store = Keyspace::new(settings.databases, engine.store.limits);
+    let of_loader = Box::new(SystemEntropy::new().map_err(no_randomness)?);
+    let mut loader = Engine::new(store, &[], Arc::clone(clock), of_loader, Box::new(()));
+    loader.parts.table = Arc::clone(&engine.parts.table);
+    loader.parts.stats = Stats::new(loader.parts.table.all().len());
+    loader.store.set_access_policy(settings.access_policy, clock.unix_millis());
+    apply_settings(&mut loader.parts, settings);
     let disk: Arc<dyn Disk> = Arc::new(CountingDisk::new(Arc::new(OsDisk), Arc::clone(&shared.loading)));
     let dump = settings.dump_path();
     shared.loading.set_total(loading::total_bytes(&*disk, &settings.dir.join(&settings.append_dirname), &dump));
-    let limits = engine.store.limits;
     let options = OpenOptions {
         directory: settings.dir.clone(),
         append_only: settings.appendonly,
@@ -187,15 +201,37 @@ fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &
         timestamps: settings.log_timestamps,
         keep_superseded: settings.keep_superseded,
         policy: sync_policy(settings.appendfsync),
-        limits,
+        limits: loader.store.limits,
         reading: Reading {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            clock: engine.store.db(0).access_clock(),
+            clock: loader.store.db(0).access_clock(),
             used_memory: Arc::clone(&shared.loading.used_memory),
         },
     };
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };
-    let opened = engine.open(world, &options).map_err(|error| Failed::Because(refusal(&error, &dump)))?;
+    let (done, loaded) = std::sync::mpsc::channel();
+    let thread = Builder::new().name("loader".into()).stack_size(SCRIPT_STACK_BYTES).spawn(move || {
+        let opened = loader.open(world, &options);
+        // Whoever waits for it is there until the process ends.
+        let _ = done.send((loader, opened));
+    });
+    thread.map_err(|error| because("No thread to load with", &error))?;
+    let (loader, opened) = match loaded.recv_timeout(LOADED_AT_ONCE) {
+        Ok(loaded) => loaded,
+        Err(_) => {
+            engine.parts.settings.loading = true;
+            drop(engine);
+            let loaded = loaded.recv().map_err(|_| Failed::Because("The data could not be loaded".into()))?;
+            engine = shared.engine.lock_patiently();
+            engine.parts.settings.loading = false;
+            loaded
+        }
+    };
+    let opened = opened.map_err(|error| Failed::Because(refusal(&error, &dump)))?;
+    engine.adopt(loader).map_err(|error| Failed::Because(format!("A library of functions: {}", error.text())))?;
+    // What has been set meanwhile holds for the data too.
+    let settings = &*shared.settings();
+    engine.store.set_access_policy(settings.access_policy, clock.unix_millis());
     report(&opened.report, shared, settings);
     let expired = engine.store.due_len(clock.unix_millis()) as u64;
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
@@ -212,7 +248,16 @@ fn load(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings, clock: &
         tracing::warn!("Drafts of snapshots stay beside {}: {error}", dump.display());
     }
     standing::prune(shared);
-    log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))
+    log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
+    apply::tell_log(shared, settings);
+    Ok(engine)
+}
+
+/// Ends the process while the data is being loaded: nobody was promised anything yet, and opening a directory can be broken
+/// off anywhere.
+pub fn give_up_loading() -> ! {
+    tracing::warn!("Loading is given up; graven is now ready to exit, bye bye...");
+    std::process::exit(0);
 }
 
 /// Why nothing is served, and what else there is.
@@ -491,9 +536,7 @@ fn start_signals(shared: &Arc<Shared>) -> std::io::Result<()> {
         signals::listen(Arc::new(move |signal| {
             tracing::warn!("{}", signal.log_text());
             if shared.loading.is_under_way() {
-                // Nobody was promised anything yet, and opening a directory can be broken off anywhere.
-                tracing::warn!("Loading is given up; graven is now ready to exit, bye bye...");
-                std::process::exit(0);
+                give_up_loading();
             }
             shared.request_shutdown(signal.flags(&shared.settings()));
         }))

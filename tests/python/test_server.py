@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -413,7 +414,9 @@ def test_connections_while_loading(make_server):
         for at in range(0, 1_500_000, 10_000):
             file.write(b"".join(b"*3\r\n$3\r\nSET\r\n$11\r\nkey%08d\r\n$5\r\n%05d\r\n" % (n, n % 99999) for n in range(at, at + 10_000)))
     server.start(wait=False)
-    seen, info = None, None
+    seen, info, answers = None, None, {}
+    setting_up = ["HELLO 3", "CLIENT SETINFO LIB-NAME probe", "SELECT 2", "SUBSCRIBE news", "CONFIG GET databases", "CONFIG SET slowlog-max-len 99", "CONFIG SET appendonly no",
+                  "ACL WHOAMI", "COMMAND COUNT", "MULTI", "SET k v", "DISCARD", "DEBUG POPULATE 3", "BGSAVE", "EVAL 'return 1' 0", "CLIENT INFO"]
     end = time.monotonic() + 120
     while time.monotonic() < end:
         try:
@@ -425,8 +428,14 @@ def test_connections_while_loading(make_server):
                     connection.send("INFO", "persistence")
                     reply = connection.read()
                     if isinstance(reply, bytes) and b"loading:1" in reply:
-                        info = reply.decode()
-                        break
+                        came = {}
+                        for line in setting_up:
+                            connection.send(*shlex.split(line))
+                            came[line] = connection.read()
+                        connection.send("INFO", "persistence")
+                        if b"loading:1" in connection.read():
+                            info, answers = reply.decode(), came
+                            break
                 else:
                     break
         except (OSError, Closed):
@@ -434,9 +443,14 @@ def test_connections_while_loading(make_server):
             time.sleep(0.002)
     assert seen and seen.startswith("LOADING"), "loading was never seen"
     assert info and "loading_total_bytes:" in info and "loading_loaded_bytes:" in info, info
+    refused = {line for line, answer in answers.items() if isinstance(answer, ServerError) and answer.text.startswith("LOADING ")}
+    assert refused == {"SET k v", "BGSAVE", "EVAL 'return 1' 0", "DEBUG POPULATE 3"}, answers
+    assert "the data is being loaded" in answers["CONFIG SET appendonly no"].text
+    assert b"lib-name=probe" in answers["CLIENT INFO"] and b"db=2" in answers["CLIENT INFO"] and b"sub=1" in answers["CLIENT INFO"], answers
     server.wait_ready()
     with server.connect() as connection:
         assert connection.call("DBSIZE") == 1_500_000
+        assert connection.call("CONFIG", "GET", "slowlog-max-len")[1] == b"99"
 
 
 # Limits.

@@ -210,7 +210,7 @@ fn difference(sets: &[Option<Set>], limits: &Limits) -> Set {
     let mut result = Set::new();
     let Some((Some(first), rest)) = sets.split_first() else { return result };
     let mut rest: Vec<&Set> = rest.iter().flatten().collect();
-    let asking = first.len() * rest.len() / 2;
+    let asking = first.len() * (1 + rest.len()) / 2;
     let removing = rest.iter().map(|set| set.len()).sum::<usize>() + first.len();
     if asking <= removing {
         rest.sort_by_key(|set| std::cmp::Reverse(set.len()));

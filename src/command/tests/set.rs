@@ -314,6 +314,12 @@ fn encodings() {
         OBJECT ENCODING t           => hashtable
         SDIFFSTORE t words s        => :4
         OBJECT ENCODING t           => listpack
+        SADD one x                  => :1
+        SADD mixed 1 2 3 x          => :4
+        SDIFFSTORE t mixed one      => :3
+        OBJECT ENCODING t           => intset
+        SDIFFSTORE t mixed one one one => :3
+        OBJECT ENCODING t           => listpack
         "#,
     );
     check(&format!("SADD s {} => :1\nOBJECT ENCODING s => hashtable", "x".repeat(65)));

@@ -157,6 +157,8 @@ impl Host for TestHost {
     fn payload_rules(&self) -> PayloadRules {
         self.payload_rules
     }
+
+    fn payload_checked(&mut self) {}
 }
 
 /// See the module's header.

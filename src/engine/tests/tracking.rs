@@ -44,6 +44,18 @@ fn a_change_is_told_once_to_those_who_have_read() {
     assert_eq!(world.received(&a), told("l"), "whichever database");
 }
 
+/// Whoever hears of its own changes in another's place hears them behind what that one has read itself.
+#[test]
+fn what_the_writer_has_read_is_told_last() {
+    let mut world = World::new();
+    let (writer, listener) = (world.plain_tracker(), world.plain_tracker());
+    world.engine.parts.start_tracking(writer.id, TrackingOptions::default(), Some(listener.id), &[]);
+    world.ask(&writer, "get mine");
+    world.ask(&listener, "get others");
+    world.ask(&writer, "mset mine 1 others 1");
+    assert_eq!(world.received(&listener), told("others") + &told("mine"));
+}
+
 #[test]
 fn every_way_of_changing_a_key_is_a_change() {
     for (before, change) in [

@@ -84,6 +84,10 @@ pub struct Progress {
 pub struct LogStats {
     pub writes: AtomicU64,
     pub syncs: AtomicU64,
+    /// Syncs under way.
+    pub syncs_pending: AtomicU64,
+    /// Writes that found a sync under way for longer than the disk should take.
+    pub delayed: AtomicU64,
     pub sync_micros: AtomicU64,
     pub sync_micros_last: AtomicU64,
     pub frames: AtomicU64,

@@ -70,6 +70,8 @@ const QUICK_WRITE: Duration = Duration::from_millis(1);
 const WARY_FOR: Duration = Duration::from_secs(1);
 /// An idle log notes in a mark that it is durable, at the latest after this time.
 const MARK_AFTER: Duration = Duration::from_millis(50);
+/// A sync that takes longer is counted as keeping writes waiting, as in stock.
+const SYNC_IS_SLOW: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Failed attempts after which waiting clients are told.
@@ -339,6 +341,11 @@ impl LogWriter {
         }
     }
 
+    fn set_syncing(&mut self, syncing: bool) {
+        self.syncing = syncing;
+        self.progress.stats.syncs_pending.store(u64::from(syncing), Ordering::Relaxed);
+    }
+
     fn unsynced_payload(&self) -> u64 {
         self.progress.written().0 - self.progress.durable().0
     }
@@ -349,7 +356,7 @@ impl LogWriter {
             return None;
         }
         let upto = self.progress.written();
-        self.syncing = true;
+        self.set_syncing(true);
         self.sync_started = now;
         Some(Step::Sync(SyncJob {
             file: self.segment.file(),
@@ -401,6 +408,9 @@ impl LogWriter {
         let chain = encode_headers(&mut pending.batch, &self.segment, durable, &mut self.time);
         let began = self.clock.monotonic();
         let appended = self.segment.append(&pending.batch.out, chain);
+        if self.syncing && began.saturating_sub(self.sync_started) > SYNC_IS_SLOW {
+            self.progress.stats.delayed.fetch_add(1, Ordering::Relaxed);
+        }
         let waited = self.clock.monotonic().saturating_sub(began);
         self.progress.waited(Waited::Write { beside_sync: self.syncing }, waited);
         appended?;
@@ -430,7 +440,7 @@ impl LogWriter {
         {
             return;
         }
-        self.syncing = false;
+        self.set_syncing(false);
         let stats = &self.progress.stats;
         stats.syncs.fetch_add(1, Ordering::Relaxed);
         let micros = now.saturating_sub(self.sync_started).as_micros() as u64;
@@ -509,7 +519,7 @@ impl LogWriter {
     }
 
     fn poison(&mut self, now: Duration, error: &io::Error, attempts: u32) {
-        self.syncing = false;
+        self.set_syncing(false);
         self.progress.publish_behind(true);
         self.state = State::Poisoned { retry_at: now, attempts };
         if attempts > 1 {

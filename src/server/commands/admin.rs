@@ -196,6 +196,7 @@ fn shutdown_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandE
     let request = shutdown::parse(args.rest())?;
     let shared = Server::of(cx)?.shared()?;
     match request {
+        Request::End(_) if shared.loading.is_under_way() => crate::server::start::give_up_loading(),
         Request::Abort if shared.abort_shutdown() => {
             tracing::info!("Shutdown manually aborted");
             cx.reply.ok();

@@ -99,6 +99,9 @@ fn secret_values(argv: &[&[u8]]) -> Vec<usize> {
     (2..argv.len()).step_by(2).filter(|at| is_secret(argv[*at])).map(|at| at + 1).collect()
 }
 
+/// What says where the data is, and so may not change while it is being loaded.
+const OF_THE_DATA: [&str; 3] = ["appendonly", "dbfilename", "dir"];
+
 fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let words = args.rest();
     if !words.len().is_multiple_of(2) {
@@ -110,6 +113,11 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let settings = Settings::resolve(&config, &server.working_directory);
     let shared = server.shared()?;
     let before = shared.settings();
+    if shared.loading.is_under_way()
+        && let Some(name) = changed.iter().find(|name| OF_THE_DATA.contains(name))
+    {
+        return Err(CommandError::new(failed(name.as_bytes(), "the data is being loaded")));
+    }
     // In a transaction nobody waits for a disk: what is in the way is told by the log and INFO, and tried again.
     if settings.appendonly && !before.appendonly && cx.turn.may_block {
         let (place, switched) = (Arc::clone(&shared), settings.clone());

@@ -60,6 +60,11 @@ pub fn is_for_stock_7_0(payload: &[u8]) -> bool {
     })
 }
 
+/// Whether a payload holds a packed value, which has to be gone through before it is believed.
+pub fn is_packed(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|form| *form >= object::HASH_ZIPMAP)
+}
+
 fn split(payload: &[u8]) -> Option<(&[u8], u16, u64)> {
     let (content, footer) = payload.split_at_checked(payload.len().checked_sub(FOOTER_LEN)?)?;
     let (version, sum) = footer.split_at(size_of::<u16>());

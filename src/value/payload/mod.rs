@@ -18,7 +18,7 @@ mod ziplist;
 mod zipmap;
 
 pub use decode::decode_object;
-pub use dump::{RestoreError, dump, is_for_stock_7_0, restore};
+pub use dump::{RestoreError, dump, is_for_stock_7_0, is_packed, restore};
 pub use encode::{Encoder, VERSION, write_length};
 pub use error::{DecodeError, Problem};
 pub use input::{Input, SliceSource, Source};

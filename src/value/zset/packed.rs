@@ -234,7 +234,7 @@ fn score_of(item: Item<'_>) -> f64 {
 
 /// The number that a score is stored as, if it is a whole one.
 fn whole(score: f64) -> Option<i64> {
-    (score.fract() == 0.0 && score.abs() < WHOLE_MAX).then_some(score as i64)
+    (score.fract() == 0.0 && score.abs() <= WHOLE_MAX).then_some(score as i64)
 }
 
 /// The members of a listpack with their scores, taken two by two; NaN where there is no score.

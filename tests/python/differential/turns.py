@@ -180,12 +180,16 @@ class Turns:
             return self.table.difference("closed", f"{place}: closed by {'graven' if ours is None else 'stock'} alone after {after}")
         if ours is None:
             return None
+        if ours == stock:
+            self.judges[number].follow(commands, parted(stock)[0])
+            return None
         tell_ids = any(words[0].upper() == b"CLIENT" for words in commands)
         named = [[side.unnamed(frame) if tell_ids else frame for frame in frames] for side, frames in zip(self.sides, (ours, stock))]
         if named[0] == named[1]:
             self.judges[number].follow(commands, parted(named[1])[0])
             return None
         (ours, our_pushes), (stock, their_pushes) = (parted(frames) for frames in named)
+        our_pushes, their_pushes = ([frame for frame in frames if not unpromised(frame)] for frames in (our_pushes, their_pushes))
         words = {word.upper() for step in self.sequence.steps for command in step.commands for word in command.words}
         if any(command[0].upper() in SCRIPTS for command in commands) and {b"NOLOOP", b"BCAST"} <= words:
             # Stock takes a script for somebody else than the connection that runs it.
@@ -201,6 +205,11 @@ class Turns:
 
 def is_mark(frame) -> bool:
     return frame[0] == "-" and frame[1].startswith(MARKED)
+
+
+def unpromised(frame) -> bool:
+    """In 7.2 a consumer is made, and said to be, when it asks; in 7.0 when it is given something."""
+    return any(b"xgroup-createconsumer" in word or b"xgroup-delconsumer" in word for kind, word in frame[1] or [] if isinstance(word, bytes))
 
 
 def ended(frames: list) -> bool:

@@ -32,6 +32,10 @@ const NONE_OF_THEM: [&str; 4] = [
     "delay-rdb-client-free-seconds",
 ];
 
+/// What shows or changes the data, and so has to wait until it is loaded.
+const OF_THE_DATA: [&[u8]; 8] =
+    [b"digest", b"digest-value", b"object", b"populate", b"htstats", b"htstats-key", b"reload", b"loadaof"];
+
 /// The largest element that may be asked to be packed, as in stock: a little less than 4 GiB.
 const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 
@@ -39,7 +43,11 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let policy = Server::of(cx)?.shared()?.settings().debug_command;
     check_locality(cx, policy, "DEBUG", "enable-debug-command")?;
     let subcommand = args.bytes();
-    match subcommand.to_ascii_lowercase().as_slice() {
+    let named = subcommand.to_ascii_lowercase();
+    if Parts::of(cx).settings.loading && OF_THE_DATA.contains(&named.as_slice()) {
+        return Err(CommandError::LOADING);
+    }
+    match named.as_slice() {
         b"sleep" if args.remaining() == 1 => {
             let seconds = args.float();
             args.check()?;
