@@ -46,10 +46,12 @@ pub use generations::{Older, SUPERSEDED, generations, prune, remove_drafts};
 pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble, Waited};
 pub use lsn::{Lineage, Lsn, Position, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
-pub use recovery::{LoadReport, NotLoaded, OpenOptions, Opened, OpenedLog, World, examine, examine_file, open};
+pub use recovery::{
+    LoadReport, NotLoaded, OpenOptions, Opened, OpenedLog, World, examine, examine_file, later_dump, open,
+};
 pub use repair::{
-    Applied, Available, Crossing, Loss, Moment, Plan, Reached, RepairError, RestoreError, Target, Unused, plan,
-    restore_plan,
+    Applied, Available, Crossing, InPlace, Loss, Moment, Plan, Reached, RepairError, RestoreError, Target, Unused,
+    plan, restore_plan,
 };
 pub use replay::{Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};

@@ -10,6 +10,7 @@
 mod choice;
 
 use self::choice::Own;
+pub use self::choice::later_dump;
 use super::base::Reading;
 use super::chain::{self, ChainEnd, Tail};
 use super::dumps;
@@ -19,7 +20,7 @@ use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPoli
 use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, SavedDump};
 use super::position::position_of;
 use super::replay::Replay;
-use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, generations, strays};
+use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, generations, repair, strays};
 use crate::env::disk::{DiskLock, parent, read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
 use crate::value::Limits;
@@ -440,6 +441,9 @@ impl Recovery<'_> {
         create_durable_directory(&*self.disk, &directory).map_err(io_error())?;
         let Found { mut manifest, adopt, end, .. } = found;
         let clean = end.clean && matches!(manifest.state, CloseState::Closed { .. });
+        if let Some(settled) = repair::settle(&*self.disk, &options).map_err(io_error())? {
+            tracing::warn!("A repair of {} had been cut off: it is {settled}", directory.display());
+        }
         founding::clear(&*self.disk, &options, &manifest).map_err(io_error())?;
         strays::remove_drafts(&*self.disk, &options).map_err(io_error())?;
         if let Some(adopt) = &adopt {

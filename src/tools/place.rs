@@ -83,7 +83,8 @@ impl Place {
 
 /// What stands before the number in the name of a log's file.
 fn prefix_of(name: &str) -> Option<&str> {
-    let (prefix, number) = name.strip_suffix(".incr.aof")?.rsplit_once('.')?;
+    let named = name.strip_suffix(".incr.aof")?;
+    let (prefix, number) = named.strip_suffix(".repaired").unwrap_or(named).rsplit_once('.')?;
     number.bytes().all(|digit| digit.is_ascii_digit()).then_some(prefix)
 }
 

@@ -13,12 +13,13 @@ use crate::engine::quote;
 use crate::env::disk::parent;
 use crate::env::{Clock, Disk, Entropy};
 use crate::persist::{
-    Crossing, Discard, LoadReport, Loss, OpenError, OpenOptions, Plan, RepairError, Target, Unused, examine, plan,
+    Applied, Crossing, Discard, InPlace, LoadReport, Loss, OpenError, OpenOptions, Plan, RepairError, Target, Unused,
+    examine, plan,
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Keys that are named in a report for people.
@@ -123,11 +124,24 @@ pub fn repair(
         let keys = table.named(words).and_then(|resolved| resolved.command.keys_of_call(words)).unwrap_or_default();
         keys.into_iter().filter_map(|(at, _)| words.get(at).map(|word| word.to_vec())).collect()
     };
-    let plan = plan(&**disk, &names, crossing, &keys_of).map_err(Failed::Plan)?;
+    // What another run has left half done is ended before anything is planned on top of it.
+    let held = match options.apply && options.into.is_none() {
+        true => Some(InPlace::begin(&**disk, &names).map_err(Failed::Apply)?),
+        false => None,
+    };
+    let settled = held.as_ref().and_then(|held| held.settled);
+    let mut plan = plan(disk, &names, crossing, &keys_of).map_err(Failed::Plan)?;
+    plan.notes.extend(settled.map(|settled| format!("a repair had been cut off: it is {settled}")));
     // What this way of looking finds nothing wrong with, a start must not either.
     let refused = examine(Arc::clone(disk), &names, &mut Discard).err();
     if let (false, Some(refused)) = (plan.is_needed(), &refused) {
         return Err(Failed::Usage(format!("nothing that repair can put right: {refused}")));
+    }
+    let nothing_left = settled.is_some() && plan.losses.is_empty() && plan.unused.is_empty() && plan.notes.len() == 1;
+    if nothing_left && refused.is_none() {
+        let loads = examine(Arc::clone(disk), &names, &mut Discard).map_err(Failed::Useless)?;
+        let applied = Applied { directory: names.directory, ..Applied::default() };
+        return Ok(Repaired { plan, applied: Some(applied), loads: Some(loads) });
     }
     if !options.apply || (!plan.is_needed() && options.into.is_none()) {
         return Ok(Repaired { plan, applied: None, loads: None });
@@ -138,12 +152,37 @@ pub fn repair(
     let now = moment::show(clock.unix_millis()).replace([':', '.'], "-");
     let target = match &options.into {
         Some(directory) => Target::Into(directory.clone()),
-        None => Target::InPlace { kept: format!("before-repair-{now}") },
+        None => {
+            let kept = free_name(&**disk, &names.directory, &format!("before-repair-{now}")).map_err(Failed::Apply)?;
+            match held {
+                Some(held) => Target::InPlace { kept, held },
+                None => Target::InPlace { kept, held: InPlace::begin(&**disk, &names).map_err(Failed::Apply)? },
+            }
+        }
     };
     let applied = plan.apply(&**disk, &names, &target, entropy).map_err(Failed::Apply)?;
     let made = OpenOptions { directory: applied.directory.clone(), ..names };
     let loads = examine(Arc::clone(disk), &made, &mut Discard).map_err(Failed::Useless)?;
     Ok(Repaired { plan, applied: Some(applied), loads: Some(loads) })
+}
+
+/// This name, or one with a number where something stands under it that is not empty.
+fn free_name(disk: &dyn Disk, directory: &Path, name: &str) -> Result<String, RepairError> {
+    let mut free = name.to_owned();
+    let mut number = 1;
+    loop {
+        let path = directory.join(&free);
+        match disk.list(&path) {
+            Ok(names) if names.is_empty() => return Ok(free),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(free),
+            Err(source) if source.kind() != std::io::ErrorKind::NotADirectory => {
+                return Err(RepairError::Io { path, source });
+            }
+            _ => {}
+        }
+        number += 1;
+        free = format!("{name}-{number}");
+    }
 }
 
 impl Repaired {

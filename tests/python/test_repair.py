@@ -23,7 +23,7 @@ def content(directory):
 
 
 def segments(directory):
-    return sorted((directory / "appendonlydir").glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
+    return sorted((directory / "appendonlydir").glob("*.incr.aof"), key=lambda path: int(re.search(r"\.(\d+)\.", path.name)[1]))
 
 
 def fill(server, count=300):

@@ -7,9 +7,9 @@
 //!   is named.
 //! - What is empty wins over what holds data only where it has come to be empty.
 
-use super::{Adopt, Found, NotLoaded, Recovery};
-use crate::env::Entropy;
+use super::{Adopt, Found, NotLoaded, OpenOptions, Recovery};
 use crate::env::disk::read_file;
+use crate::env::{Disk, Entropy};
 use crate::persist::dumps::{Later, later};
 use crate::persist::feed::Feed;
 use crate::persist::manifest::{BaseIdentity, Manifest};
@@ -34,6 +34,16 @@ pub(super) struct WithoutLog {
     pub lineage: Lineage,
     pub known_dump: Option<BaseIdentity>,
     pub log_below: Option<Timeline>,
+}
+
+/// Where the dump stands, if it is the log's own and stands later, so that a start loads it instead of the log.
+///
+/// # Errors
+/// Something cannot be read.
+pub fn later_dump(disk: &Arc<dyn Disk>, options: &OpenOptions) -> Result<Option<Lsn>, OpenError> {
+    let recovery = Recovery { disk: Arc::clone(disk), options, report: LoadReport::default() };
+    let own = recovery.compare()?.filter(|own| own.later == Later::Dump);
+    Ok(own.map(|own| own.lsn))
 }
 
 impl Recovery<'_> {

@@ -1,20 +1,22 @@
-//! Applying a plan: into a new directory, or in place with every file that is replaced kept.
+//! Applying a plan: into a new directory, or in place ([`super::in_place`]).
 //!
-//! In place, copies of what will be replaced are durable first, then the new segment is, then the manifest that names it; cuts
-//! follow. Where a crash comes in between, the next start may refuse: what was there is in the directory of the kept files.
+//! A new directory is made under another name and gets its own when everything in it is durable: one that was cut off is no data
+//! directory, and is made anew by the next run.
 
-use super::log::log_directory;
+use super::in_place::InPlace;
 use super::{Extent, KeptFile, Plan, Seam, Stretch};
-use crate::env::disk::{DiskLock, FromFront, parent};
+use crate::env::disk::{FromFront, parent};
 use crate::env::{Disk, DiskFile, Entropy, OpenMode};
 use crate::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader, select};
 use crate::persist::log::{Item, OpenedSegment, Segment, SegmentPlace, SegmentReader, WriterOptions};
 use crate::persist::recovery::create_durable_directory;
 use crate::persist::resp_scan::{Scanned, scan};
 use crate::persist::tape::{Next, Tape};
-use crate::persist::{CloseState, FileEntry, FileKind, Lineage, Lsn, Manifest, OpenOptions, Timeline, strays};
+use crate::persist::{
+    BaseIdentity, CloseState, FileEntry, FileKind, Lineage, Lsn, Manifest, OpenOptions, Timeline, strays,
+};
 use crate::resp::Woven;
-use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,12 +25,11 @@ use thiserror::Error;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Where the repaired directory is made.
-#[derive(Clone, Debug)]
 pub enum Target {
     /// A directory that does not exist, or is empty.
     Into(PathBuf),
     /// The directory at hand; what is replaced goes into this one beside its log.
-    InPlace { kept: String },
+    InPlace { kept: String, held: InPlace },
 }
 
 /// What was made.
@@ -52,7 +53,7 @@ pub enum RepairError {
     NotEmpty { path: PathBuf },
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> RepairError {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> RepairError {
     let path = path.to_owned();
     move |source| RepairError::Io { path, source }
 }
@@ -72,126 +73,82 @@ impl Plan {
         let work = Work { plan: self, disk, options, entropy, applied: Applied::default() };
         match target {
             Target::Into(directory) => work.into_directory(directory),
-            Target::InPlace { kept } => work.in_place(kept),
+            Target::InPlace { kept, held } => work.in_place(kept, held),
         }
     }
 }
 
-struct Work<'w> {
-    plan: &'w Plan,
-    disk: &'w dyn Disk,
-    options: &'w OpenOptions,
-    entropy: &'w mut dyn Entropy,
-    applied: Applied,
+pub(super) struct Work<'w> {
+    pub plan: &'w Plan,
+    pub disk: &'w dyn Disk,
+    pub options: &'w OpenOptions,
+    pub entropy: &'w mut dyn Entropy,
+    pub applied: Applied,
+}
+
+/// A file that the new manifest names.
+pub(super) struct Named {
+    pub name: String,
+    pub sequence: u64,
+    pub is_segment: bool,
 }
 
 impl<'w> Work<'w> {
     fn into_directory(mut self, directory: &Path) -> Result<Applied, RepairError> {
-        make_empty(self.disk, directory)?;
-        self.applied.directory = directory.to_owned();
-        let log = directory.join(&self.options.append_directory);
+        if self.disk.list(directory).is_ok_and(|names| !names.is_empty()) {
+            return Err(RepairError::NotEmpty { path: directory.to_owned() });
+        }
+        let making = directory.with_added_extension("unfinished");
+        let log = making.join(&self.options.append_directory);
+        make_anew(self.disk, &making, &log)?;
+        if self.plan.has_log() {
+            create_durable_directory(self.disk, &log).map_err(failed(&log))?;
+            let kept = self.numbered();
+            for (file, named) in &kept {
+                self.write(file, &log.join(&named.name))?;
+            }
+            let base = match &self.plan.base {
+                Some(base) => {
+                    let path = log.join(&base.name);
+                    self.write(base, &path)?;
+                    let identity = strays::base_identity(self.disk, &path).map_err(failed(&path))?;
+                    Some((base.name.clone(), base.sequence, identity))
+                }
+                None => None,
+            };
+            self.disk.sync_dir(&log).map_err(failed(&log))?;
+            let mut named: Vec<Named> = kept.into_iter().map(|(_, named)| named).collect();
+            let next = named.last().map_or(1, |last| last.sequence + 1);
+            let path = log.join(self.writer(&log).segment_name(next));
+            if let Some(mut segment) = self.segment(&log, path.file_name().unwrap_or_default(), next)? {
+                segment.publish(self.disk, &log).map_err(failed(&path))?;
+                self.applied.written.push(path);
+                named.push(Named { name: segment.name().to_owned(), sequence: next, is_segment: true });
+            }
+            let manifest = self.manifest(base, &named);
+            let path = self.writer(&log).manifest_path();
+            if !manifest.files.is_empty() {
+                manifest.store(self.disk, &path).map_err(|error| failed(&path)(error.error))?;
+                self.applied.written.push(path);
+            }
+        }
         let outside = [&self.plan.dump, &self.plan.single];
         for file in outside.into_iter().flatten() {
-            self.write(file, &directory.join(&file.name))?;
+            self.write(file, &making.join(&file.name))?;
         }
-        if self.plan.base.is_some() || !self.plan.kept.is_empty() || !self.plan.stretches.is_empty() {
-            self.disk.create_dir(&log).map_err(failed(&log))?;
-            let kept = self.numbered(1);
-            for (file, name, _) in &kept {
-                self.write(file, &log.join(name))?;
+        self.disk.sync_dir(&making).map_err(failed(&making))?;
+        self.disk.rename(&making, directory).map_err(failed(directory))?;
+        self.disk.sync_dir(parent(directory)).map_err(failed(directory))?;
+        for path in &mut self.applied.written {
+            if let Ok(inside) = path.strip_prefix(&making) {
+                *path = directory.join(inside);
             }
-            if let Some(base) = &self.plan.base {
-                self.write(base, &log.join(&base.name))?;
-            }
-            self.disk.sync_dir(&log).map_err(failed(&log))?;
-            let next = kept.last().map_or(1, |(_, _, sequence)| sequence + 1);
-            let segment = self.segment(&log, next)?;
-            self.manifest(&log, kept, segment, false)?;
         }
-        self.disk.sync_dir(directory).map_err(failed(directory))?;
+        self.applied.directory = directory.to_owned();
         Ok(self.applied)
     }
 
-    fn in_place(mut self, kept_name: &str) -> Result<Applied, RepairError> {
-        let directory = self.options.directory.clone();
-        let _lock = self.lock(&directory)?;
-        self.applied.directory = directory.clone();
-        let log = log_directory(self.options);
-        let aside = directory.join(kept_name);
-        make_empty(self.disk, &aside)?;
-        for file in [&self.plan.dump, &self.plan.single].into_iter().flatten() {
-            self.replace(file, &aside)?;
-        }
-        if self.plan.base.is_some() || !self.plan.kept.is_empty() || !self.plan.stretches.is_empty() {
-            let writer = self.writer(&log);
-            let names = self.disk.list(&log).map_err(failed(&log))?;
-            let highest = names.iter().filter_map(|name| strays::sequence_of(name, &writer)).max().unwrap_or(0);
-            let kept = self.numbered(highest + 1);
-            let next = kept.iter().map(|(_, _, sequence)| *sequence).max().unwrap_or(0).max(highest) + 1;
-            // What is to be replaced is kept first.
-            for (file, _, _) in &kept {
-                if !matches!(file.extent, Extent::Whole) {
-                    self.keep_copy(&file.path, &aside)?;
-                }
-            }
-            let manifest_path = writer.manifest_path();
-            if self.disk.exists(&manifest_path).map_err(failed(&manifest_path))? {
-                self.keep_copy(&manifest_path, &aside)?;
-            }
-            for (file, name, _) in &kept {
-                if *name != file.name {
-                    self.write(file, &log.join(name))?;
-                }
-            }
-            let segment = self.segment(&log, next)?;
-            if let Some(base) = &self.plan.base {
-                self.replace(base, &aside)?;
-            }
-            for (file, name, _) in kept.iter().filter(|(file, name, _)| *name == file.name) {
-                if matches!(file.extent, Extent::Ranges(_)) {
-                    self.write(file, &log.join(name))?;
-                }
-            }
-            self.disk.sync_dir(&log).map_err(failed(&log))?;
-            let named: HashSet<String> = kept.iter().map(|(_, name, _)| name.clone()).collect();
-            let cuts: Vec<KeptFile> = kept
-                .iter()
-                .filter(|(file, name, _)| *name == file.name && matches!(file.extent, Extent::Prefix(_)))
-                .map(|(file, _, _)| (*file).clone())
-                .collect();
-            let made = segment.clone();
-            self.manifest(&log, kept, segment, true)?;
-            for file in &cuts {
-                if let Extent::Prefix(len) = file.extent {
-                    let open = self.disk.open(&file.path, OpenMode::ReadWrite).map_err(failed(&file.path))?;
-                    open.set_len(len).and_then(|()| open.sync_all()).map_err(failed(&file.path))?;
-                }
-            }
-            // What has no place any more is out of the way of the next start.
-            for name in names {
-                let stays = named.contains(&name) || made.as_ref().is_some_and(|(made, _)| *made == name);
-                if strays::sequence_of(&name, &writer).is_some() && !stays {
-                    let (from, to) = (log.join(&name), aside.join(&name));
-                    self.disk.rename(&from, &to).map_err(failed(&from))?;
-                    self.applied.kept.push(to);
-                }
-            }
-            self.disk.sync_dir(&log).map_err(failed(&log))?;
-        }
-        self.disk.sync_dir(&aside).map_err(failed(&aside))?;
-        self.disk.sync_dir(&directory).map_err(failed(&directory))?;
-        Ok(self.applied)
-    }
-
-    fn lock(&self, directory: &Path) -> Result<Box<dyn DiskLock>, RepairError> {
-        let path = directory.join("graven.lock");
-        self.disk.lock(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => RepairError::InUse { path: directory.to_owned() },
-            _ => RepairError::Io { path, source },
-        })
-    }
-
-    fn writer(&self, log: &Path) -> WriterOptions {
+    pub(super) fn writer(&self, log: &Path) -> WriterOptions {
         WriterOptions {
             directory: log.to_owned(),
             prefix: self.options.append_file.clone(),
@@ -199,26 +156,34 @@ impl<'w> Work<'w> {
         }
     }
 
-    /// The files that stay, with names whose sequences increase: their own, or new ones from `first` on.
-    fn numbered(&self, first: u64) -> Vec<(&'w KeptFile, String, u64)> {
+    /// The files that stay, with names whose sequences increase: their own, or new ones.
+    fn numbered(&self) -> Vec<(&'w KeptFile, Named)> {
         let kept: &'w [KeptFile] = &self.plan.kept;
-        // What stands under the name of another file has sequence 0.
-        let increase = kept.windows(2).all(|pair| pair[0].sequence < pair[1].sequence)
-            && kept.iter().all(|file| file.sequence > 0);
+        // What stands under the name of another file has sequence 0; a name that a repair gave is not for another one.
         let writer = self.writer(Path::new(""));
-        let renamed = |(sequence, file)| (file, writer.segment_name(sequence), sequence);
-        match increase {
-            true => kept.iter().map(|file| (file, file.name.clone(), file.sequence)).collect(),
-            false => (first..).zip(kept).map(renamed).collect(),
-        }
+        let increase = kept.windows(2).all(|pair| pair[0].sequence < pair[1].sequence)
+            && kept.iter().all(|file| strays::sequence_of(&file.name, &writer) == Some(file.sequence));
+        let named = |(number, file): (u64, &'w KeptFile)| {
+            let sequence = if increase { file.sequence } else { number };
+            (file, Named { name: writer.segment_name(sequence), sequence, is_segment: file.is_segment })
+        };
+        (1..).zip(kept).map(named).collect()
     }
 
     /// Writes what is kept of a file, whole and durable but for its name.
     fn write(&mut self, file: &KeptFile, to: &Path) -> Result<(), RepairError> {
         let draft = to.with_added_extension("tmp");
+        self.draft(file, &draft)?;
+        self.disk.rename(&draft, to).map_err(failed(to))?;
+        self.applied.written.push(to.to_owned());
+        Ok(())
+    }
+
+    /// Writes what is kept of a file, durable but for its name.
+    pub(super) fn draft(&self, file: &KeptFile, draft: &Path) -> Result<(), RepairError> {
         let from = self.disk.open(&file.path, OpenMode::Read).map_err(failed(&file.path))?;
         let made = || -> io::Result<()> {
-            let mut out = BufWriter::new(FromFront::new(self.disk.open(&draft, OpenMode::Truncate)?));
+            let mut out = BufWriter::new(FromFront::new(self.disk.open(draft, OpenMode::Truncate)?));
             match &file.extent {
                 Extent::Whole => copy(&*from, 0..from.len()?, &mut out)?,
                 Extent::Prefix(len) => copy(&*from, 0..*len, &mut out)?,
@@ -229,54 +194,24 @@ impl<'w> Work<'w> {
                 }
             }
             out.flush()?;
-            out.get_ref().file().sync_all()?;
-            self.disk.rename(&draft, to)
+            out.get_ref().file().sync_all()
         };
-        made().map_err(failed(to))?;
-        self.applied.written.push(to.to_owned());
-        Ok(())
+        made().map_err(failed(draft))
     }
 
-    /// Puts what is kept of a file in its place, if that is not all of it; the file itself is kept.
-    fn replace(&mut self, file: &KeptFile, aside: &Path) -> Result<(), RepairError> {
-        if matches!(file.extent, Extent::Whole) {
-            return Ok(());
-        }
-        self.keep_copy(&file.path, aside)?;
-        self.write(file, &file.path.clone())?;
-        let directory = parent(&file.path);
-        self.disk.sync_dir(directory).map_err(failed(directory))
-    }
-
-    fn keep_copy(&mut self, path: &Path, aside: &Path) -> Result<(), RepairError> {
-        let to = aside.join(path.file_name().unwrap_or_default());
-        let copied = || -> io::Result<()> {
-            let from = self.disk.open(path, OpenMode::Read)?;
-            let mut out = BufWriter::new(FromFront::new(self.disk.open(&to, OpenMode::CreateNew)?));
-            copy(&*from, 0..from.len()?, &mut out)?;
-            out.flush()?;
-            out.get_ref().file().sync_all()?;
-            self.disk.sync_dir(aside)
-        };
-        copied().map_err(failed(&to))?;
-        self.applied.kept.push(to);
-        Ok(())
-    }
-
-    /// Writes what is taken over gaps into one new segment; its name and sequence.
-    fn segment(&mut self, log: &Path, sequence: u64) -> Result<Option<(String, u64)>, RepairError> {
+    /// Writes what is taken over gaps into one new segment, which is still to get its name.
+    pub(super) fn segment(&mut self, log: &Path, name: &OsStr, sequence: u64) -> Result<Option<Segment>, RepairError> {
         if self.plan.stretches.is_empty() {
             return Ok(None);
         }
-        let name = self.writer(log).segment_name(sequence);
+        let name = name.to_string_lossy().into_owned();
         let Seam { lineage, number, lsn, chain, db, plain } = self.plan.seam;
         let timeline = Timeline::draw(self.entropy);
         let first = lsn.plus(plain);
         let lineage = lineage.map_or(Lineage::root(timeline), |lineage| lineage.child(timeline, first));
         let place = SegmentPlace { lineage, number: number + 1, first, db, previous_end: lsn, previous_chain: chain };
         let salt = self.entropy.next_u64();
-        let path = log.join(&name);
-        let made = || -> io::Result<()> {
+        let made = || -> io::Result<Segment> {
             let segment = Segment::draft(self.disk, log, name.clone(), sequence, place, salt)?;
             let mut over = Over { segment, lsn: first, db, time: 0 };
             for stretch in &self.plan.stretches {
@@ -286,46 +221,24 @@ impl<'w> Work<'w> {
                     Stretch::Part { path, offset, bytes } => over.part(self.disk, path, *offset, *bytes)?,
                 }
             }
-            over.segment.publish(self.disk, log)
+            Ok(over.segment)
         };
-        made().map_err(failed(&path))?;
-        self.applied.written.push(path);
-        Ok(Some((name, sequence)))
+        made().map(Some).map_err(failed(&log.join(&name)))
     }
 
-    fn manifest(
-        &mut self,
-        log: &Path,
-        kept: Vec<(&KeptFile, String, u64)>,
-        segment: Option<(String, u64)>,
-        in_place: bool,
-    ) -> Result<(), RepairError> {
+    /// The manifest of a base, with its name, sequence and identity, and of incremental files.
+    pub(super) fn manifest(&self, base: Option<(String, u64, BaseIdentity)>, files: &[Named]) -> Manifest {
         let mut manifest = Manifest::new();
-        let path = self.writer(log).manifest_path();
-        if let Some(base) = &self.plan.base {
-            let entry = FileEntry { name: base.name.clone(), sequence: base.sequence, kind: FileKind::Base };
-            manifest.files.push(entry);
-            let there = log.join(&base.name);
-            let base_path = if self.disk.exists(&there).unwrap_or(false) { there } else { base.path.clone() };
-            manifest.base_identity = Some(strays::base_identity(self.disk, &base_path).map_err(failed(&base_path))?);
+        if let Some((name, sequence, identity)) = base {
+            manifest.files.push(FileEntry { name, sequence, kind: FileKind::Base });
+            manifest.base_identity = Some(identity);
         }
-        if let (Some(before), true) = (&self.plan.manifest, in_place) {
-            // Still to be deleted, by whoever starts next.
-            manifest.files.extend(before.history().cloned());
+        for Named { name, sequence, .. } in files {
+            manifest.add_incremental(name.clone(), *sequence);
         }
-        let ours: Vec<u64> =
-            kept.iter().filter(|(file, _, _)| file.is_segment).map(|(_, _, sequence)| *sequence).collect();
-        for (_, name, sequence) in kept {
-            manifest.add_incremental(name, sequence);
-        }
-        let mut segments_from = ours.first().copied();
-        if let Some((name, sequence)) = segment {
-            manifest.add_incremental(name, sequence);
-            segments_from.get_or_insert(sequence);
-        }
-        manifest.segments_from = segments_from;
+        manifest.segments_from = files.iter().find(|file| file.is_segment).map(|file| file.sequence);
         let known = self.plan.manifest.as_ref();
-        if segments_from.is_some() || known.is_some_and(|known| known.state != CloseState::Unknown) {
+        if manifest.segments_from.is_some() || known.is_some_and(|known| known.state != CloseState::Unknown) {
             manifest.state = CloseState::Open;
         } else {
             manifest.base_identity = None;
@@ -333,22 +246,30 @@ impl<'w> Work<'w> {
         if self.plan.dump.as_ref().is_some_and(|dump| matches!(dump.extent, Extent::Whole)) {
             manifest.saved_dump = known.and_then(|known| known.saved_dump);
         }
-        if manifest.files.is_empty() {
-            return Ok(());
-        }
-        manifest.store(self.disk, &path).map_err(|error| failed(&path)(error.error))?;
-        self.applied.written.push(path);
-        Ok(())
+        manifest
     }
 }
 
 /// A directory that holds nothing yet.
-fn make_empty(disk: &dyn Disk, directory: &Path) -> Result<(), RepairError> {
+pub(super) fn make_empty(disk: &dyn Disk, directory: &Path) -> Result<(), RepairError> {
     match disk.list(directory) {
         Ok(names) if names.is_empty() => return Ok(()),
         Ok(_) => return Err(RepairError::NotEmpty { path: directory.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(RepairError::Io { path: directory.to_owned(), source }),
+    }
+    create_durable_directory(disk, directory).map_err(failed(directory))
+}
+
+/// The same, of one that a run may have left unfinished: its files go.
+fn make_anew(disk: &dyn Disk, directory: &Path, log: &Path) -> Result<(), RepairError> {
+    for place in [log, directory] {
+        for name in disk.list(place).unwrap_or_default() {
+            let path = place.join(name);
+            if path != log {
+                disk.remove(&path).map_err(failed(&path))?;
+            }
+        }
     }
     create_durable_directory(disk, directory).map_err(failed(directory))
 }

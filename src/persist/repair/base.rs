@@ -1,5 +1,6 @@
 //! Bases, dumps and files of one part: which one is there, and how much of it can be kept.
 
+use super::journal::made_sequence;
 use super::log::Planner;
 use super::{Crossing, Extent, KeptFile, Seam};
 use crate::env::OpenMode;
@@ -16,7 +17,11 @@ impl Planner<'_> {
             self.plan.manifest.as_ref().map(|manifest| manifest.base().map(|base| (base.name.clone(), base.sequence)));
         let mut there: Vec<(u64, String)> = Vec::new();
         for name in self.disk.list(&writer.directory).map_err(OpenError::io(&writer.directory))? {
-            if let Some(sequence) = strays::base_sequence_of(&name, writer) {
+            let of_repair = || made_sequence(&name, writer).filter(|_| name.contains(".base."));
+            if self.hidden.contains(&name) {
+                continue;
+            }
+            if let Some(sequence) = strays::base_sequence_of(&name, writer).or_else(of_repair) {
                 there.push((sequence, name));
             }
         }

@@ -1,5 +1,6 @@
 //! Planning: reads everything that a log may consist of, in order, up to and beyond each gap.
 
+use super::journal::{hidden, made_sequence};
 use super::order::{self, Candidate, Kind};
 use super::{Crossing, Extent, KeptFile, KeysOf, Loss, Plan, Seam, Stretch, Unused};
 use crate::env::disk::read_file;
@@ -7,11 +8,14 @@ use crate::env::{Disk, OpenMode};
 use crate::persist::chain::{related, visit};
 use crate::persist::log::format::{FrameHeader, SegmentHeader};
 use crate::persist::log::{Item, OpenedSegment, SegmentReader, WriterOptions};
+use crate::persist::position::position_of;
+use crate::persist::recovery::later_dump;
 use crate::persist::resp_scan::{Scanned, scan};
-use crate::persist::{CloseState, DamageKind, Lsn, Manifest, OpenError, OpenOptions, strays};
+use crate::persist::{CloseState, DamageKind, Lsn, Manifest, OpenError, OpenOptions, founding, strays};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes of a word, and words of a command, that are kept to be shown.
 const SHOWN_BYTES: usize = 80;
@@ -22,11 +26,13 @@ const SHOWN_WORDS: usize = 8;
 /// # Errors
 /// When something cannot be read.
 pub fn plan(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     options: &OpenOptions,
     crossing: Crossing,
     keys_of: KeysOf<'_>,
 ) -> Result<Plan, OpenError> {
+    let later = if options.append_only { later_dump(disk, options)? } else { None };
+    let disk = &**disk;
     let writer = WriterOptions {
         directory: options.directory.join(&options.append_directory),
         prefix: options.append_file.clone(),
@@ -49,6 +55,7 @@ pub fn plan(
         manifest: None,
         dump: None,
         single: None,
+        from_dump: false,
     };
     let mut planner = Planner {
         disk,
@@ -62,6 +69,7 @@ pub fn plan(
         before: None,
         plain_bytes: 0,
         watched: Vec::new(),
+        hidden: HashSet::new(),
     };
     let dump = options.directory.join(&options.dump_file);
     if disk.exists(&dump).map_err(OpenError::io(&dump))? {
@@ -70,7 +78,12 @@ pub fn plan(
     let single = options.directory.join(&options.append_file);
     if options.append_only {
         if disk.exists(&writer.directory).unwrap_or(false) {
-            planner.log(&writer)?;
+            planner.hidden = hidden(disk, &writer).map_err(OpenError::io(&writer.directory))?;
+            if later.is_some() {
+                planner.dump_instead(&writer);
+            } else {
+                planner.log(&writer)?;
+            }
         } else if disk.exists(&single).map_err(OpenError::io(&single))? {
             planner.plan.single = Some(planner.base_file(&single, options.append_file.clone(), 1)?.0);
         }
@@ -96,6 +109,8 @@ pub(super) struct Planner<'p> {
     pub(super) plain_bytes: u64,
     /// Gaps that were gone over, by the number of the loss.
     pub(super) watched: Vec<usize>,
+    /// Files that do not count: of a repair, or of a new log, that was cut off.
+    pub(super) hidden: HashSet<String>,
 }
 
 /// How a segment is read: what is before it, and which comes next.
@@ -155,6 +170,25 @@ impl Planner<'_> {
         self.before = Some(shown(words));
     }
 
+    /// The dump stands later than the log, so that a start loads it instead. Where it is damaged, what is left of it becomes the
+    /// base of a log.
+    fn dump_instead(&mut self, writer: &WriterOptions) {
+        let content = read_file(self.disk, &writer.manifest_path()).ok();
+        self.plan.manifest = content.and_then(|content| Manifest::decode(&content).ok());
+        let Some(dump) = self.plan.dump.clone().filter(|dump| !matches!(dump.extent, Extent::Whole)) else { return };
+        let position = position_of(self.disk, &dump.path).ok().flatten();
+        self.plan.notes.push(format!(
+            "{} stands later than the log beside it and is what a start loads: what is left of it becomes the base of the log, \
+             which goes to the kept files",
+            dump.path.display()
+        ));
+        self.plan.position = position;
+        self.plan.end = position.map_or(Lsn::FIRST, |position| position.lsn);
+        let name = writer.first_base_name();
+        self.plan.base = Some(KeptFile { name, ..dump });
+        self.plan.from_dump = true;
+    }
+
     fn log(&mut self, writer: &WriterOptions) -> Result<(), OpenError> {
         let manifest_path = writer.manifest_path();
         match read_file(self.disk, &manifest_path) {
@@ -173,7 +207,8 @@ impl Planner<'_> {
                 let there = self.disk.list(&writer.directory).map_err(OpenError::io(&writer.directory))?;
                 let single = self.options.directory.join(&self.options.append_file);
                 let of_log = |name: &String| {
-                    strays::sequence_of(name, writer).is_some() || strays::base_sequence_of(name, writer).is_some()
+                    let known = strays::sequence_of(name, writer).or(strays::base_sequence_of(name, writer));
+                    known.or(made_sequence(name, writer)).is_some() && !self.hidden.contains(name)
                 };
                 if !there.iter().any(of_log) {
                     if self.disk.exists(&single).map_err(OpenError::io(&single))? {
@@ -192,9 +227,12 @@ impl Planner<'_> {
         if let Some(Manifest { state: CloseState::Closed { end, chain, .. }, .. }) = &self.plan.manifest {
             self.closed = Some((*end, *chain));
         }
+        let begun = founding::leftovers(self.disk, writer, self.plan.manifest.as_ref());
+        self.hidden.extend(begun.map_err(OpenError::io(&writer.directory))?);
         self.find_base(writer)?;
         let manifest = self.plan.manifest.clone();
-        let ordered = order::order(self.disk, writer, manifest.as_ref(), self.plan.position.as_ref())?;
+        let position = self.plan.position;
+        let ordered = order::order(self.disk, writer, manifest.as_ref(), position.as_ref(), &self.hidden)?;
         let named: HashSet<&String> =
             manifest.iter().flat_map(|manifest| manifest.incremental().map(|file| &file.name)).collect();
         let is_history =

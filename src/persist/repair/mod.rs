@@ -1,7 +1,7 @@
 //! Repair of a data directory: what of it verifies, in which order, what is lost, and a directory made of what there is.
 //!
 //! Planning reads and changes nothing. Applying writes: a new directory, or the one at hand, in which every file that is
-//! replaced is kept. Whatever stands before the first gap keeps its bytes; what is taken over a gap goes, frame by frame, into
+//! replaced is kept, and which one rename takes from what it was to what it is to be. Whatever stands before the first gap keeps its bytes; what is taken over a gap goes, frame by frame, into
 //! one new segment on a timeline of its own, so that no position ever means two things.
 //!
 //! Invariants
@@ -11,12 +11,16 @@
 
 mod apply;
 mod base;
+mod in_place;
+mod journal;
 mod log;
 mod order;
 mod plain;
 mod restore;
 
 pub use self::apply::{Applied, RepairError, Target};
+pub use self::in_place::InPlace;
+pub(super) use self::journal::settle;
 pub use self::log::plan;
 pub use self::restore::{Available, Moment, Reached, RestoreError, restore_plan};
 
@@ -150,6 +154,8 @@ pub struct Plan {
     pub(super) dump: Option<KeptFile>,
     /// An append-only file of one part instead of a log.
     pub(super) single: Option<KeptFile>,
+    /// The base is made of the dump, which stands later than the log.
+    pub(super) from_dump: bool,
 }
 
 impl Plan {
@@ -160,7 +166,10 @@ impl Plan {
 
     /// Whether there is anything to make a directory of.
     pub fn saves_something(&self) -> bool {
-        let has_files = self.base.is_some() || !self.kept.is_empty() || !self.stretches.is_empty();
-        has_files || self.dump.is_some() || self.single.is_some()
+        self.has_log() || self.dump.is_some() || self.single.is_some()
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.base.is_some() || !self.kept.is_empty() || !self.stretches.is_empty()
     }
 }

@@ -2,6 +2,7 @@
 //! wrong, headers that verify are not.
 
 use super::Unused;
+use super::journal::made_sequence;
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::persist::chain::related;
 use crate::persist::log::format::SegmentHeader;
@@ -9,6 +10,7 @@ use crate::persist::log::{OpenedSegment, SegmentReader, WriterOptions};
 use crate::persist::rdb::is_rdb;
 use crate::persist::tape::{Next, Tape};
 use crate::persist::{Lsn, Manifest, OpenError, Position, strays, survey_segment};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// What the beginning of a file says.
@@ -36,13 +38,14 @@ pub struct Ordered {
     pub unused: Vec<Unused>,
 }
 
-/// Looks at every incremental file of a directory, named or not, and puts those of one log in order, behind a base that stands at
-/// `base`, where it says so.
+/// Looks at every incremental file of a directory, named or not but for those that are `hidden`, and puts those of one log in order,
+/// behind a base that stands at `base`, where it says so.
 pub fn order(
     disk: &dyn Disk,
     options: &WriterOptions,
     manifest: Option<&Manifest>,
     base: Option<&Position>,
+    hidden: &HashSet<String>,
 ) -> Result<Ordered, OpenError> {
     let mut ordered = Ordered { files: Vec::new(), unused: Vec::new() };
     let mut segments: Vec<(Candidate, SegmentHeader)> = Vec::new();
@@ -50,11 +53,12 @@ pub fn order(
     let is_named = |name: &str| manifest.is_some_and(|manifest| manifest.incremental().any(|file| file.name == name));
     let segments_from = manifest.and_then(|manifest| manifest.segments_from);
     for name in disk.list(&options.directory).map_err(OpenError::io(&options.directory))? {
-        if name.ends_with(".tmp") || name.ends_with(".torn") {
+        if name.ends_with(".tmp") || name.ends_with(".torn") || hidden.contains(&name) {
             continue;
         }
         let path = options.directory.join(&name);
-        let Some(sequence) = strays::sequence_of(&name, options) else {
+        let of_repair = made_sequence(&name, options).filter(|_| name.ends_with(".incr.aof"));
+        let Some(sequence) = strays::sequence_of(&name, options).or(of_repair) else {
             // A segment under another file's name is one all the same.
             if let Some(header) = header_of(disk, &path)? {
                 segments.push((Candidate { path, name, sequence: 0, kind: Kind::Segment(header) }, header));
@@ -69,9 +73,11 @@ pub fn order(
                 let header = *reader.header();
                 segments.push((candidate(Kind::Segment(header)), header));
             }
-            OpenedSegment::Empty if segments_from.is_some() && is_named(&name) => {
+            OpenedSegment::Empty if segments_from.is_some_and(|first| sequence >= first) && is_named(&name) => {
                 ordered.unused.push(unused(&path, "it is empty".into()));
             }
+            // A file without a command yet, by a stock server, or by a repair that left nothing but a base.
+            OpenedSegment::Empty if is_named(&name) => others.push(candidate(Kind::Stock)),
             OpenedSegment::Empty => {}
             OpenedSegment::BadHeader => others.push(candidate(Kind::Headless)),
             OpenedSegment::Foreign if segments_from.is_some_and(|first| sequence >= first) => {

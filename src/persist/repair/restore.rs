@@ -175,6 +175,7 @@ pub fn restore_plan(
         manifest: manifest.clone(),
         dump: None,
         single: None,
+        from_dump: false,
     };
     for (at, file) in files.iter().enumerate() {
         let is_last = at == place.file;

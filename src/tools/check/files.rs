@@ -316,7 +316,7 @@ impl Files<'_> {
     fn unnamed(&self, name: &str) -> Option<Role> {
         if name.ends_with(".torn") {
             Some(Role::TornCopy)
-        } else if name.ends_with(".tmp") {
+        } else if name.ends_with(".tmp") || name.ends_with(".repair") {
             Some(Role::Draft)
         } else {
             name.starts_with(&self.options.append_file).then_some(Role::Stray)

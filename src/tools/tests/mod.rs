@@ -1,6 +1,8 @@
 //! Seeded damage of directories with known content: a start refuses, loads all, or, above every durable mark of a log that
 //! was not closed, cuts and says so; and a check finds what was done.
 
+mod crashes;
+
 use super::{Place, Report, Verdict, check, repair};
 use crate::env::disk::sim::{CrashMode, SimDisk};
 use crate::env::disk::{Disk, OpenMode};
