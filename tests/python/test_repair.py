@@ -204,6 +204,9 @@ def test_what_cannot_be_repaired_is_said_in_one_line(damaged, make_server, tmp_p
     whole = make_server(directives={"appendfsync": "always"}).start()
     fill(whole, 5)
     assert repair(whole.directory, code=0)["needed"] in (False, True)
+    said = repair(whole.directory, "--apply", code=2)
+    assert "in use" in said and said.count("\n") == 1
+    whole.stop()
     (whole.directory / "appendonlydir" / "stray").mkdir()
     said = repair(whole.directory, "--apply", code=0)
     assert not said["applied"]
