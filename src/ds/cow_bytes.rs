@@ -12,6 +12,7 @@ use std::fmt;
 use triomphe::{Arc, HeaderSlice};
 
 use super::left::leave;
+use super::relocate::Mover;
 
 /// What one allocation carries beside its bytes: the reference count and the length in use.
 const OVERHEAD: usize = 2 * size_of::<usize>();
@@ -107,6 +108,13 @@ impl CowBytes {
         all[1..=parts.len()].copy_from_slice(parts);
         all[parts.len() + 1] = &old[at + removed..];
         *self = Self::concatenate(new_len, &all[..parts.len() + 2]);
+    }
+
+    /// As [`super::Relocate`] says, with the room that it has.
+    pub fn relocate(&mut self, mover: &mut Mover<'_>) {
+        if self.is_unique() && mover.moves(self.buffer.heap_ptr()) {
+            *self = Self::allocate(self.len(), self.buffer.slice.len(), &[self.as_slice()]);
+        }
     }
 
     /// Appends bytes.

@@ -7,6 +7,7 @@ pub mod hll;
 mod intset;
 mod left;
 mod listpack;
+mod relocate;
 pub mod rope;
 pub mod table;
 pub mod tree;
@@ -19,6 +20,7 @@ pub use listpack::{
     Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Pos, element_bytes,
     item_bytes, run,
 };
+pub use relocate::{Mover, Relocate, relocated};
 pub use rope::{Block, Piece, Pieces, Rope};
 pub use table::{Entry, HashSeed, Iter as TableIter, Table};
 pub use tree::Tree;

@@ -17,9 +17,9 @@ use super::entry::{Content, Entry, TABLE_SHARE};
 use super::expire::{ExpiryIndex, MARK_SHARE, Mark};
 use super::garbage::Garbage;
 use super::snapshot::DatabaseView;
-use crate::ds::{HashSeed, table::Table};
+use crate::ds::{HashSeed, Mover, table::Table};
 use crate::env::{Entropy, UnixMillis};
-use crate::value::{Str, Type, Value, ValueRef};
+use crate::value::{Str, Stretch, Type, Value, ValueRef};
 
 pub(super) type Keys = Table<Entry, u64>;
 
@@ -351,6 +351,30 @@ impl Database {
     }
 
     /// A version that stays as it is. O(1).
+    pub(super) fn buckets(&self) -> usize {
+        self.keys.buckets()
+    }
+
+    /// Moves the allocations of a bucket; see [`super::Relocation`].
+    pub(super) fn relocate_bucket(
+        &mut self,
+        bucket: usize,
+        mover: &mut Mover<'_>,
+        each: impl FnMut(&mut Entry, &mut Mover<'_>),
+    ) {
+        self.keys.relocate_bucket(bucket, mover, each);
+    }
+
+    /// Moves a stretch of a value; the place where that goes on.
+    pub(super) fn relocate_value(&mut self, key: &[u8], stretch: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        // The stamp stays: nothing that a reader could see changes.
+        self.keys.get_mut_stamped(key, 0)?.relocate(stretch, mover)
+    }
+
+    pub(super) fn relocate_marks(&mut self, from: usize, count: usize, mover: &mut Mover<'_>) -> Option<usize> {
+        self.expiry.relocate(from, count, mover)
+    }
+
     pub fn snapshot(&self) -> DatabaseView {
         DatabaseView { keys: self.keys.clone(), expiring: self.expiry.len(), viewed: Arc::clone(&self.viewed) }
     }

@@ -23,9 +23,9 @@ use std::mem::size_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::ds::{allocation_size, leave, table};
+use crate::ds::{Mover, allocation_size, leave, table};
 use crate::env::UnixMillis;
-use crate::value::{Packed, PackedKind, Str, StrRef, Value, ValueRef};
+use crate::value::{Packed, PackedKind, Str, StrRef, Stretch, Value, ValueRef};
 
 /// Longest string that lies in the entry.
 pub const INLINE_MAX: usize = 128;
@@ -276,6 +276,32 @@ impl Entry {
         self.set_expiry(expiry);
         self.set_clock(clock);
         Ok(())
+    }
+
+    /// Moves the entry, unless somebody else holds it, and a stretch of its value; the place where that goes on.
+    pub(super) fn relocate(&mut self, stretch: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        if !self.is_unique() {
+            return None;
+        }
+        if stretch.from == 0 && mover.moves(self.head.as_ptr()) {
+            let layout = self.shape().layout();
+            // SAFETY: the layout holds a header, so its size is not zero.
+            let raw = unsafe { alloc(layout) };
+            let Some(head) = NonNull::new(raw.cast::<Header>()) else { handle_alloc_error(layout) };
+            // SAFETY: a single owner, borrowed mutably: header, payload and bytes go over as they are, both allocations
+            // having this layout; the old one is given back without being dropped, and nobody refers to it any more.
+            unsafe {
+                self.at::<u8>(0).copy_to_nonoverlapping(raw, layout.size());
+                dealloc(self.head.as_ptr().cast::<u8>(), layout);
+            }
+            self.head = head;
+        }
+        let shape = self.shape();
+        if shape.form != Form::Value {
+            return None;
+        }
+        // SAFETY: form `Value`, a single owner, borrowed mutably; the reference ends before the entry is used again.
+        unsafe { &mut *self.at::<Value>(shape.payload_at()) }.relocate(stretch, mover)
     }
 
     /// The moment after which the key counts as absent.

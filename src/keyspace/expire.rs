@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ds::{Tree, tree};
+use crate::ds::{Mover, Tree, tree};
 use crate::env::UnixMillis;
 
 /// Measured share of a mark in the tree, in bytes.
@@ -86,6 +86,12 @@ impl ExpiryIndex {
         };
         debug_assert!(removed, "every key with a deadline has a mark");
         self.sum -= i128::from(deadline.0);
+    }
+
+    /// Moves some of the index from a mark on; the mark where that goes on.
+    pub(super) fn relocate(&mut self, from: usize, count: usize, mover: &mut Mover<'_>) -> Option<usize> {
+        let at = self.marks.relocate_from(from, count, mover, |_, _| {});
+        (at < self.marks.len()).then_some(at)
     }
 
     /// The earliest deadline.

@@ -9,6 +9,7 @@ mod entry;
 mod evict;
 mod expire;
 mod garbage;
+mod relocation;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -20,5 +21,6 @@ pub use database::{Database, Found, Ttl};
 pub use entry::{Content, Entry, INLINE_MAX};
 pub use evict::{EvictionOrder, EvictionPolicy, EvictionScope};
 pub use garbage::Garbage;
+pub use relocation::{Relocation, RelocationFigures};
 pub use snapshot::{DatabaseView, Portion, Portions, Snapshot};
 pub use store::Keyspace;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
-use super::{AccessPolicy, Database, DatabaseView, Entry, INLINE_MAX, Keyspace, Portion, Ttl};
+use super::{AccessPolicy, Database, DatabaseView, Entry, INLINE_MAX, Keyspace, Portion, Relocation, Ttl};
 use crate::env::{SeededEntropy, UnixMillis};
 use crate::value::{End, Hash, Item, Limits, List, Set, Str, StrRef, Type, Value, ValueRef, Zset};
 
@@ -158,13 +158,13 @@ quickcheck! {
         let mut space = Keyspace::new(2, Limits::default());
         space.set_access_policy(AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 }, UnixMillis(0));
         let limits = space.limits;
-        let db = space.db_mut(1);
         let (mut model, mut now, mut frozen) = (Model::new(), UnixMillis(0), Vec::<(DatabaseView, Model)>::new());
         for (op, stamp) in ops.into_iter().zip(10..) {
             let at = now.0;
             let live = move |model: &Model, k: &[u8]| {
                 model.get(k).filter(|(_, deadline)| deadline.is_none_or(|deadline| at <= deadline)).cloned()
             };
+            let db = space.db_mut(1);
             let mut changed = None;
             match op {
                 Op::SetText(k, n, ttl) => {
@@ -264,6 +264,11 @@ quickcheck! {
                 Op::Freeze => frozen.push((db.snapshot(), model.clone())),
                 Op::Use(k) => if let Some(entry) = db.get(&key(k), now) { db.touch(entry) },
             }
+            if stamp % 3 == 0 {
+                let mut pass = Relocation::default();
+                while pass.step(&mut space, 20, &mut |_| true) {}
+            }
+            let db = space.db_mut(1);
             if let Some(key) = changed {
                 let (entry, at) = db.get_stamped(&key, now);
                 assert_eq!(at, stamp);
@@ -271,7 +276,7 @@ quickcheck! {
             }
             agrees(db, &model, now);
         }
-        assert_eq!(contents(db.iter()), model);
+        assert_eq!(contents(space.db(1).iter()), model);
         frozen.into_iter().all(|(view, model)| {
             view.expires_len() == model.values().filter(|(_, at)| at.is_some()).count()
                 && contents(view.iter()) == model
@@ -439,6 +444,39 @@ fn a_walk_lets_go_of_what_lies_behind_it() {
     let none = overwrite(&mut space, 4);
     assert_eq!((rest.len(), none), (0, 0));
     assert!(half * 5 > all * 2 && half * 5 < all * 3, "{half} of {all}");
+}
+
+/// Everything moves that only the keyspace holds, and nothing that a snapshot holds too.
+#[test]
+fn a_pass_moves_what_nobody_else_holds() {
+    let mut space = Keyspace::new(2, Limits::default());
+    let limits = space.limits;
+    let db = space.db_mut(1);
+    for n in 0..200_u8 {
+        db.set(&[n], collection(n, 300, &limits), Ttl::At(UnixMillis(n.into())), 1);
+        db.set(&[n, n], Str::from(StrRef::plain(&[n; 500])), Ttl::Clear, 1);
+    }
+    let places = |space: &Keyspace| {
+        space.db(1).iter().map(|entry| (entry.key().to_vec(), entry.key().as_ptr())).collect::<BTreeMap<_, _>>()
+    };
+    let (before, data) = (places(&space), contents(space.db(1).iter()));
+    let pass = |space: &mut Keyspace, moves: bool| {
+        let mut pass = Relocation::default();
+        while pass.step(space, 50, &mut |_| moves) {}
+        pass.figures
+    };
+    let moved = pass(&mut space, true);
+    let after = places(&space);
+    assert!(before.iter().all(|(key, place)| after[key] != *place));
+    assert_eq!((moved.key_hits, moved.key_misses, moved.misses), (400, 0, 0));
+    // Elements of sets and sorted sets that lie in their buckets have no place of their own; pairs have one each.
+    assert!(moved.hits > 400 + 50 * 300 * 2, "{moved:?}");
+    let looked_at = pass(&mut space, false);
+    assert_eq!((looked_at.misses, looked_at.hits, looked_at.key_misses), (moved.hits, 0, 400));
+    let view = space.snapshot();
+    let beside = pass(&mut space, true);
+    assert_eq!((beside.key_hits, places(&space)), (0, after));
+    assert_eq!((contents(space.db(1).iter()), contents(view.databases()[1].iter())), (data.clone(), data));
 }
 
 /// A use must reach an entry that a snapshot shares without making the live one a copy.

@@ -1,4 +1,4 @@
-//! Threads that serve no connection: the ticker and the reaper.
+//! Threads that serve no connection: the ticker, the reaper, and the one of [`super::defrag`].
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::memory::Gauge;
 use super::shared::Shared;
 use super::state::Server;
-use super::{rewriting, saving, switching};
+use super::{defrag, rewriting, saving, switching};
 use crate::command::ClientId;
 use crate::engine::Engine;
 use crate::env::UnixMillis;
@@ -17,15 +17,16 @@ use crate::keyspace::Garbage;
 /// The ticker comes at least this often.
 const TICK_MILLIS: i64 = 100;
 
-/// Starts both.
+/// Starts them.
 ///
 /// # Errors
 /// The system has no thread to give.
 pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (discard, garbage) = channel();
-    let (ticker, gauge) = (Arc::clone(shared), Arc::clone(&shared.gauge));
+    let (ticker, mover, gauge) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(&shared.gauge));
     Ok(vec![
         Builder::new().name("ticker".into()).spawn(move || tick(&ticker, &discard))?,
+        Builder::new().name("defrag".into()).spawn(move || defrag::run(&mover))?,
         Builder::new().name("reaper".into()).spawn(move || reap(&garbage, &gauge))?,
     ])
 }
@@ -35,6 +36,7 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
     let mut sampled = shared.clock.monotonic();
     let mut calibrated = sampled;
     let mut looked_at_disk = None;
+    let (mut snapshots, mut retained) = (false, 0);
     while !shared.is_stopping() {
         let now = shared.clock.monotonic();
         rewriting::look_at_disk(shared, &mut looked_at_disk);
@@ -66,6 +68,10 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
             }
             let garbage = engine.store.take_garbage();
             shared.gauge.doom(&garbage);
+            if let Ok(server) = Server::in_parts(&mut engine.parts) {
+                snapshots = server.retention.is_watching();
+                retained += server.retention.take_ended();
+            }
             (next, garbage)
         };
         shared.settle_log();
@@ -76,7 +82,8 @@ fn tick(shared: &Shared, discard: &Sender<Garbage>) {
         shared.gauge.report();
         if now.saturating_sub(calibrated) >= Duration::from_millis(TICK_MILLIS as u64) {
             calibrated = now;
-            shared.gauge.calibrate();
+            let figures = shared.gauge.calibrate();
+            shared.defrag.consider(figures, &shared.settings().defrag, snapshots, std::mem::take(&mut retained), now);
         }
         let latest = shared.clock.unix_millis().0 + TICK_MILLIS;
         let deadline = next.map_or(latest, |next| next.0.min(latest));

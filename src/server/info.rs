@@ -169,6 +169,7 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let server = Server::of(cx)?;
     let resident = resident_bytes();
     let gauge = Arc::clone(&server.shared()?.gauge);
+    let defragging = server.shared()?.defrag.effort();
     let allocator = gauge.figures();
     let used = allocator.allocated;
     let (peak, startup) = (gauge.peak(), server.startup_memory);
@@ -239,7 +240,7 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("mem_cluster_links", &0),
             ("mem_aof_buffer", &log),
             ("mem_allocator", &if (Server::of(cx)?.allocator.figures)().is_some() { "jemalloc-5.3.1" } else { "libc" }),
-            ("active_defrag_running", &0),
+            ("active_defrag_running", &defragging),
             ("lazyfree_pending_objects", &(waiting + doomed)),
             ("lazyfreed_objects", &freed),
         ],
@@ -358,7 +359,9 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let counters = &shared.counters;
     let parts = Parts::of(cx);
     let stats = &parts.stats;
-    let (exceeding, exceeded) = parts.memory.exceeded_time(parts.clock.monotonic());
+    let now = parts.clock.monotonic();
+    let (exceeding, exceeded) = parts.memory.exceeded_time(now);
+    let defrag = shared.defrag.figures(now);
     lines(
         out,
         &[
@@ -395,12 +398,12 @@ fn stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("total_forks", &0),
             ("migrate_cached_sockets", &0),
             ("slave_expires_tracked_keys", &0),
-            ("active_defrag_hits", &0),
-            ("active_defrag_misses", &0),
-            ("active_defrag_key_hits", &0),
-            ("active_defrag_key_misses", &0),
-            ("total_active_defrag_time", &0),
-            ("current_active_defrag_time", &0),
+            ("active_defrag_hits", &defrag.moved.hits),
+            ("active_defrag_misses", &defrag.moved.misses),
+            ("active_defrag_key_hits", &defrag.moved.key_hits),
+            ("active_defrag_key_misses", &defrag.moved.key_misses),
+            ("total_active_defrag_time", &defrag.total.as_millis()),
+            ("current_active_defrag_time", &defrag.current.as_millis()),
             ("tracking_total_keys", &parts.tracking.key_count()),
             ("tracking_total_items", &parts.tracking.item_count()),
             ("tracking_total_prefixes", &parts.tracking.prefix_count()),

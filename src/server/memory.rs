@@ -34,6 +34,10 @@ pub struct AllocatorProbe {
     pub report: fn() -> String,
     /// Gives free pages back to the system; false when it cannot.
     pub purge: fn() -> bool,
+    /// Whether an allocation lies where little else is in use, so that a new one for its content would do better.
+    pub is_sparse: fn(*const u8) -> bool,
+    /// From now on this thread allocates and frees without a cache of its own.
+    pub without_cache: fn(),
     /// One of its figures or settings by name; given a value, sets it and returns the one of before, where there is one to
     /// be read. The error is the system's text.
     pub setting: fn(&str, Option<i64>) -> Result<Option<i64>, &'static str>,
@@ -51,6 +55,8 @@ impl AllocatorProbe {
         by_thread: || None,
         report: String::new,
         purge: || true,
+        is_sparse: |_| false,
+        without_cache: || (),
         setting: |_, _| Err(NO_SETTING),
         text: |_| Err(NO_SETTING),
     };
@@ -104,6 +110,10 @@ impl Gauge {
         };
         gauge.base.store(gauge.figures().allocated as i64, Ordering::Relaxed);
         gauge
+    }
+
+    pub fn probe(&self) -> AllocatorProbe {
+        self.probe
     }
 
     /// The log whose unwritten bytes are not counted against `maxmemory`.

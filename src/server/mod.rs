@@ -10,6 +10,7 @@ mod background;
 mod commands;
 pub mod config;
 mod connection;
+mod defrag;
 mod errand;
 mod info;
 mod io_thread;

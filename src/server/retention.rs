@@ -28,6 +28,8 @@ pub struct Retention {
     sampled: Duration,
     size: u64,
     peak: u64,
+    /// Bytes that those retained which have ended since somebody asked.
+    ended: u64,
     doublings: u32,
     brake: Arc<Brake>,
 }
@@ -57,7 +59,7 @@ pub struct RetentionFigures {
 
 impl Retention {
     pub fn new(brake: Arc<Brake>) -> Self {
-        Self { alive: Vec::new(), begun: 0, sampled: Duration::ZERO, size: 0, peak: 0, doublings: 0, brake }
+        Self { alive: Vec::new(), begun: 0, sampled: Duration::ZERO, size: 0, peak: 0, ended: 0, doublings: 0, brake }
     }
 
     /// A snapshot was taken. `left`: what changes have left behind so far. Its number.
@@ -87,7 +89,18 @@ impl Retention {
             (self.size, self.peak) = (0, 0);
         }
         self.brake();
+        self.ended += left - ended.left_before;
         Retained { bytes: left - ended.left_before, too_much }
+    }
+
+    /// Whether a snapshot is being written.
+    pub fn is_watching(&self) -> bool {
+        !self.alive.is_empty()
+    }
+
+    /// Bytes that snapshots retained which have ended since the last call.
+    pub fn take_ended(&mut self) -> u64 {
+        std::mem::take(&mut self.ended)
     }
 
     /// Called by the ticker: counts, and hurries or gives up what retains more than `bound` bytes (0: any number may be

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::config::{Settings, ShutdownFlags};
+use super::defrag::Defrag;
 use super::io_thread::IoLoop;
 use super::knobs::Knobs;
 use super::loading::Loading;
@@ -43,6 +44,7 @@ pub struct Shared {
     pub loading: Arc<Loading>,
     pub waits: Waits,
     pub knobs: Knobs,
+    pub defrag: Defrag,
     log: RwLock<Option<Arc<RunningLog>>>,
     /// The log that was switched off last; it may not be closed yet.
     ended_log: Mutex<Option<Arc<RunningLog>>>,
@@ -140,6 +142,7 @@ impl Shared {
             loading: Arc::new(Loading::new(Arc::clone(&clock))),
             waits: Waits::default(),
             knobs: Knobs::default(),
+            defrag: Defrag::default(),
             log: RwLock::new(None),
             ended_log: Mutex::new(None),
             manifest: Mutex::new(()),
@@ -372,6 +375,7 @@ impl Shared {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.ticker.ring(UnixMillis(i64::MIN));
+        self.defrag.stop();
         for io in self.loops() {
             io.wake();
         }

@@ -16,6 +16,7 @@ mod limits;
 mod list;
 mod packed;
 pub mod payload;
+mod relocate;
 mod sample;
 mod set;
 mod stream;
@@ -28,6 +29,7 @@ pub use hash::{Fields, Hash, HashRef};
 pub use limits::Limits;
 pub use list::{Elements, End, List, ListBuilder, ListRef, Node};
 pub use packed::{Packed, PackedKind};
+pub use relocate::Stretch;
 pub use set::{Members, Set};
 pub use stream::{
     Consumer, ENTRY_BYTES_MAX, Entries, EntriesBack, EntryFields, Exactness, Group, Pending, Stream, StreamDamage,

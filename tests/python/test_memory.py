@@ -104,3 +104,54 @@ def test_one_big_value_does_not_drive_out_everything(server):
         assert connection.call("DBSIZE") == 2_000
         wait_until(lambda: memory(connection)["used_memory"] < base + 5 * MIB, 10, "its memory is free")
         assert int(connection.info("stats")["evicted_keys"]) == 1
+
+
+def fragment(connection, keys: int, kept: int) -> None:
+    """Of so many keys each `kept`th stays, so that hardly a page is free and most of each is."""
+    fill(connection, keys, 60)
+    connection.call("HSET", "hash", *(word for n in range(5000) for word in (f"field:{n}", "v" * 40)))
+    connection.call("ZADD", "zset", *(word for n in range(5000) for word in (str(n), f"member:{n:06}")))
+    connection.call("RPUSH", "list", *(f"element:{n:06}" for n in range(20_000)))
+    for start in range(0, keys, 500):
+        connection.call("DEL", *(f"key:{n:08}" for n in range(start, start + 500) if n % kept))
+
+
+def defrag_figures(connection) -> dict[str, int]:
+    return {name: int(value) for name, value in connection.info("stats").items() if "defrag" in name}
+
+
+@pytest.mark.graven_only
+def test_active_defragmentation_moves_what_is_left_together(server):
+    with server.connect() as connection:
+        fragment(connection, 200_000, 12)
+        digest = connection.call("DEBUG", "DIGEST")
+        before = memory(connection)
+        assert before["allocator_frag_bytes"] > 8 * MIB
+        assert set(defrag_figures(connection).values()) == {0}
+        connection.call("CONFIG", "SET", "active-defrag-ignore-bytes", "1mb", "activedefrag", "yes")
+        wait_until(lambda: memory(connection)["allocator_frag_bytes"] < before["allocator_frag_bytes"] / 3, 60, "most holes are gone")
+        assert connection.call("DEBUG", "DIGEST") == digest
+        figures = defrag_figures(connection)
+        assert figures["active_defrag_hits"] >= figures["active_defrag_key_hits"] > 5000
+        assert figures["active_defrag_misses"] > 0 and figures["total_active_defrag_time"] > 0
+        connection.call("CONFIG", "SET", "activedefrag", "no")
+        wait_until(lambda: memory(connection)["active_defrag_running"] == 0, 60, "it rests")
+        connection.call("CONFIG", "RESETSTAT")
+        assert set(defrag_figures(connection).values()) == {0}
+
+
+@pytest.mark.graven_only
+def test_the_holes_that_a_snapshot_leaves_are_closed(server):
+    """Nearly everything is overwritten while a snapshot holds it, and what was not keeps its pages when that is gone."""
+    with server.connect() as connection:
+        keys = 200_000
+        fill(connection, keys, 60)
+        connection.call("CONFIG", "SET", "rdbcompression", "no", "snapshot-max-mb-per-sec", "1", "active-defrag-ignore-bytes", "4mb")
+        connection.call("BGSAVE")
+        overwrite = "for n = 0, ARGV[1] - 1 do if n % 12 > 0 then redis.call('SET', ('key:%08d'):format(n), ARGV[2]) end end"
+        connection.call("EVAL", overwrite, "0", str(keys), b"w" * 60)
+        assert connection.info("persistence")["rdb_bgsave_in_progress"] == "1"
+        connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", "0")
+        wait_until(lambda: connection.info("persistence")["rdb_bgsave_in_progress"] == "0", 60, "the snapshot has ended")
+        wait_until(lambda: defrag_figures(connection)["active_defrag_hits"] > 5000, 60, "what was not overwritten moves")
+        wait_until(lambda: memory(connection)["allocator_frag_bytes"] < 4 * MIB, 60, "memory is back")

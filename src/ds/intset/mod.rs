@@ -12,6 +12,7 @@
 mod tests;
 
 use crate::ds::cow_bytes::CowBytes;
+use crate::ds::relocate::Mover;
 
 /// Bytes before the first integer.
 const HEADER: usize = 8;
@@ -36,6 +37,11 @@ pub struct Intset {
 }
 
 impl Intset {
+    /// See [`CowBytes::relocate`].
+    pub fn relocate(&mut self, mover: &mut Mover<'_>) {
+        self.bytes.relocate(mover);
+    }
+
     pub fn new() -> Self {
         Self { bytes: CowBytes::new(&[2, 0, 0, 0, 0, 0, 0, 0]) }
     }

@@ -21,6 +21,7 @@ mod tests;
 use std::ops::Deref;
 
 use crate::ds::cow_bytes::CowBytes;
+use crate::ds::relocate::Mover;
 
 use encoding::{Element, decode};
 pub use encoding::{Item, element_bytes, item_bytes};
@@ -65,6 +66,11 @@ pub struct Listpack {
 }
 
 impl Listpack {
+    /// See [`CowBytes::relocate`].
+    pub fn relocate(&mut self, mover: &mut Mover<'_>) {
+        self.bytes.relocate(mover);
+    }
+
     /// Bytes of a listpack without elements: header and end mark.
     pub const FRAME: usize = HEADER + 1;
 

@@ -7,7 +7,7 @@
 
 use triomphe::Arc;
 
-use crate::ds::own;
+use crate::ds::{Mover, own, relocated};
 
 use super::Stamp;
 use super::leaf::Leaf;
@@ -113,6 +113,26 @@ impl<E: Clone, S: Stamp> Directory<E, S> {
                 }
                 Node::Bottom(slots) => {
                     return own(slots)[slot(bucket, 0)].as_mut().expect("bucket within the directory");
+                }
+            }
+        }
+    }
+
+    /// The bucket, unless somebody else holds a node above it. Nodes that begin with it are moved where that is wanted.
+    pub(super) fn leaf_relocated(&mut self, bucket: usize, mover: &mut Mover<'_>) -> Option<&mut Leaf<E, S>> {
+        let mut shift = shift_for(self.buckets);
+        let mut node = self.root.as_mut()?;
+        loop {
+            let is_first = bucket.trailing_zeros() >= shift + BITS;
+            match node {
+                Node::Upper(slots) => {
+                    let slots = if is_first { relocated(slots, mover) } else { Arc::get_mut(slots) }?;
+                    node = slots[slot(bucket, shift)].as_mut()?;
+                    shift -= BITS;
+                }
+                Node::Bottom(slots) => {
+                    let slots = if is_first { relocated(slots, mover) } else { Arc::get_mut(slots) }?;
+                    return slots[slot(bucket, 0)].as_mut();
                 }
             }
         }

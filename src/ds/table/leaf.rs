@@ -22,7 +22,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::Stamp;
-use crate::ds::leave;
+use crate::ds::{Mover, leave};
 
 const WORD: usize = 8;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -119,6 +119,20 @@ impl<E, S: Stamp> Leaf<E, S> {
             *self = self.duplicate(self.len());
         }
         LeafMut { leaf: self }
+    }
+
+    /// Write access, unless somebody else holds the leaf; it is moved where that is wanted.
+    pub(super) fn relocated(&mut self, mover: &mut Mover<'_>) -> Option<LeafMut<'_, E, S>> {
+        if !self.is_unique() {
+            return None;
+        }
+        let moves = mover.moves(self.head.as_ptr());
+        let capacity = self.capacity();
+        let mut leaf = LeafMut { leaf: self };
+        if moves {
+            leaf.resize(capacity);
+        }
+        Some(leaf)
     }
 
     /// Hands out all entries with their fingerprints: moved when this was the only owner, cloned otherwise.
@@ -290,6 +304,11 @@ impl<'a, E, S: Stamp> LeafMut<'a, E, S> {
         assert!(index < self.leaf.len(), "entry index out of bounds");
         // SAFETY: initialised, and unique for as long as the borrow of the leaf lasts.
         unsafe { &mut *self.leaf.entries_ptr().add(index) }
+    }
+
+    pub(super) fn into_entries(self) -> &'a mut [E] {
+        // SAFETY: the first `len` entries are initialised, and unique for as long as the borrow of the leaf lasts.
+        unsafe { std::slice::from_raw_parts_mut(self.leaf.entries_ptr(), self.leaf.len()) }
     }
 
     pub(super) fn as_leaf(&self) -> &Leaf<E, S> {

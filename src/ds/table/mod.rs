@@ -20,6 +20,7 @@ mod directory;
 mod hash;
 mod iter;
 mod leaf;
+mod relocate;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@
 
 mod iter;
 mod node;
+mod relocate;
 #[cfg(test)]
 mod tests;
 

@@ -164,6 +164,7 @@ fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     let shared = Server::of(cx)?.shared()?;
     shared.counters.reset();
     shared.gauge.reset_stats();
+    shared.defrag.reset_stats();
     let parts = Parts::of(cx);
     parts.stats.reset();
     parts.memory.reset_stats();

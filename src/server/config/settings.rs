@@ -10,6 +10,7 @@ use super::value::{BufferLimit, SavePoint, Value};
 use crate::engine::MemoryLimit;
 use crate::keyspace::{AccessPolicy, EvictionOrder, EvictionPolicy};
 use crate::persist::rdb::SavedAccess;
+use crate::server::defrag::DefragSettings;
 use crate::value::Limits;
 
 /// One `bind` word.
@@ -99,6 +100,7 @@ pub struct Settings {
     pub snapshot_retained_max: u64,
     /// Dumps that are kept, the one in place counted (`snapshot-generations`).
     pub snapshot_generations: usize,
+    pub defrag: DefragSettings,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
     pub saved_access: SavedAccess,
     pub save_points: Vec<SavePoint>,
@@ -196,6 +198,15 @@ impl Settings {
             snapshot_rate: (int(config, "snapshot-max-mb-per-sec") as u64).saturating_mul(1_000_000),
             snapshot_retained_max: bytes(config, "snapshot-max-retained"),
             snapshot_generations: size(int(config, "snapshot-generations")),
+            defrag: DefragSettings {
+                active: flag(config, "activedefrag"),
+                ignore_bytes: bytes(config, "active-defrag-ignore-bytes"),
+                lower: int(config, "active-defrag-threshold-lower") as u64,
+                upper: int(config, "active-defrag-threshold-upper") as u64,
+                cycle_min: int(config, "active-defrag-cycle-min") as u64,
+                cycle_max: int(config, "active-defrag-cycle-max") as u64,
+                elements_max: size(int(config, "active-defrag-max-scan-fields")),
+            },
             saved_access: match choice(config, "maxmemory-policy") {
                 policy if policy.ends_with("-lru") => SavedAccess::Idle,
                 policy if policy.ends_with("-lfu") => SavedAccess::Frequency,

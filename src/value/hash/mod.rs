@@ -11,8 +11,8 @@ mod tests;
 use triomphe::{Arc, ThinArc};
 
 use super::payload::Problem;
-use super::{Limits, sample};
-use crate::ds::{Entry, Item, Listpack, ListpackSlice, Pos, Table, TableIter, leave, own};
+use super::{Limits, Stretch, sample};
+use crate::ds::{Entry, Item, Listpack, ListpackSlice, Mover, Pos, Relocate, Table, TableIter, leave, own, relocated};
 use crate::env::Entropy;
 
 /// A hash. Clone is O(1).
@@ -90,6 +90,20 @@ impl Entry for Pair {
 }
 
 impl Hash {
+    pub(super) fn relocate(&mut self, Stretch { from, count }: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        match &mut self.form {
+            Form::Packed(listpack) => {
+                listpack.relocate(mover);
+                None
+            }
+            Form::Table(table) => {
+                let table = relocated(table, mover)?;
+                let at = table.relocate_from(from, count, mover, |pair, mover| pair.both.relocate(mover));
+                Stretch::next(at, table.buckets())
+            }
+        }
+    }
+
     /// An empty hash, packed.
     pub fn new() -> Self {
         Self { form: Form::Packed(Listpack::new()) }

@@ -1,7 +1,7 @@
 //! A node of a large list: neighbours in a few listpacks, or one element too large to share one.
 
 use super::parts::{Parts, PartsIter};
-use crate::ds::{CowBytes, Item, Listpack, ListpackIter, Tree, tree};
+use crate::ds::{CowBytes, Item, Listpack, ListpackIter, Mover, Relocate, Tree, tree};
 use crate::value::Limits;
 
 /// Bytes that an element is reckoned to add to its node, beside its own.
@@ -97,6 +97,15 @@ impl tree::Item for Chunk {
         match self {
             Self::Packed(parts) => parts.len(),
             Self::Plain(_) => 1,
+        }
+    }
+}
+
+impl Relocate for Chunk {
+    fn relocate(&mut self, mover: &mut Mover<'_>) {
+        match self {
+            Self::Packed(parts) => parts.relocate(mover),
+            Self::Plain(bytes) => bytes.relocate(mover),
         }
     }
 }

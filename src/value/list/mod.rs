@@ -15,8 +15,8 @@ mod tests;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Limits;
-use crate::ds::{CowBytes, Item, Listpack, ListpackSlice};
+use super::{Limits, Stretch};
+use crate::ds::{CowBytes, Item, Listpack, ListpackSlice, Mover, Relocate};
 
 use chunk::{Chunk, Chunks, Fill};
 pub use iter::Elements;
@@ -56,6 +56,19 @@ pub enum End {
 const ONE_BY_ONE_MAX: usize = 32;
 
 impl List {
+    pub(super) fn relocate(&mut self, Stretch { from, count }: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        match &mut self.form {
+            Form::Packed(listpack) => {
+                listpack.relocate(mover);
+                None
+            }
+            Form::Chunks(tree) => {
+                let at = tree.relocate_from(from, count, mover, Chunk::relocate);
+                Stretch::next(at, tree.len())
+            }
+        }
+    }
+
     /// An empty list, packed.
     pub fn new() -> Self {
         Self { form: Form::Packed(Listpack::new()) }

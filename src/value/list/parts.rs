@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use arrayvec::ArrayVec;
 
-use crate::ds::{Item, Listpack, ListpackIter, ListpackSlice, element_bytes, item_bytes};
+use crate::ds::{Item, Listpack, ListpackIter, ListpackSlice, Mover, Relocate, element_bytes, item_bytes};
 
 /// Parts of a node: four when they are full, and some room for insertions between them.
 const PARTS: usize = 6;
@@ -23,6 +23,12 @@ pub(super) struct Parts {
     len: u32,
     /// Bytes of the elements.
     bytes: u32,
+}
+
+impl Relocate for Parts {
+    fn relocate(&mut self, mover: &mut Mover<'_>) {
+        self.parts.iter_mut().for_each(|part| part.relocate(mover));
+    }
 }
 
 impl Parts {

@@ -2,7 +2,7 @@
 
 use triomphe::ThinArc;
 
-use crate::ds::Entry;
+use crate::ds::{Entry, Mover, Relocate};
 
 /// Longest member that needs no allocation of its own.
 const SHORT_MAX: usize = 22;
@@ -34,6 +34,15 @@ impl Member {
         match self {
             Self::Short { .. } => 0,
             Self::Long(bytes) => bytes.slice.len() + 2 * size_of::<usize>(),
+        }
+    }
+}
+
+impl Relocate for Member {
+    fn relocate(&mut self, mover: &mut Mover<'_>) {
+        match self {
+            Self::Short { .. } => {}
+            Self::Long(bytes) => bytes.relocate(mover),
         }
     }
 }

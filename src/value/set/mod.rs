@@ -13,8 +13,10 @@ mod tests;
 
 use triomphe::Arc;
 
-use super::{Limits, sample};
-use crate::ds::{Entry, Intset, Item, Listpack, Table, TableIter, own, parse_canonical_i64};
+use super::{Limits, Stretch, sample};
+use crate::ds::{
+    Entry, Intset, Item, Listpack, Mover, Relocate, Table, TableIter, own, parse_canonical_i64, relocated,
+};
 use crate::env::Entropy;
 use member::Member;
 
@@ -32,6 +34,24 @@ enum Form {
 }
 
 impl Set {
+    pub(super) fn relocate(&mut self, Stretch { from, count }: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        match &mut self.form {
+            Form::Intset(intset) => {
+                intset.relocate(mover);
+                None
+            }
+            Form::Listpack(listpack) => {
+                listpack.relocate(mover);
+                None
+            }
+            Form::Table(table) => {
+                let table = relocated(table, mover)?;
+                let at = table.relocate_from(from, count, mover, Member::relocate);
+                Stretch::next(at, table.buckets())
+            }
+        }
+    }
+
     /// An empty set, an intset: what results are collected in.
     pub fn new() -> Self {
         Self { form: Form::Intset(Intset::new()) }

@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use triomphe::{Arc, ThinArc};
 
 use super::{Stream, StreamId};
-use crate::ds::{Tree, own, tree};
+use crate::ds::{Mover, Relocate, Tree, own, relocated, tree};
 
 /// The name of a group or consumer; clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +134,18 @@ pub(super) struct GroupRef(Arc<Group>);
 impl GroupRef {
     pub(super) fn new(group: Group) -> Self {
         Self(Arc::new(group))
+    }
+}
+
+impl Relocate for GroupRef {
+    fn relocate(&mut self, mover: &mut Mover<'_>) {
+        let Some(group) = relocated(&mut self.0, mover) else { return };
+        group.pending.relocate_from(0, usize::MAX, mover, |_, _| {});
+        group.consumers.relocate_from(0, usize::MAX, mover, |consumer, mover| {
+            if let Some(consumer) = relocated(&mut consumer.0, mover) {
+                consumer.pending.relocate_from(0, usize::MAX, mover, |_, _| {});
+            }
+        });
     }
 }
 

@@ -20,8 +20,8 @@ mod tests;
 
 use triomphe::Arc;
 
-use crate::ds::{Tree, own};
-use crate::value::Limits;
+use crate::ds::{Mover, Relocate, Tree, own, relocated};
+use crate::value::{Limits, Stretch};
 use group::GroupRef;
 pub use group::{Consumer, Group, Pending};
 pub use id::StreamId;
@@ -69,6 +69,19 @@ pub enum Exactness {
 }
 
 impl Stream {
+    /// Places: the ranks of the entries, then the groups, each with all that is pending in it.
+    pub(super) fn relocate(&mut self, Stretch { from, count }: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        let inner = relocated(&mut self.inner, mover)?;
+        let entries = inner.nodes.len();
+        let end = entries + inner.groups.len();
+        let at = if from < entries {
+            inner.nodes.relocate_from(from, count, mover, StreamNode::relocate)
+        } else {
+            entries + inner.groups.relocate_from(from - entries, 1, mover, GroupRef::relocate)
+        };
+        Stretch::next(at, end)
+    }
+
     pub fn new() -> Self {
         Self::default()
     }

@@ -14,7 +14,7 @@
 //! - No node of a stream is without a live entry.
 
 use super::StreamId;
-use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, Tree, item_bytes, run, tree};
+use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, Mover, Relocate, Tree, item_bytes, run, tree};
 use crate::value::Limits;
 
 /// Flags of an entry, as in RDB files.
@@ -42,6 +42,12 @@ pub(super) type Nodes = Tree<Node, LEAF>;
 
 /// Memory per entry is counted in this.
 const _: () = assert!(size_of::<Node>() <= 48);
+
+impl Relocate for Node {
+    fn relocate(&mut self, mover: &mut Mover<'_>) {
+        self.run.relocate(mover);
+    }
+}
 
 impl tree::Item for Node {
     type Key = StreamId;

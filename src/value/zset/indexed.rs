@@ -9,7 +9,8 @@ use std::ops::Range;
 use triomphe::ThinArc;
 
 use super::order;
-use crate::ds::{Entry, HashSeed, Table, Tree, tree};
+use crate::ds::{Entry, HashSeed, Mover, Table, Tree, tree};
+use crate::value::Stretch;
 
 /// A member with its score.
 #[derive(Clone, Debug)]
@@ -74,6 +75,28 @@ impl Indexed {
             }
         }
         Ok(Self { table, tree: members.into_iter().collect() })
+    }
+
+    /// Places: the buckets of the table, then the ranks of the tree.
+    pub(super) fn relocate(&mut self, Stretch { from, count }: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        let buckets = self.table.buckets();
+        let end = buckets + self.tree.len();
+        if from >= buckets {
+            let at = self.tree.relocate_from(from - buckets, count, mover, |_, _| {});
+            return Stretch::next(buckets + at, end);
+        }
+        let mut moving = Vec::new();
+        let at = self.table.relocate_from(from, count, mover, |scored, mover| {
+            if mover.moves(scored.member.heap_ptr()) {
+                moving.push(scored.clone());
+            }
+        });
+        for scored in moving {
+            let new = Scored::new(scored.member(), scored.score);
+            self.tree.insert_by(|key| key.order(&new), new.clone());
+            self.table.insert(new);
+        }
+        Stretch::next(at, end)
     }
 
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {

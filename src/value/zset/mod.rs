@@ -20,8 +20,8 @@ use std::ops::{Bound, Range};
 use triomphe::Arc;
 
 use super::payload::Problem;
-use super::{Limits, sample};
-use crate::ds::{CowBytes, Item, Listpack, Table, own, tree};
+use super::{Limits, Stretch, sample};
+use crate::ds::{CowBytes, Item, Listpack, Mover, Table, own, relocated, tree};
 use crate::env::Entropy;
 
 pub use bounds::LexBound;
@@ -61,6 +61,16 @@ fn order(a: (f64, &[u8]), b: (f64, &[u8])) -> Ordering {
 }
 
 impl Zset {
+    pub(super) fn relocate(&mut self, stretch: Stretch, mover: &mut Mover<'_>) -> Option<usize> {
+        match &mut self.form {
+            Form::Packed(bytes) => {
+                bytes.relocate(mover);
+                None
+            }
+            Form::Indexed(indexed) => relocated(indexed, mover)?.relocate(stretch, mover),
+        }
+    }
+
     /// An empty sorted set, packed.
     pub fn new() -> Self {
         Self { form: Form::Packed(packed::empty()) }
