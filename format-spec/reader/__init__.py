@@ -1,6 +1,6 @@
 """A reader of graven's data directory, written from the documents beside it and from nothing else.
 
-It shows that the documents suffice. It needs Python 3.9 and its standard library, opens files for reading only, and
+It shows that the documents suffice. It needs Python 3.9 and its standard library (to unpack an archive the package zstandard, too), opens files for reading only, and
 holds one file in memory at a time; speed is not its aim.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import Refused, directory, log, rdb
+from . import Refused, archive, directory, log, rdb
 
 
 def shown(words: list[bytes]) -> str:
@@ -48,6 +48,14 @@ def main() -> int:
                 show_rdb(path / "appendonlydir" / found.manifest.base().name, found.base)
             for segment in found.segments:
                 show_segment(segment)
+            for packed in archive.files(path):
+                kind = "base" if packed.type == "b" else "segment"
+                print(f"{packed.path}: number {packed.number}, {kind} {packed.original}, {len(packed.content)} bytes, packed {packed.size}")
+                held = packed.decoded()
+                if isinstance(held, log.Segment):
+                    show_segment(held)
+                elif held:
+                    show_rdb(packed.path, held)
             if found.torn:
                 print(f"torn at {found.torn[0]:#x}: {found.torn[1]}")
         elif log.is_segment(content := path.read_bytes()):

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::archive::{Contents, DIRECTORY, MANIFEST_NAME};
 use super::base::Reading;
 use super::feed::Feed;
 use super::loader::load_plain;
@@ -30,6 +31,8 @@ pub struct Held {
     pub files: Vec<HeldFile>,
     /// Path in the data directory and content of the manifest; `None` where there is no log.
     pub manifest: Option<(PathBuf, Vec<u8>)>,
+    /// The archive beside it, where it was asked for: its files, and the content of its manifest.
+    pub archive: Option<(Vec<HeldFile>, Vec<u8>)>,
     /// Where no server runs, none can begin to while this is held.
     _lock: Option<Box<dyn DiskLock>>,
 }
@@ -56,7 +59,7 @@ impl Held {
         if !options.append_only || !disk.exists(&manifest_path).map_err(OpenError::io(&manifest_path))? {
             let name = if options.append_only { &options.append_file } else { &options.dump_file };
             let held = hold_file(disk, &options.directory, PathBuf::from(name))?;
-            return Ok(Self { files: vec![held], manifest: None, _lock: lock });
+            return Ok(Self { files: vec![held], manifest: None, archive: None, _lock: lock });
         }
         for left in (0..TRIES).rev() {
             let content = read_file(disk, &manifest_path).map_err(OpenError::io(&manifest_path))?;
@@ -68,7 +71,12 @@ impl Held {
             let opened = hold_files(disk, options, &names, &manifest);
             let after = read_file(disk, &manifest_path).map_err(OpenError::io(&manifest_path))?;
             if after == content {
-                return Ok(Self { files: opened?, manifest: Some((manifest_name, content)), _lock: lock });
+                return Ok(Self {
+                    files: opened?,
+                    manifest: Some((manifest_name, content)),
+                    archive: None,
+                    _lock: lock,
+                });
             }
             if left == 0 {
                 break;
@@ -80,6 +88,39 @@ impl Held {
 }
 
 impl Held {
+    /// Holds the archive, too, if there is one: behind the log, so that what moves from one to the other is in both rather than in
+    /// neither.
+    ///
+    /// # Errors
+    /// It cannot be read, or a file that its manifest names is not there.
+    pub fn hold_archive(&mut self, disk: &dyn Disk, options: &OpenOptions) -> Result<(), OpenError> {
+        let names = Path::new(DIRECTORY);
+        let path = options.directory.join(names).join(MANIFEST_NAME);
+        if !disk.exists(&path).map_err(OpenError::io(&path))? {
+            return Ok(());
+        }
+        for left in (0..TRIES).rev() {
+            let content = read_file(disk, &path).map_err(OpenError::io(&path))?;
+            let (line, reason) = match Contents::decode(&content) {
+                Ok(contents) => {
+                    let files = contents.files.iter().map(|file| names.join(file.file_name()));
+                    match files.map(|name| hold_file(disk, &options.directory, name)).collect::<Result<Vec<_>, _>>() {
+                        Ok(files) => {
+                            self.archive = Some((files, content));
+                            return Ok(());
+                        }
+                        // What is too old was removed meanwhile.
+                        Err(OpenError::MissingFile { .. }) if left > 0 => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) => (error.line, error.reason),
+            };
+            return Err(OpenError::BadManifest { path, line, reason });
+        }
+        Ok(())
+    }
+
     /// The timeline of the last file, where that is a segment of ours.
     ///
     /// # Errors

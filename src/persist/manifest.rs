@@ -347,7 +347,7 @@ fn entry(text: &str) -> Result<FileEntry, &'static str> {
 }
 
 /// A name as stock quotes it: bytes that are not printable ASCII become escapes.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | '#'));
     if plain {
         return name.to_owned();

@@ -2,6 +2,7 @@
 //!
 //! Knows bytes, frames and positions, never a command: loaded data goes to a [`Replay`].
 
+pub mod archive;
 mod backup;
 mod base;
 mod chain;
@@ -26,6 +27,7 @@ mod recovery;
 mod repair;
 mod replay;
 mod resp_scan;
+mod scrub;
 mod strays;
 mod survey;
 mod tape;
@@ -55,6 +57,7 @@ pub use repair::{
 };
 pub use replay::{Block, Discard, Piece, Replay};
 pub use resp_scan::{Scanned, scan};
+pub use scrub::{Finding, ScrubStep, Scrubber};
 pub use strays::base_identity;
 pub use survey::{Contents, PlainSurvey, SegmentSurvey, survey_plain, survey_segment};
 pub use tape::{Next, Tape};

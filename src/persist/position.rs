@@ -5,7 +5,7 @@
 
 use super::rdb::{self, Index};
 use super::{OpenError, Position};
-use crate::env::{Disk, OpenMode};
+use crate::env::{Disk, DiskFile, OpenMode};
 use std::path::Path;
 
 const LINE: &[u8] = b"#GRAVEN-BASE 1 ";
@@ -25,12 +25,16 @@ pub fn position_line(position: &Position) -> Vec<u8> {
 /// # Errors
 /// The file cannot be read, or its first line is damaged.
 pub fn position_of(disk: &dyn Disk, path: &Path) -> Result<Option<Position>, OpenError> {
-    let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
+    position_in(&*disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?, path)
+}
+
+/// As [`position_of`], of an open file.
+pub fn position_in(file: &dyn DiskFile, path: &Path) -> Result<Option<Position>, OpenError> {
     let len = file.len().map_err(OpenError::io(path))?;
     let mut head = vec![0; LINE_BYTES_MAX.min(usize::try_from(len).unwrap_or(LINE_BYTES_MAX))];
     file.read_exact_at(&mut head, 0).map_err(OpenError::io(path))?;
     if rdb::is_rdb(&head) {
-        let index = Index::read(&*file).map_err(OpenError::io(path))?;
+        let index = Index::read(file).map_err(OpenError::io(path))?;
         return Ok(index.and_then(|index| index.position));
     }
     if !head.starts_with(LINE) {

@@ -167,8 +167,22 @@ pub fn log_files(disk: &dyn Disk, options: &OpenOptions) -> Result<(Vec<LogFile>
 pub fn walk_log(disk: &dyn Disk, options: &OpenOptions, visitor: &mut dyn Visitor) -> Result<Flow, OpenError> {
     let (files, manifest) = log_files(disk, options)?;
     let closed = manifest.is_some_and(|manifest| matches!(manifest.state, CloseState::Closed { .. }));
+    walk_files(disk, &files, closed, &options.limits, visitor)
+}
+
+/// Walks files of a log in the order in which they are given; `closed`: the log ends where the last one does.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn walk_files(
+    disk: &dyn Disk,
+    files: &[LogFile],
+    closed: bool,
+    limits: &Limits,
+    visitor: &mut dyn Visitor,
+) -> Result<Flow, OpenError> {
     let mut opened = Vec::new();
-    for LogFile { path, .. } in &files {
+    for LogFile { path, .. } in files {
         opened.push(match disk.open(path, OpenMode::Read) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -176,7 +190,7 @@ pub fn walk_log(disk: &dyn Disk, options: &OpenOptions, visitor: &mut dyn Visito
         });
     }
     let mut headers = Vec::new();
-    for (file, named) in opened.iter().zip(&files) {
+    for (file, named) in opened.iter().zip(files) {
         headers.push(
             match file.as_deref().map(SegmentReader::open).transpose().map_err(OpenError::io(&named.path))? {
                 Some(OpenedSegment::Segment(reader)) => Some(*reader.header()),
@@ -185,7 +199,7 @@ pub fn walk_log(disk: &dyn Disk, options: &OpenOptions, visitor: &mut dyn Visito
         );
     }
     let mut reached: Option<Lsn> = None;
-    for (at, (file, LogFile { path, .. })) in opened.iter().zip(&files).enumerate() {
+    for (at, (file, LogFile { path, .. })) in opened.iter().zip(files).enumerate() {
         let gap = |lsn, next, reason: &str| Gap {
             path,
             from: 0,
@@ -216,7 +230,7 @@ pub fn walk_log(disk: &dyn Disk, options: &OpenOptions, visitor: &mut dyn Visito
                 reached = end;
                 flow
             }
-            None => walk_plain(&**file, path, is_last, &options.limits, visitor)?,
+            None => walk_plain(&**file, path, is_last, limits, visitor)?,
         };
         if flow.is_break() {
             return Ok(flow);

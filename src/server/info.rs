@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::keeping::Archived;
 use super::memory::{cpu_seconds, human, resident_bytes, system_bytes};
 use super::state::Server;
 use super::{GRAVEN_VERSION, REDIS_VERSION};
@@ -309,10 +310,57 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     if settings.appendonly {
         log_fields(&shared, rewrites.scheduled, out);
     }
+    archive_fields(&shared, out);
+    scrub_fields(&shared, out);
     if shared.loading.is_under_way() {
         shared.loading.describe(out);
     }
     Ok(())
+}
+
+/// What is kept of superseded files, and how far back a restore can go.
+fn archive_fields(shared: &super::shared::Shared, out: &mut String) {
+    let Archived { figures, busy, last_error } = shared.keeping.archived();
+    let oldest = figures.oldest.map_or(String::new(), |lsn| lsn.to_string());
+    let oldest_time = figures.oldest_time.map_or(String::new(), |time| (time.0 / 1000).to_string());
+    lines(
+        out,
+        &[
+            ("archive_enabled", &u8::from(shared.settings().retain.is_on())),
+            ("archive_in_progress", &u8::from(busy)),
+            ("archive_files", &figures.files),
+            ("archive_bases", &figures.bases),
+            ("archive_bytes", &figures.bytes),
+            ("archive_pending_files", &figures.pending),
+            ("archive_dropped_files", &figures.dropped),
+            ("archive_oldest_lsn", &oldest),
+            ("archive_oldest_time", &oldest_time),
+            ("archive_last_status", &if last_error.is_none() { "ok" } else { "err" }),
+            ("archive_last_error", &last_error.unwrap_or_default()),
+        ],
+    );
+}
+
+/// What the scrubber has read, and found.
+fn scrub_fields(shared: &super::shared::Shared, out: &mut String) {
+    let scrubbed = shared.keeping.scrubbed();
+    let (ended, took) = scrubbed.last_pass.map_or((0, -1.0), |(at, took)| (at.0 / 1000, took.as_secs_f64()));
+    let found = scrubbed.last_error.map_or(String::new(), |found| {
+        format!("{} at offset {}: {}", found.path.display(), found.offset, found.reason)
+    });
+    lines(
+        out,
+        &[
+            ("scrub_in_progress", &u8::from(scrubbed.busy)),
+            ("scrub_files_left", &scrubbed.files_left),
+            ("scrub_bytes_verified", &scrubbed.bytes),
+            ("scrub_passes", &scrubbed.passes),
+            ("scrub_last_pass_time", &ended),
+            ("scrub_last_pass_seconds", &format!("{took:.3}")),
+            ("scrub_errors", &scrubbed.errors),
+            ("scrub_last_error", &found),
+        ],
+    );
 }
 
 /// Fields that stock shows while the append-only file is on, and our own about the log.

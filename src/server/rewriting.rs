@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::config::Settings;
+use super::keeping;
 use super::log_driver::{self, RunningLog};
 use super::remedy::remedy;
 use super::saving::{self, Moment};
@@ -295,6 +296,9 @@ pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
     *looked = Some(now);
     let Ok(free) = OsDisk.free_bytes(&log.options.directory) else { return };
     let size = log.progress.stats.size.load(Ordering::Relaxed);
+    if free < keeping::spare(&log) {
+        shared.keeping.look_again();
+    }
     let mut engine = shared.engine.lock_patiently();
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
         server.rewriting.growth.look(now, size, free);
@@ -332,7 +336,7 @@ fn base_options(log: &RunningLog, lsn: Lsn, rdb: RdbOptions, settings: &Settings
         rdb,
         as_commands: !settings.rdb_preamble,
         timestamp: settings.log_timestamps.then_some(now.0),
-        keep_superseded: settings.keep_superseded,
+        keep_superseded: settings.keep_superseded || settings.retain.is_on(),
     }
 }
 
@@ -476,6 +480,7 @@ fn finish(shared: &Shared, outcome: Outcome) {
         Ok(bytes) => {
             tracing::info!("Background AOF rewrite terminated with success (base of {bytes} bytes)");
             tracing::info!("Background AOF rewrite finished successfully");
+            shared.keeping.look_again();
             None
         }
         Err(None) => {

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::config::{Settings, ShutdownFlags};
 use super::defrag::Defrag;
 use super::io_thread::IoLoop;
+use super::keeping::Keeping;
 use super::knobs::Knobs;
 use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
@@ -45,6 +46,7 @@ pub struct Shared {
     pub waits: Waits,
     pub knobs: Knobs,
     pub defrag: Defrag,
+    pub keeping: Keeping,
     log: RwLock<Option<Arc<RunningLog>>>,
     /// The log that was switched off last; it may not be closed yet.
     ended_log: Mutex<Option<Arc<RunningLog>>>,
@@ -143,6 +145,7 @@ impl Shared {
             waits: Waits::default(),
             knobs: Knobs::default(),
             defrag: Defrag::default(),
+            keeping: Keeping::new(&clock),
             log: RwLock::new(None),
             ended_log: Mutex::new(None),
             manifest: Mutex::new(()),
@@ -374,6 +377,7 @@ impl Shared {
     /// Tells all threads to end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.keeping.end();
         self.ticker.ring(UnixMillis(i64::MIN));
         self.defrag.stop();
         for io in self.loops() {

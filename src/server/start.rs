@@ -22,7 +22,8 @@ use super::shared::Shared;
 use super::standing::{self, Standing};
 use super::state::{Rates, Server, apply_settings};
 use super::{
-    GRAVEN_VERSION, REDIS_VERSION, apply, background, limits, listener, loading, log_driver, rewriting, saving, signals,
+    GRAVEN_VERSION, REDIS_VERSION, apply, background, keeping, limits, listener, loading, log_driver, rewriting,
+    saving, signals,
 };
 use crate::command::{Command, CommandTable};
 use crate::engine::{Engine, Gate, Stats, Terms, Users, hexadecimal};
@@ -199,7 +200,7 @@ fn load<'s>(
         segment_bytes_max: settings.segment_bytes_max,
         unsynced_bytes_max: settings.unsynced_bytes_max,
         timestamps: settings.log_timestamps,
-        keep_superseded: settings.keep_superseded,
+        keep_superseded: settings.keep_superseded || settings.retain.is_on(),
         policy: sync_policy(settings.appendfsync),
         limits: loader.store.limits,
         reading: Reading {
@@ -250,6 +251,7 @@ fn load<'s>(
     standing::prune(shared);
     log_driver::start(shared, opened).map_err(|error| because("The log's threads cannot be started", &error))?;
     apply::tell_log(shared, settings);
+    shared.keeping.look_again();
     Ok(engine)
 }
 
@@ -517,6 +519,7 @@ fn start_threads(
     loops[0].accept_with(Acceptor::new(listeners, settings)).map_err(failed)?;
     shared.set_loops(loops);
     let mut threads = background::start(shared).map_err(failed)?;
+    threads.extend(keeping::start(shared).map_err(failed)?);
     for (number, io) in shared.loops().iter().enumerate() {
         let (io, shared) = (Arc::clone(io), Arc::clone(shared));
         let builder = Builder::new().name(format!("io-{number}")).stack_size(SCRIPT_STACK_BYTES);

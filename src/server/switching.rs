@@ -124,6 +124,7 @@ pub fn founded(shared: &Shared, log: &RunningLog) {
     }
     tracing::warn!("The append-only file in {} is on", log.options.directory.display());
     shared.log_moved(log);
+    shared.keeping.look_again();
     shared.ticker.ring(crate::env::UnixMillis(i64::MIN));
     prune(shared);
 }

@@ -26,6 +26,7 @@ use self::target::{Archive, Directory, Nowhere, Reading, Target};
 pub use self::verb::{Arguments, run};
 use super::Exit;
 use crate::env::Disk;
+use crate::persist::archive::{DIRECTORY, MANIFEST_NAME, look};
 use crate::persist::{Discard, Held, HeldFile, OpenError, OpenOptions, examine};
 
 /// The checksums of a backup, as sha256sum checks them.
@@ -38,6 +39,8 @@ pub struct BackupOptions {
     /// zstd's level, where the copy is compressed.
     pub zstd: Option<i32>,
     pub pace: Pace,
+    /// With the archive: what a restore needs to go further back.
+    pub archive: bool,
     /// What the server said of the data that it was asked for, if one was.
     pub asked: Option<Asked>,
 }
@@ -113,6 +116,10 @@ pub fn backup_to_directory(
         let copied = OpenOptions { directory: target.to_owned(), ..options.source };
         examine(Arc::clone(disk), &copied, &mut Discard)
             .map_err(|reason| BackupError::Damaged { path: target.to_owned(), reason })?;
+        for (name, _) in sums.iter().filter(|(name, _)| name.starts_with(DIRECTORY) && !name.ends_with(MANIFEST_NAME)) {
+            let path = target.join(name);
+            look(&**disk, &path).map_err(|_| BackupError::NotWritten { path })?;
+        }
         return Ok(backup);
     }
     for (name, sum) in sums {
@@ -147,7 +154,10 @@ pub fn backup_to_stream(disk: &dyn Disk, mut options: BackupOptions, out: impl W
 
 /// Holds what is to be copied: the data of the server that was asked, where one was.
 fn hold(disk: &dyn Disk, options: &BackupOptions) -> Result<Held, BackupError> {
-    let held = Held::hold(disk, &options.source).map_err(BackupError::Source)?;
+    let mut held = Held::hold(disk, &options.source).map_err(BackupError::Source)?;
+    if options.archive {
+        held.hold_archive(disk, &options.source).map_err(BackupError::Source)?;
+    }
     if let Some(asked) = &options.asked {
         let path = || options.source.directory.clone();
         let is_its = asked.runs_on(&held).map_err(|source| BackupError::Io { path: path(), source })?;
@@ -174,6 +184,13 @@ fn copy(held: &Held, pace: &mut Pace, into: &mut dyn Target) -> Result<(Backup, 
         let content = Reading { file, at: 0, end: *len };
         put(&mut *into, name, *len, &mut Paced { content, pace: &mut *pace })?;
     }
+    if let Some((files, content)) = &held.archive {
+        for HeldFile { name, file, len } in files {
+            let content = Reading { file, at: 0, end: *len };
+            put(&mut *into, name, *len, &mut Paced { content, pace: &mut *pace })?;
+        }
+        put(&mut *into, &Path::new(DIRECTORY).join(MANIFEST_NAME), content.len() as u64, &mut &content[..])?;
+    }
     // Summed first, and named last.
     if let Some((name, content)) = &held.manifest {
         put(&mut Nowhere, name, content.len() as u64, &mut &content[..])?;
@@ -182,6 +199,7 @@ fn copy(held: &Held, pace: &mut Pace, into: &mut dyn Target) -> Result<(Backup, 
         Some((name, _)) => name.parent().into_iter().chain([Path::new("")]).collect(),
         None => vec![Path::new("")],
     };
+    let directories: Vec<&Path> = held.archive.iter().map(|_| Path::new(DIRECTORY)).chain(directories).collect();
     let io_error = |source| BackupError::Io { path: SUMS.into(), source };
     let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {}\n", name.display())).collect();
     into.put(Path::new(SUMS), lines.len() as u64, &mut lines.as_bytes()).map_err(io_error)?;

@@ -6,6 +6,7 @@ use super::place::Place;
 use super::{Exit, repair::Failed};
 use crate::command::CommandTable;
 use crate::env::{Disk, Entropy, UnixMillis};
+use crate::persist::archive::UnpackingDisk;
 use crate::persist::{
     Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, examine, restore_plan,
 };
@@ -42,6 +43,8 @@ pub struct Options {
 pub struct Restored {
     pub reached: Reached,
     pub loads: LoadReport,
+    /// What was found where nothing names it, or was not used although something does.
+    pub notes: Vec<String>,
     into: PathBuf,
 }
 
@@ -85,13 +88,15 @@ pub fn restore(
         (_, Some(time)) => Moment::Time(time),
         _ => Moment::Before(&begins),
     };
-    let (plan, reached) = restore_plan(&**disk, names, &wanted).map_err(|error| refused(&error))?;
+    let plain = Arc::clone(disk);
+    let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(disk))) as Arc<dyn Disk>);
+    let (plan, reached) = restore_plan(&**disk, &*plain, names, &wanted).map_err(|error| refused(&error))?;
     let target = Target::Into(options.into.clone());
     let failed = |failed: Failed| (failed.to_string(), failed.exit());
     let made = plan.apply(&**disk, names, &target, entropy).map_err(|error| failed(Failed::Apply(error)))?;
     let made = OpenOptions { directory: made.directory, ..(**names).clone() };
     let loads = examine(Arc::clone(disk), &made, &mut Discard).map_err(|error| failed(Failed::Useless(error)))?;
-    Ok(Restored { reached, loads, into: options.into.clone() })
+    Ok(Restored { reached, loads, notes: plan.notes, into: options.into.clone() })
 }
 
 fn refused(error: &RestoreError) -> (String, Exit) {
@@ -125,6 +130,7 @@ impl Restored {
             text += &format!(", the last logged at {}", moment::show(time));
         }
         text += &format!("; {left_out} commands are left out");
+        self.notes.iter().for_each(|note| text += &format!("\n{note}"));
         text += &format!("\na start loads {} keys of a base and {} commands", self.loads.keys, self.loads.commands);
         text
     }
@@ -132,7 +138,7 @@ impl Restored {
     pub fn to_json(&self) -> Json {
         let Reached { lsn, time, commands, left_out } = self.reached;
         json!({ "directory": self.into, "lsn": lsn.map(|lsn| lsn.0), "time_ms": time.map(|time| time.0), "commands": commands,
-                "left_out": left_out, "loads": { "keys": self.loads.keys, "commands": self.loads.commands } })
+                "left_out": left_out, "notes": self.notes, "loads": { "keys": self.loads.keys, "commands": self.loads.commands } })
     }
 }
 
@@ -142,7 +148,9 @@ mod tests {
     use crate::env::SeededEntropy;
     use crate::env::disk::sim::{CrashMode, SimDisk};
     use crate::persist::SyncPolicy;
-    use crate::persist::tests::model::{History, Workload, open_db, options as names};
+    use crate::persist::tests::archive;
+    use crate::persist::tests::compaction::{compaction, complete};
+    use crate::persist::tests::model::{History, START, State, Workload, open_db, options as names};
     use std::time::Duration;
 
     fn asked(into: &str) -> Options {
@@ -219,6 +227,105 @@ mod tests {
                 assert_eq!(open_db(&disk, &made, 78).expect("opens again").store.state, expected);
             }
         }
+    }
+
+    /// A history over rewrites, roll-overs, kills and clean ends, archived as it goes: ends of units, times, states.
+    fn archived_lives(seed: u64) -> (SimDisk, Vec<(u64, i64, State)>) {
+        let (mut disk, mut workload) = (SimDisk::new(), Workload::new(seed));
+        let options = archive::options(SyncPolicy::Always);
+        let (mut all, mut now) = (vec![(1, START.0, State::new())], START.0);
+        for life in 0..4 {
+            let mut db = open_db(&disk, &options, life + 1).expect("opens");
+            let mut history = History::from(db.store.state.clone());
+            let mut archiver = archive::keep_everything(&disk, &db, &options);
+            for round in 0..24 {
+                let (index, unit) = workload.unit();
+                now += workload.below(3) as i64;
+                db.now = now;
+                db.submit(index, &unit, &mut history);
+                let (end, state) = history.states.last().expect("a unit").clone();
+                all.push((end, now, state));
+                db.pump_for(&mut history, Duration::ZERO);
+                if round % 8 == 5 {
+                    let as_commands = workload.below(2) == 0;
+                    let mut rewrite = compaction(&disk, &db, &options, as_commands);
+                    complete(&mut rewrite, &mut db, &mut history).expect("rewritten");
+                    archiver.look_again();
+                }
+                // Sometimes it is killed with work to do.
+                for _ in 0..workload.below(6) {
+                    archiver.step().expect("archives");
+                    db.pump_for(&mut history, Duration::ZERO);
+                }
+            }
+            db.pump_for(&mut history, Duration::from_millis(200));
+            if workload.below(2) == 0 {
+                db.log.buffer.close();
+                assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
+            }
+            drop(db);
+            disk = disk.crash(CrashMode::Kill, 0);
+        }
+        (disk, all)
+    }
+
+    #[test]
+    fn a_thousand_moments_of_an_archived_history_are_what_the_model_says() {
+        for seed in 0..20 {
+            let (disk, all) = archived_lives(seed);
+            assert!(archive::contents(&disk).files.len() > 8, "seed {seed}");
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            let place = Place::Directory(Box::new(archive::options(SyncPolicy::Always)));
+            let mut chance = SeededEntropy::new(seed);
+            for moment in 0..50 {
+                let at = chance.below(all.len() as u64) as usize;
+                let (end, time, _) = all[at];
+                let into = format!("/restored-{moment}");
+                let (options, expected) = if chance.below(2) == 0 {
+                    // Inside the unit behind it that unit is not over yet.
+                    let next = all.get(at + 1).map_or(end, |(next, _, _)| next - 1);
+                    let lsn = end + chance.below(next - end + 1);
+                    (Options { to_lsn: Some(lsn), ..asked(&into) }, at)
+                } else {
+                    let last = all.iter().rposition(|(_, logged, _)| *logged <= time).expect("itself");
+                    (Options { to_time: Some(UnixMillis(time)), ..asked(&into) }, last)
+                };
+                let what = format!("seed {seed}: to LSN {:?} or time {:?}", options.to_lsn, options.to_time);
+                if let Err((reason, _)) = restore(&shared, &place, &options, &mut chance) {
+                    panic!("{what}: {reason}");
+                }
+                let made = OpenOptions { directory: into.into(), ..archive::options(SyncPolicy::Always) };
+                let db = open_db(&disk, &made, 77).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(db.store.state, all[expected].2, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn before_a_command_goes_back_as_far_as_the_archive_does() {
+        let (disk, all) = archived_lives(3);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let place = Place::Directory(Box::new(archive::options(SyncPolicy::Always)));
+        let mut chance = SeededEntropy::new(1);
+        for (number, name) in ["del k1", "del k2", "set k3", "incr counter"].into_iter().enumerate() {
+            let options = Options { before_command: Some(name.into()), ..asked(&format!("/before-{number}")) };
+            let restored =
+                restore(&shared, &place, &options, &mut chance).unwrap_or_else(|(reason, _)| panic!("{reason}"));
+            let made = OpenOptions { directory: options.into, ..archive::options(SyncPolicy::Always) };
+            let db = open_db(&disk, &made, 77).expect("opens");
+            let at = all.iter().rposition(|(end, _, _)| Some(Lsn(*end)) <= restored.reached.lsn).expect("a unit's end");
+            assert_eq!(db.store.state, all[at].2, "{name}");
+        }
+        // It begins with the first segment of all: before that there was nothing.
+        let before_all = Options { to_time: Some(UnixMillis(1)), ..asked("/nothing") };
+        let restored =
+            restore(&shared, &place, &before_all, &mut chance).unwrap_or_else(|(reason, _)| panic!("{reason}"));
+        assert_eq!((restored.loads.keys, restored.loads.commands), (0, 0));
+        let behind = Options { to_time: Some(UnixMillis(i64::MAX)), ..asked("/none") };
+        let (reason, exit) = restore(&shared, &place, &behind, &mut chance).map(|_| ()).expect_err("not logged yet");
+        assert_eq!((exit, reason.lines().count()), (Exit::Usage, 1), "{reason}");
+        let oldest = format!("LSN 1 to {}", all.last().expect("units").0);
+        assert!(reason.contains(&oldest) && reason.contains("2023-11-14T22:13:20"), "{reason}");
     }
 
     #[test]

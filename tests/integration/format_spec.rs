@@ -2,8 +2,9 @@
 
 use graven::env::disk::read_file;
 use graven::env::disk::sim::SimDisk;
-use graven::env::{Disk, OpenMode, UnixMillis};
+use graven::env::{Disk, DiskFile, OpenMode, UnixMillis};
 use graven::keyspace::{AccessClock, AccessPolicy, Keyspace, Ttl};
+use graven::persist::archive::{Contents, Unpacked};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader, format};
 use graven::persist::rdb::{self, BLOCK_FIELD_BYTES, Index, RdbEntry, RdbOptions, RdbSink, Refusal, SavedAccess};
 use graven::persist::{CloseState, Lineage, Lsn, Manifest, Position, SaveStep, Scanned, Timeline, scan};
@@ -63,6 +64,26 @@ fn the_manifest_in_the_document_reads_as_the_document_says() {
     let manifest = Manifest::decode(&shown("manifest.md")).expect("a manifest");
     assert!(matches!(manifest.state, CloseState::Closed { .. } | CloseState::Open));
     assert_eq!(manifest.files[0].name, "appendonly.aof.1.incr.aof");
+}
+
+#[test]
+fn the_archive_in_the_document_reads_as_the_document_says() {
+    let disk = SimDisk::new();
+    let file = disk.open(Path::new("/4.zst"), OpenMode::CreateNew).expect("a file");
+    let bytes = shown("archive.md");
+    file.write_all_at(&bytes, 0).expect("written");
+    let unpacked = Unpacked::open(file).expect("a file of the archive");
+    unpacked.verify().expect("all of it");
+    let mut content = vec![0; unpacked.packed.raw as usize];
+    unpacked.read_exact_at(&mut content, 0).expect("reads");
+    assert!(content.starts_with(b"*3\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\n0\r\n*3"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/archive.md");
+    let text = std::fs::read_to_string(path).expect("the document");
+    let block = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a manifest");
+    let contents = Contents::decode(block.as_bytes()).expect("a manifest");
+    let [named] = &contents.files[..] else { panic!("one file") };
+    assert_eq!((named.label.clone(), contents.next), (unpacked.label.clone(), 5));
+    assert_eq!((named.raw, named.crc, named.packed), (81, unpacked.packed.crc, bytes.len() as u64));
 }
 
 fn snapshot_position() -> Position {

@@ -231,7 +231,7 @@ def test_what_must_be_refused_is(make_server, tmp_path):
     assert "next segment" in spoiled("middle", lambda home: first(home).write_bytes(first(home).read_bytes()[:-500000]))
 
 
-@pytest.mark.parametrize("document", ["log.md", "snapshot.md", "manifest.md"])
+@pytest.mark.parametrize("document", ["log.md", "snapshot.md", "manifest.md", "archive.md"])
 def test_the_documents_own_bytes_are_read(tmp_path, document):
     text = (ROOT / "format-spec" / document).read_text()
     block = text.split("```hex\n")[1].split("```")[0]
@@ -243,6 +243,22 @@ def test_the_documents_own_bytes_are_read(tmp_path, document):
 
         read = manifest.read(path)
         assert (read.state, read.closed_at, [one.seq for one in read.files()]) == ("closed", (0x77, 0x83904727, 0x19C), [1, 2])
+        return
+    if document == "archive.md":
+        from reader import archive
+
+        found = archive.unpack(path, content)
+        assert found.content.count(b"$3\r\nset\r\n") == 3 and (found.number, found.original) == (4, "appendonly.aof.3.incr.aof")
+        shown = text.split("```text\n")[1].split("```")[0].encode()
+        (named,) = archive.decode(path, shown).entries
+        assert (named.crc, named.raw, named.packed, named.name) == (found.crc, 81, len(content), "4.appendonly.aof.3.incr.aof.zst")
+        for at in range(0, len(content), 3):
+            damaged = bytearray(content)
+            damaged[at] ^= 4
+            try:
+                assert archive.unpack(path, bytes(damaged)).content == found.content
+            except Refused:
+                pass
         return
     shown = subprocess.run([sys.executable, "-m", "reader", str(path)], cwd=ROOT / "format-spec", capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr

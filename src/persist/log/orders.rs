@@ -18,6 +18,8 @@ pub enum Order {
     Forget(Vec<String>),
     /// A dump was written beside the log.
     Saved(SavedDump),
+    /// Nothing is to be changed: which files are superseded, durably?
+    Superseded,
 }
 
 /// What became of it.

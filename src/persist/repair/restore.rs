@@ -7,10 +7,11 @@
 
 use super::{Extent, KeptFile, Plan, Seam, Stretch};
 use crate::env::{Disk, UnixMillis};
+use crate::persist::archive::{Chain, Past, Start, original_name};
 use crate::persist::log::format::{FrameHeader, SegmentHeader};
 use crate::persist::position::position_of;
-use crate::persist::walk::{Flow, Form, Gap, Spot, Visitor, log_files, walk_log};
-use crate::persist::{Lsn, OpenError, OpenOptions, survey_plain};
+use crate::persist::walk::{Flow, Form, Gap, Spot, Visitor, walk_files};
+use crate::persist::{CloseState, Lsn, Manifest, OpenError, OpenOptions, survey_plain};
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -89,18 +90,100 @@ struct Place {
 /// See [`RestoreError`].
 pub fn restore_plan(
     disk: &dyn Disk,
+    plain: &dyn Disk,
     options: &OpenOptions,
     moment: &Moment<'_>,
 ) -> Result<(Plan, Reached), RestoreError> {
-    let (files, manifest) = log_files(disk, options)?;
-    let has_log = options.append_only
-        && (manifest.is_some() || files.iter().any(|file| file.path.ends_with(&options.append_file)));
-    if !has_log {
+    let mut past = Past::read(disk, plain, options)?;
+    let is_log =
+        |start: &Start| start.files.iter().any(|file| file.path.ends_with(&options.append_file) || !file.is_base);
+    let has_log = past.manifest.is_some() || past.chains.iter().any(|chain| chain.starts.iter().any(is_log));
+    if !options.append_only || !has_log {
         return Err(RestoreError::NoLog);
     }
+    let closed = past.manifest.as_ref().is_some_and(|manifest| matches!(manifest.state, CloseState::Closed { .. }));
+    let mut refused = None;
+    for chain in &past.chains {
+        let Some(start) = latest_start(disk, options, moment, chain)? else { continue };
+        // What a chain that is not live holds goes into a log of its own.
+        let manifest = if chain.is_live { past.manifest.clone() } else { Some(Manifest::new()) };
+        match plan_over(disk, options, start, (manifest, closed && chain.is_live), moment) {
+            Ok((mut plan, reached)) => {
+                plan.notes.append(&mut past.notes);
+                return Ok((plan, reached));
+            }
+            Err(RestoreError::Outside(there) | RestoreError::NoCommand(there)) => refused = refused.or(Some(there)),
+            Err(error) => return Err(error),
+        }
+    }
+    let available = Available::of(&past, refused.unwrap_or_default());
+    Err(match moment {
+        Moment::Before(_) => RestoreError::NoCommand(available),
+        Moment::Lsn(_) | Moment::Time(_) => RestoreError::Outside(available),
+    })
+}
+
+impl Available {
+    /// With what lies in front of the live log, or beside it.
+    fn of(past: &Past, live: Self) -> Self {
+        let mut all = live;
+        for chain in &past.chains {
+            let first = chain.starts.iter().find_map(|start| start.lsn);
+            all.first = all.first.into_iter().chain(first).min();
+            all.from = all.from.into_iter().chain(chain.from).min();
+            all.to = all.to.into_iter().chain(chain.to).max();
+            if !chain.is_live {
+                all.end = all.end.max(Some(chain.end));
+            }
+        }
+        all
+    }
+}
+
+/// The latest start of a chain from which a moment can be reached, as far as is known without reading on.
+fn latest_start<'c>(
+    disk: &dyn Disk,
+    options: &OpenOptions,
+    moment: &Moment<'_>,
+    chain: &'c Chain,
+) -> Result<Option<&'c Start>, RestoreError> {
+    let mut from_newest = chain.starts.iter().rev();
+    Ok(match moment {
+        Moment::Lsn(lsn) => {
+            from_newest.find(|start| start.lsn.is_none_or(|first| first <= *lsn)).or(chain.starts.first())
+        }
+        Moment::Time(time) => {
+            from_newest.find(|start| start.holds_until.is_some_and(|until| until <= *time)).or(chain.starts.first())
+        }
+        Moment::Before(_) => {
+            for start in from_newest {
+                // Behind these files newer starts have been searched.
+                let files = start.files[..start.shared_from.min(start.files.len())].to_vec();
+                let own = Start { files, ..start.clone() };
+                match plan_over(disk, options, &own, (Some(Manifest::new()), false), moment) {
+                    Ok(_) => return Ok(Some(start)),
+                    Err(RestoreError::NoCommand(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // Whoever reads all of it says what there is.
+            chain.starts.first()
+        }
+    })
+}
+
+/// Plans a directory of the beginning of what can be replayed from a start.
+fn plan_over(
+    disk: &dyn Disk,
+    options: &OpenOptions,
+    start: &Start,
+    (manifest, closed): (Option<Manifest>, bool),
+    moment: &Moment<'_>,
+) -> Result<(Plan, Reached), RestoreError> {
+    let Start { files, holds_until, .. } = start;
     let base = files.iter().find(|file| file.is_base);
     let position = base.map(|base| position_of(disk, &base.path)).transpose()?.flatten();
-    let start = Place {
+    let begin = Place {
         file: 0,
         offset: 0,
         part: 0,
@@ -114,8 +197,8 @@ pub fn restore_plan(
     let mut search = Search {
         moment,
         paths: &paths,
-        here: start,
-        unit: start,
+        here: begin,
+        unit: begin,
         in_transaction: false,
         found: None,
         wanted_before: false,
@@ -124,12 +207,12 @@ pub fn restore_plan(
         headers: vec![None; files.len()],
         whole: 0,
         chain: 0,
-        available: Available { first: start.lsn, ..Available::default() },
+        available: Available { first: begin.lsn, ..Available::default() },
         passed: false,
         damage: None,
     };
     // A moment that was passed is still followed by commands, which are counted.
-    let _ = walk_log(disk, options, &mut search)?;
+    let _ = walk_files(disk, files, closed, &options.limits, &mut search)?;
     search.end_of_frame();
     let Search { mut available, here, found, passed, damage, headers, .. } = search;
     available.end = here.lsn;
@@ -142,18 +225,20 @@ pub fn restore_plan(
             if passed { found } else { Some(here) }
         }
         Moment::Time(time) => {
-            let before = base.is_some() && available.from.is_some_and(|from| *time < from);
-            if available.to.is_none_or(|to| *time > to && damage.is_none()) || before {
+            let known = holds_until.is_some_and(|until| until <= *time);
+            let before = base.is_some() && !known && available.from.is_some_and(|from| *time < from);
+            let behind = available.to.or(*holds_until).is_none_or(|to| *time > to && damage.is_none());
+            if behind || before {
                 return Err(RestoreError::Outside(available));
             }
-            if passed { found.or(Some(start)) } else { Some(here) }
+            if passed { found.or(Some(begin)) } else { Some(here) }
         }
         Moment::Before(_) => match found {
             Some(place) => Some(place),
             None => return Err(RestoreError::NoCommand(available)),
         },
     };
-    let place = place.unwrap_or(start);
+    let place = place.unwrap_or(begin);
     if let Some((path, offset, reason, commands)) = damage
         && (place.commands > commands || !passed)
     {
@@ -188,7 +273,7 @@ pub fn restore_plan(
             (true, true) if place.offset > 0 => Extent::Prefix(place.offset),
             _ => Extent::Whole,
         };
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = original_name(&file.path);
         let is_segment = headers[at].is_some();
         let kept = KeptFile { path: file.path.clone(), name, sequence: file.sequence, extent, is_segment };
         match (file.is_base, manifest.is_some()) {

@@ -1,6 +1,7 @@
 //! The log on a simulated disk: five commands, every crash, every fault.
 
-mod compaction;
+pub mod archive;
+pub mod compaction;
 pub mod crashes;
 mod damage;
 mod faults;

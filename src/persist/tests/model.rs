@@ -111,6 +111,8 @@ pub struct Db {
     pub clock: Arc<ManualClock>,
     pub store: Store,
     pub report: LoadReport,
+    /// When what is submitted is logged, ms since the epoch.
+    pub now: i64,
     _lock: Box<dyn crate::env::disk::DiskLock>,
 }
 
@@ -134,7 +136,7 @@ pub fn open_db(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<Db, O
     };
     let opened = open(world, options, &mut store)?;
     let log = opened.log.expect("append only");
-    Ok(Db { log, clock, store, report: opened.report, _lock: opened.lock })
+    Ok(Db { log, clock, store, report: opened.report, now: START.0, _lock: opened.lock })
 }
 
 /// Opens with the log switched off; what was loaded.
@@ -158,7 +160,7 @@ impl Db {
     /// A store whose log was begun while it ran.
     pub fn over(log: OpenedLog, clock: Arc<ManualClock>, state: State, opened: crate::persist::Opened) -> Self {
         let store = Store { state, ..Store::default() };
-        Self { log, clock, store, report: opened.report, _lock: opened.lock }
+        Self { log, clock, store, report: opened.report, now: START.0, _lock: opened.lock }
     }
 
     /// Executes commands as one unit.
@@ -168,7 +170,7 @@ impl Db {
             let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
             self.store.apply(&words);
         }
-        self.log.buffer.append(db, unit(commands).as_slice().into(), START.0);
+        self.log.buffer.append(db, unit(commands).as_slice().into(), self.now);
         // Some are written by whoever appends them, others by the driver.
         if self.store.state.len() % 2 == 1 {
             self.log.writer.write_at_once();

@@ -9,6 +9,7 @@ use super::store::Config;
 use super::value::{BufferLimit, SavePoint, Value};
 use crate::engine::MemoryLimit;
 use crate::keyspace::{AccessPolicy, EvictionOrder, EvictionPolicy};
+use crate::persist::archive::Retain;
 use crate::persist::rdb::SavedAccess;
 use crate::server::defrag::DefragSettings;
 use crate::value::Limits;
@@ -116,6 +117,13 @@ pub struct Settings {
     pub rewrite_sync: bool,
     /// `aof-disable-auto-gc`.
     pub keep_superseded: bool,
+    /// What is kept of superseded files (`aof-retain-time`, `aof-retain-size`).
+    pub retain: Retain,
+    /// Bytes a second that the archiver may read (`archive-max-mb-per-sec`); 0: any number.
+    pub archive_rate: u64,
+    /// How often everything is verified (`scrub-period`), and how many bytes a second (0: any number).
+    pub scrub_period: Option<Duration>,
+    pub scrub_rate: u64,
     pub segment_bytes_max: u64,
     pub unsynced_bytes_max: u64,
     /// `aof-timestamp-enabled`.
@@ -223,6 +231,13 @@ impl Settings {
             rdb_preamble: flag(config, "aof-use-rdb-preamble"),
             rewrite_sync: flag(config, "aof-rewrite-incremental-fsync"),
             keep_superseded: flag(config, "aof-disable-auto-gc"),
+            retain: Retain {
+                time: seconds(int(config, "aof-retain-time")),
+                bytes: Some(bytes(config, "aof-retain-size")).filter(|bytes| *bytes > 0),
+            },
+            archive_rate: (int(config, "archive-max-mb-per-sec") as u64).saturating_mul(1_000_000),
+            scrub_period: seconds(int(config, "scrub-period")),
+            scrub_rate: (int(config, "scrub-max-mb-per-sec") as u64).saturating_mul(1_000_000),
             segment_bytes_max: bytes(config, "aof-segment-size"),
             unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),
             log_timestamps: flag(config, "aof-timestamp-enabled"),

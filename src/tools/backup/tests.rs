@@ -13,7 +13,7 @@ fn config() -> OpenOptions {
 
 fn plain() -> BackupOptions {
     let pace = Pace::new(Arc::new(ManualClock::default()), 0);
-    BackupOptions { source: config(), zstd: None, pace, asked: None }
+    BackupOptions { source: config(), zstd: None, pace, archive: false, asked: None }
 }
 
 fn work(db: &mut Db, history: &mut History, workload: &mut Workload, units: usize) {

@@ -30,6 +30,9 @@ pub struct Arguments {
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3",
           value_parser = clap::value_parser!(i32).range(1..=22))]
     zstd: Option<i32>,
+    /// Copy the archive, too: a restore of the copy can go as far back.
+    #[arg(long)]
+    archive: bool,
     /// Read no faster than this.
     #[arg(long, value_name = "MB", default_value_t = 0)]
     max_mb_per_sec: u64,
@@ -38,7 +41,7 @@ pub struct Arguments {
 /// Makes the backup that a command line asks for, and says what was made.
 pub fn run(arguments: Arguments) -> Exit {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let Arguments { path, target, from, user, zstd, max_mb_per_sec } = arguments;
+    let Arguments { path, target, from, user, zstd, archive, max_mb_per_sec } = arguments;
     let (source, asked) = match (path, from) {
         (_, Some(address)) => {
             let password = std::env::var("REDISCLI_AUTH").ok();
@@ -63,7 +66,7 @@ pub fn run(arguments: Arguments) -> Exit {
         }
     };
     let pace = Pace::new(Arc::new(SystemClock::new()), max_mb_per_sec.saturating_mul(1_000_000));
-    let options = BackupOptions { source, zstd, pace, asked };
+    let options = BackupOptions { source, zstd, pace, archive, asked };
     let made = if target.as_os_str() == "-" {
         backup_to_stream(&*disk, options, std::io::stdout().lock())
     } else {

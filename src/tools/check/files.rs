@@ -4,6 +4,9 @@ use super::report::{Behind, Damaged, FileReport, Role, Verdict};
 use super::{manifest, manifest_path};
 use crate::env::disk::read_file;
 use crate::env::{Disk, OpenMode};
+use crate::persist::archive::{
+    Archived, ArchivedKind, Contents, DIRECTORY, LookError, MANIFEST_NAME, PackedError, Unpacked, look, unlisted,
+};
 use crate::persist::rdb::Salvage;
 use crate::persist::{
     CloseState, DamageKind, FileEntry, FileKind, Manifest, OpenError, OpenOptions, SegmentSurvey, generations,
@@ -22,6 +25,9 @@ pub struct Files<'f> {
 /// A file of which nothing is known but its path.
 pub fn lone(disk: &dyn Disk, path: &Path) -> FileReport {
     let bytes = size(disk, path);
+    if disk.open(path, OpenMode::Read).and_then(|file| Unpacked::is_one(&*file)).unwrap_or(false) {
+        return of_archived(disk, path);
+    }
     match segment_survey(disk, path) {
         Ok(Some(survey)) => {
             let mut report = of_segment(path, &survey);
@@ -115,6 +121,38 @@ fn of_plain(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> FileReport 
     }
 }
 
+/// A file of the archive, all of it read.
+fn of_archived(disk: &dyn Disk, path: &Path) -> FileReport {
+    describe_archived(disk, path, look(disk, path).as_ref())
+}
+
+fn describe_archived(disk: &dyn Disk, path: &Path, looked: Result<&Archived, &LookError>) -> FileReport {
+    let bytes = size(disk, path);
+    match looked {
+        Ok(found) => {
+            let kind = match found.label.kind {
+                ArchivedKind::Base => "a base",
+                ArchivedKind::Incremental => "a segment",
+            };
+            FileReport {
+                lsn: found.span.map(|span| [span.first.0, span.end.0]),
+                times: found.times.map(|(from, to)| [from, to]),
+                note: Some(format!("{kind} of {} bytes, {} in the log", found.raw, found.label.original)),
+                ..blank(path, Role::Archived, Verdict::Sound, bytes)
+            }
+        }
+        Err(LookError::Packed(PackedError::Io(error))) => {
+            let source = std::io::Error::new(error.kind(), error.to_string());
+            unreadable(path, Role::Archived, bytes, &OpenError::Io { path: path.to_owned(), source })
+        }
+        Err(LookError::Packed(PackedError::Damaged { offset, reason })) => {
+            let damage = Some(Damaged { offset: *offset, line: 1, lsn: None, reason: (*reason).to_owned() });
+            FileReport { damage, ..blank(path, Role::Archived, Verdict::Damaged, bytes) }
+        }
+        Err(LookError::Inside(error)) => unreadable(path, Role::Archived, bytes, error),
+    }
+}
+
 /// Where a damaged RDB file is damaged first, and how much of it verifies all the same: its other blocks, or the keys that can
 /// be decoded.
 fn saved_keys(disk: &dyn Disk, path: &Path, report: &mut FileReport) {
@@ -186,7 +224,51 @@ impl Files<'_> {
         for (_, path) in generations(self.disk, &dump).unwrap_or_default() {
             reports.push(of_plain(self.disk, &path, Role::EarlierDump, true));
         }
+        self.archive(&mut reports);
         reports
+    }
+
+    /// The archive: its manifest, what that names, and what it does not.
+    fn archive(&self, reports: &mut Vec<FileReport>) {
+        let directory = self.options.directory.join(DIRECTORY);
+        let path = directory.join(MANIFEST_NAME);
+        let contents = match Contents::read(self.disk, &directory) {
+            Ok(None) => Contents::default(),
+            Ok(Some(Ok(contents))) => {
+                let note = Some(format!("{} files, {} bytes", contents.files.len(), contents.bytes()));
+                let bytes = size(self.disk, &path);
+                reports.push(FileReport { note, ..blank(&path, Role::ArchiveManifest, Verdict::Sound, bytes) });
+                contents
+            }
+            Ok(Some(Err(error))) => {
+                let reason = format!("the line {}; a server makes it anew of the files", error.reason);
+                let damage = Some(Damaged { offset: 0, line: error.line as u64, lsn: None, reason });
+                let bytes = size(self.disk, &path);
+                reports.push(FileReport { damage, ..blank(&path, Role::ArchiveManifest, Verdict::Damaged, bytes) });
+                Contents::default()
+            }
+            Err(source) => {
+                let error = OpenError::Io { path: path.clone(), source };
+                return reports.push(unreadable(&path, Role::ArchiveManifest, 0, &error));
+            }
+        };
+        for file in &contents.files {
+            let path = directory.join(file.file_name());
+            let found = look(self.disk, &path);
+            let mut report = describe_archived(self.disk, &path, found.as_ref());
+            if found.is_ok_and(|found| found != *file) {
+                report.verdict = Verdict::Damaged;
+                let reason = "it is not the file that the manifest of the archive names".into();
+                report.damage = Some(Damaged { offset: 0, line: 1, lsn: None, reason });
+            }
+            reports.push(report);
+        }
+        for file in unlisted(self.disk, &directory, &contents).unwrap_or_default() {
+            let mut report = describe_archived(self.disk, &file.path, file.found.as_ref());
+            let note = report.note.take().map_or(String::new(), |note| format!("{note}, "));
+            report.note = Some(format!("{note}not named by the manifest of the archive"));
+            reports.push(report);
+        }
     }
 
     fn manifest(&self) -> Option<FileReport> {

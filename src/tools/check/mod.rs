@@ -13,7 +13,8 @@ pub use report::{Damaged, FileReport, Report, Role, Start, Verdict};
 use self::files::Files;
 use super::place::Place;
 use crate::env::Disk;
-use crate::persist::{Discard, Manifest, OpenOptions, examine};
+use crate::env::disk::read_file;
+use crate::persist::{Discard, Manifest, OpenOptions, archive, examine};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,9 +36,9 @@ pub fn check(disk: &Arc<dyn Disk>, place: &Place) -> Report {
 fn directory(disk: &Arc<dyn Disk>, options: &OpenOptions) -> Report {
     let in_use = is_in_use(&**disk, &options.directory);
     for left in (0..TRIES).rev() {
-        let before = manifest_bytes(&**disk, options);
+        let before = manifests(&**disk, options);
         let report = once(disk, options, in_use);
-        if left == 0 || !in_use || before == manifest_bytes(&**disk, options) {
+        if left == 0 || !in_use || before == manifests(&**disk, options) {
             return report;
         }
     }
@@ -61,7 +62,13 @@ fn is_in_use(disk: &dyn Disk, directory: &Path) -> bool {
 }
 
 fn manifest_bytes(disk: &dyn Disk, options: &OpenOptions) -> Option<Vec<u8>> {
-    crate::env::disk::read_file(disk, &manifest_path(options)).ok()
+    read_file(disk, &manifest_path(options)).ok()
+}
+
+/// What a running server may replace, of the log and of its archive.
+fn manifests(disk: &dyn Disk, options: &OpenOptions) -> [Option<Vec<u8>>; 2] {
+    let archive = options.directory.join(archive::DIRECTORY).join(archive::MANIFEST_NAME);
+    [manifest_bytes(disk, options), read_file(disk, &archive).ok()]
 }
 
 fn manifest_path(options: &OpenOptions) -> std::path::PathBuf {

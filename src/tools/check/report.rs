@@ -44,6 +44,10 @@ pub enum Role {
     Draft,
     /// Not named by the manifest.
     Stray,
+    /// What the archive holds.
+    ArchiveManifest,
+    /// A superseded file of the log, packed.
+    Archived,
 }
 
 /// The first damage of a file.

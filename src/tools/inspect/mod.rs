@@ -20,6 +20,7 @@ use self::spread::Spread;
 use super::Exit;
 use super::place::Place;
 use crate::env::Disk;
+use crate::persist::archive::{Past, UnpackingDisk};
 use crate::persist::{Flow, OpenError, Visitor, follow as follow_log, rdb, walk_file, walk_log};
 use crate::value::Limits;
 use clap::{Args, ValueEnum};
@@ -66,6 +67,9 @@ pub struct Options {
     /// Go on showing what is added to the log, until interrupted.
     #[arg(long)]
     pub follow: bool,
+    /// Begin with the oldest base of the archive, and show what led up to the log.
+    #[arg(long, conflicts_with = "follow")]
+    pub archive: bool,
     /// Words of commands in full length, however long.
     #[arg(long)]
     pub full: bool,
@@ -96,7 +100,8 @@ fn said(error: &OpenError) -> Exit {
     if let OpenError::Io { .. } = error { Exit::Io } else { Exit::Damaged }
 }
 
-fn shown(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result<Met, Exit> {
+fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result<Met, Exit> {
+    let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(plain))) as Arc<dyn Disk>);
     let place = super::find(&**disk, &options.path)?;
     let subject = match options.show {
         Some(subject) => subject,
@@ -149,6 +154,10 @@ fn shown(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result
             })?;
             follow_log(&**disk, directory, visitor.visitor(), &mut || waiting.wait()).map(|()| Flow::Continue(()))
         }
+        Place::Directory(directory) if options.archive => Past::read(&**disk, &**plain, directory).and_then(|past| {
+            past.notes.iter().for_each(|note| eprintln!("{note}"));
+            past.walk(&**disk, directory, visitor.visitor())
+        }),
         Place::Directory(directory) => walk_log(&**disk, directory, visitor.visitor()),
     };
     let met = visitor.finish()?;

@@ -34,11 +34,18 @@ impl LogWriter {
             return true;
         }
         let Some((order, promise)) = self.buffer.orders().take() else { return false };
+        if order == Order::Superseded {
+            // Of a log that does not count yet nothing is; a store in doubt has been waited for.
+            let superseded = if self.unfounded { Vec::new() } else { self.manifest.history().cloned().collect() };
+            promise.settle(Ok(Done::Stored { superseded }));
+            return true;
+        }
         let (mut manifest, base) = (self.manifest.clone(), matches!(order, Order::Base { .. }));
         match order {
             Order::Base { entry, identity, kept_from } => manifest.rebase(entry, identity, kept_from),
             Order::Forget(names) => manifest.forget(&names),
             Order::Saved(dump) => manifest.saved_dump = Some(dump),
+            Order::Superseded => {}
         }
         let superseded: Vec<FileEntry> = manifest.history().cloned().collect();
         let done = Done::Stored { superseded };
