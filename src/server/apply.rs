@@ -25,7 +25,6 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
         // The ticker does it: what begins or ends there must not happen inside of a turn.
         shared.ticker.ring(UnixMillis(i64::MIN));
     }
-    shared.keeping.apply(before, after);
     if before.maxclients != after.maxclients && super::limits::open_files_for(after.maxclients) < after.maxclients {
         return Err(refused(
             "maxclients",

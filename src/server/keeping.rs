@@ -15,7 +15,7 @@ use super::config::Settings;
 use super::log_driver::RunningLog;
 use super::pace::{Pace, PacedReads};
 use super::shared::Shared;
-use crate::env::disk::OsDisk;
+use crate::env::disk::{OsDisk, parent};
 use crate::env::{Clock, Disk, UnixMillis};
 use crate::persist::archive::{ArchiveFigures, ArchiveStep, Archiver, ArchiverOptions, Retain, beside};
 use crate::persist::{Finding, OpenOptions, ScrubStep, Scrubber};
@@ -246,9 +246,12 @@ fn scrub(shared: &Arc<Shared>) {
 /// Verifies every file that nobody writes to.
 fn pass(shared: &Shared) -> io::Result<()> {
     let settings = shared.settings();
+    let log = shared.founded_log();
+    // A log stays where it is, whatever `dir` is set to meanwhile.
+    let directory = log.as_ref().map_or(settings.dir.as_path(), |log| parent(&log.options.directory));
     let options = OpenOptions {
-        directory: settings.dir.clone(),
-        append_only: settings.appendonly,
+        directory: directory.to_owned(),
+        append_only: log.is_some(),
         append_directory: settings.append_dirname.clone(),
         append_file: settings.append_filename.clone(),
         dump_file: settings.dump_filename.clone(),

@@ -189,8 +189,10 @@ impl Shared {
     }
 
     pub fn set_settings(&self, settings: Settings) {
-        *self.settings.write() = Arc::new(settings);
+        let after = Arc::new(settings);
+        let before = std::mem::replace(&mut *self.settings.write(), Arc::clone(&after));
         self.settings_generation.fetch_add(1, Ordering::Release);
+        self.keeping.apply(&before, &after);
     }
 
     /// Called once, before the io threads start.

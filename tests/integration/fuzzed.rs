@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each fuzz target uses one function of this file")]
 
 use graven::env::disk::sim::SimDisk;
-use graven::env::{Clock, Disk, ManualClock, OpenMode, SeededEntropy, UnixMillis};
+use graven::env::{Clock, Disk, DiskFile, ManualClock, OpenMode, SeededEntropy, UnixMillis};
+use graven::persist::archive::{Contents, Unpacked};
 use graven::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader};
 use graven::persist::log::{Item, OpenedSegment, SegmentReader};
 use graven::persist::rdb::{self, RdbEntry, RdbSink, Refusal};
@@ -197,6 +198,22 @@ pub fn manifest(data: &[u8]) {
     }
 }
 
+/// The archive: a manifest that is believed is written as it was read, and a file that is believed reads whole.
+pub fn archive(data: &[u8]) {
+    if let Ok(contents) = Contents::decode(data) {
+        assert_eq!(contents.encode(), data);
+    }
+    let disk = SimDisk::new();
+    let file = disk.open(Path::new("/1.x.zst"), OpenMode::CreateNew).expect("a file");
+    file.write_all_at(data, 0).expect("written");
+    if let Ok(unpacked) = Unpacked::open(file)
+        && unpacked.verify().is_ok()
+    {
+        let mut content = vec![0; unpacked.packed.raw as usize];
+        unpacked.read_exact_at(&mut content, 0).expect("what verifies reads");
+    }
+}
+
 struct Ignored;
 
 impl RdbSink for Ignored {
@@ -315,6 +332,11 @@ mod corpora {
     #[test]
     fn manifests() {
         replay("manifest", super::manifest);
+    }
+
+    #[test]
+    fn archives() {
+        replay("archive", super::archive);
     }
 
     #[test]

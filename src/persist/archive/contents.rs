@@ -216,7 +216,8 @@ impl Contents {
             }
             contents.files.push(file);
         }
-        Ok(contents)
+        // Numbers can be written in several ways; this is written in one.
+        if contents.encode() == content { Ok(contents) } else { fail(1, "is not written as its like are") }
     }
 
     /// Reads the manifest of an archive; `None` where there is none.
