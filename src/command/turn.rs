@@ -28,6 +28,9 @@ fn push_header(out: &mut Vec<u8>, mark: u8, number: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Room for bytes that a unit leaves to the next one, at most.
+const ROOM_KEPT: usize = 1 << 20;
+
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -54,10 +57,13 @@ impl Unit {
         self.commands = 0;
     }
 
-    /// The turn is over: its long arguments are kept in memory no longer on its account.
-    pub fn let_go_of_blocks(&mut self) {
+    /// The turn is over: long arguments are kept in memory no longer on its account, nor is the room of a long unit.
+    pub fn let_go(&mut self) {
         if !self.blocks.is_empty() {
             self.clear();
+        }
+        if self.out.bytes.capacity() > ROOM_KEPT {
+            *self = Self::default();
         }
     }
 

@@ -242,7 +242,7 @@ impl Engine {
             }
             None => false,
         };
-        self.turn.unit.let_go_of_blocks();
+        self.turn.unit.let_go();
         self.parts.stats.dirty += self.turn.dirty;
         self.store.count_left();
         self.parts.bound_tracking();

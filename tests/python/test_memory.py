@@ -155,3 +155,13 @@ def test_the_holes_that_a_snapshot_leaves_are_closed(server):
         wait_until(lambda: connection.info("persistence")["rdb_bgsave_in_progress"] == "0", 60, "the snapshot has ended")
         wait_until(lambda: defrag_figures(connection)["active_defrag_hits"] > 5000, 60, "what was not overwritten moves")
         wait_until(lambda: memory(connection)["allocator_frag_bytes"] < 4 * MIB, 60, "memory is back")
+
+
+@pytest.mark.graven_only
+def test_what_a_long_script_needed_is_free_behind_it(server):
+    """The unit that it logs is tens of megabytes: they are not kept for the next one."""
+    with server.connect() as connection:
+        before = memory(connection)["used_memory"]
+        connection.call("EVAL", "for n = 1, 500 do redis.call('SET', 'key:' .. n, ARGV[1]) end", "0", b"v" * 50_000)
+        connection.call("FLUSHALL")
+        wait_until(lambda: memory(connection)["used_memory"] < before + 4 * MIB, 60, "all of it is free")
