@@ -11,11 +11,15 @@ use tikv_jemalloc_sys::{mallctlbymib, mallctlnametomib};
 pub const PROBE: AllocatorProbe =
     AllocatorProbe { figures, by_thread, report, purge, is_sparse, without_cache, setting, text };
 
+/// What lies in the threads' caches, all arenas together: 4096 is jemalloc's number for all of them.
+const ALL_CACHES: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
+
 /// What jemalloc counts, as of this moment.
 fn figures() -> Option<Allocator> {
     epoch::advance().ok()?;
     Some(Allocator {
         allocated: stats::allocated::read().ok()?,
+        cached: ALL_CACHES.name().read().unwrap_or(0),
         active: stats::active::read().ok()?,
         resident: stats::resident::read().ok()?,
     })

@@ -3,6 +3,7 @@
 //! `COMMAND`, arity checks, ACL categories, OOM and MULTI rules and key extraction are all derived from here.
 
 use super::{Args, CommandError, Cx};
+use smallvec::SmallVec;
 
 /// A handler: reads its arguments, answers into `cx.reply`.
 pub type Run = fn(&mut Cx<'_>, &mut Args<'_>) -> Result<(), CommandError>;
@@ -44,8 +45,11 @@ pub struct Deprecated {
 /// Positions of the secret arguments of a call; some may lie behind its end.
 pub type Secrets = fn(&[&[u8]]) -> Vec<usize>;
 
-/// Positions of the keys of a call and what happens to each; `None` when the arguments name none.
-pub type FindKeys = fn(&[&[u8]]) -> Option<Vec<(usize, KeyFlags)>>;
+/// Positions of the keys of a call, and what happens to each.
+pub type CallKeys = SmallVec<[(usize, KeyFlags); 3]>;
+
+/// `None` when the arguments name no keys.
+pub type FindKeys = fn(&[&[u8]]) -> Option<CallKeys>;
 
 impl Command {
     pub const DEFAULT: Self = Self {
@@ -76,19 +80,18 @@ impl Command {
 
     /// The key arguments of a call with what the command does to each, in order of the key specs; `None` when a count
     /// does not fit the arguments.
-    pub fn keys_of_call(&self, argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+    pub fn keys_of_call(&self, argv: &[&[u8]]) -> Option<CallKeys> {
         if let Some(find_keys) = self.find_keys {
             return find_keys(argv);
         }
-        let mut found = Vec::new();
-        let mut positions = Vec::new();
+        let mut found = CallKeys::new();
         for spec in self.keys {
-            spec.positions(argv, &mut positions)?;
+            let before = found.len();
+            spec.find_in(argv, &mut found)?;
             // A command with a destination is not called without sources, so there is no destination either.
-            if positions.is_empty() && !found.is_empty() && matches!(spec.find, Find::Count { .. }) {
+            if found.len() == before && before > 0 && matches!(spec.find, Find::Count { .. }) {
                 return None;
             }
-            found.extend(positions.drain(..).map(|at| (at, spec.flags)));
         }
         Some(found)
     }
@@ -311,6 +314,10 @@ impl KeyFlags {
         self.0 & other.0 == other.0
     }
 
+    pub const fn has_any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         const NAMED: [(KeyFlags, &str); 11] = [
             (KeyFlags::RO, "RO"),
@@ -397,7 +404,8 @@ impl KeySpec {
         Self { flags, begin: Begin::Index(index), find: Find::Count { at: 0, first: 1, step: 1 } }
     }
 
-    fn positions(&self, argv: &[&[u8]], into: &mut Vec<usize>) -> Option<()> {
+    /// Adds the keys of this group; `None` when a count does not fit the arguments.
+    fn find_in(&self, argv: &[&[u8]], found: &mut CallKeys) -> Option<()> {
         let begin = match self.begin {
             Begin::Index(index) => index,
             Begin::Keyword { word, from } => {
@@ -415,6 +423,7 @@ impl KeySpec {
             Begin::Unknown => return Some(()),
         };
         match self.find {
+            Find::Range { last: 0, .. } => found.extend((begin < argv.len()).then_some((begin, self.flags))),
             Find::Range { last, step, limit } => {
                 let last = if last >= 0 {
                     begin + last as usize
@@ -423,7 +432,8 @@ impl KeySpec {
                 } else {
                     begin + (argv.len().checked_sub(begin)? / limit).checked_sub(last.unsigned_abs() as usize)?
                 };
-                into.extend((begin..=last).step_by(step).take_while(|at| *at < argv.len()));
+                let places = (begin..=last).step_by(step).take_while(|at| *at < argv.len());
+                found.extend(places.map(|at| (at, self.flags)));
             }
             Find::Count { at, first, step } => {
                 let count = std::str::from_utf8(argv.get(begin + at)?).ok()?.parse::<usize>().ok()?;
@@ -432,7 +442,7 @@ impl KeySpec {
                 if needed > argv.len().checked_sub(start)? {
                     return None;
                 }
-                into.extend((start..start + needed).step_by(step));
+                found.extend((start..start + needed).step_by(step).map(|at| (at, self.flags)));
             }
             Find::Unknown => {}
         }

@@ -22,6 +22,9 @@ fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     loop {
         let step = if p < pattern.len() && pattern[p] == b'*' {
             p += 1;
+            if p == pattern.len() {
+                return true;
+            }
             star = Some((p, t));
             continue;
         } else if t == text.len() {

@@ -36,7 +36,9 @@ mod zset;
 pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
-pub use declare::{Begin, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run, Secrets};
+pub use declare::{
+    Begin, CallKeys, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run, Secrets,
+};
 pub use dump::PayloadRules;
 pub use error::{CommandError, quoted};
 pub use glob::{glob_matches, glob_matches_nocase};

@@ -33,8 +33,23 @@ impl Parts {
         context: Context,
         now: UnixMillis,
     ) -> Result<(), (Denied, Arc<User>)> {
-        let Some(user) = self.clients.get(id).map(|client| Arc::clone(&client.user)) else { return Ok(()) };
-        let Err(denied) = user.check(resolved, argv) else { return Ok(()) };
+        let Some(client) = self.clients.get(id) else { return Ok(()) };
+        let Err(denied) = client.user.check(resolved, argv) else { return Ok(()) };
+        let user = Arc::clone(&client.user);
+        self.note_denied(id, denied, (resolved, argv), context, now);
+        Err((denied, user))
+    }
+
+    /// Counts that a client's user may not make a call, and notes it in the log.
+    pub(super) fn note_denied(
+        &mut self,
+        id: ClientId,
+        denied: Denied,
+        (resolved, argv): (Resolved, &[&[u8]]),
+        context: Context,
+        now: UnixMillis,
+    ) {
+        let Some(user) = self.clients.get(id).map(|client| Arc::clone(&client.user)) else { return };
         let (reason, name);
         let object = match denied {
             Denied::Command => {
@@ -52,7 +67,6 @@ impl Parts {
             }
         };
         self.note_refusal(id, reason, context, object, user.name(), now);
-        Err((denied, user))
     }
 
     fn note_refusal(

@@ -136,11 +136,11 @@ impl Engine {
         let nothing_to_do = executes && transaction.is_none_or(|transaction| transaction.queued.is_empty());
         let grows = flags.has(Flags::DENYOOM) || (executes && transaction.is_some_and(|transaction| transaction.grows));
         let only_listens = client.protocol == Protocol::Resp2 && client.is_subscriber();
-        if !client.user.is_unrestricted() {
+        if let Err(denied) = client.user.check(*resolved, argv) {
             let context = if client.transaction.is_some() { Context::Multi } else { Context::Toplevel };
-            if let Err((denied, user)) = self.parts.permit(id, *resolved, argv, context, now) {
-                return Admission::Refuse(denied.error(&user, *resolved, argv));
-            }
+            let error = denied.error(&client.user, *resolved, argv);
+            self.parts.note_denied(id, denied, (*resolved, argv), context, now);
+            return Admission::Refuse(error);
         }
         if self.parts.settings.memory.max > 0 {
             // Queued commands take memory too, whatever they will do.

@@ -407,12 +407,6 @@ impl Database {
         self.keys.get_hashed(hash)
     }
 
-    /// The keys of one bucket; `random` is uniform over all numbers, and so is the choice.
-    pub(super) fn bucket(&self, random: u64) -> &[Entry] {
-        let bucket = (u128::from(random) * self.keys.buckets() as u128) >> 64;
-        self.keys.bucket(bucket as usize)
-    }
-
     /// One key, expired or not, each equally likely; `random` is uniform over all numbers.
     pub(super) fn any(&self, random: u64) -> Option<&Entry> {
         self.keys.random(random)

@@ -1,8 +1,7 @@
 //! Which key goes when memory is short.
 //!
-//! LRU and LFU are judged by samples. Under LRU a sample is a whole bucket of the table, drawn at random, so every key is as
-//! likely to be looked at as any other and a look costs one walk through the directory for a dozen keys; under LFU it is keys
-//! drawn one by one. The best
+//! LRU and LFU are judged by samples: keys drawn one by one, each equally likely. (A whole bucket of the table would be
+//! cheaper to look at, but what lies together came together: of equals the newest would go too often.) The best
 //! candidates of earlier samples are kept in a small pool, as in stock; unlike there, a candidate that was used since
 //! it was sampled is judged anew. The earliest deadline is exact, from the index.
 //!
@@ -20,12 +19,9 @@ use crate::env::Entropy;
 
 /// Candidates that are remembered from one victim to the next.
 const POOL_SIZE: usize = 16;
-/// Where at least one key in so many has a deadline, such keys are found by looking through buckets.
-const VOLATILE_COMMON: usize = 4;
-/// What one bucket gives on average; looks through the index of deadlines are made to be worth as much.
-const SAMPLES_OF_BUCKET: usize = 10;
-/// Looks that find nothing fit before a sample ends with what it has.
-const LOOKS_PER_SAMPLE: usize = 4;
+/// Draws for one victim under LRU, at least: a look at a clock is cheap beside removing a key, and stock's five find the
+/// oldest tenth of the keys only half of the time.
+const DRAWS_OF_LRU: usize = 12;
 
 /// Which keys may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,33 +151,15 @@ fn by_use(
     None
 }
 
-/// Offers at least so many keys to the pool, where there are as many.
+/// Offers so many keys to the pool, or more.
 fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, samples: usize, entropy: &mut dyn Entropy) {
-    let samples = if policy.order == EvictionOrder::Lfu { samples } else { samples.max(SAMPLES_OF_BUCKET) };
-    let mut seen = 0;
-    for _ in 0..samples.saturating_mul(LOOKS_PER_SAMPLE) {
-        let Some(db) = weighted(databases, policy.scope, entropy) else { return };
+    let draws = if policy.order == EvictionOrder::Lru { samples.max(DRAWS_OF_LRU) } else { samples };
+    for _ in 0..draws {
+        let Some((db, entry)) = draw(databases, policy.scope, entropy) else { return };
         let database = &databases[db as usize];
-        let mut offer = |entry: &Entry| {
-            seen += 1;
-            let candidate =
-                Candidate { rank: rank(database, policy.order, entry), db, hash: database.hash_of(entry.key()) };
-            if pool.candidates.len() < POOL_SIZE || pool.candidates[0].rank > candidate.rank {
-                pool.offer(candidate);
-            }
-        };
-        let rare = database.expires_len().saturating_mul(VOLATILE_COMMON) < database.len();
-        // Under LFU most keys have the same few counters: of equals each must be as likely to go, whatever lies beside it.
-        if policy.order == EvictionOrder::Lfu || policy.scope == EvictionScope::Volatile && rare {
-            draw_from(database, policy.scope, entropy).into_iter().for_each(&mut offer);
-        } else {
-            let bucket = database.bucket(entropy.next_u64());
-            // Of equals the first one offered is remembered, and places in a bucket tell how old a key is: any may begin.
-            let (behind, ahead) = bucket.split_at(entropy.below(bucket.len() as u64) as usize);
-            ahead.iter().chain(behind).filter(|entry| in_scope(policy.scope, entry)).for_each(&mut offer);
-        }
-        if seen >= samples {
-            return;
+        let rank = rank(database, policy.order, entry);
+        if pool.candidates.len() < POOL_SIZE || pool.candidates[0].rank > rank {
+            pool.offer(Candidate { rank, db, hash: database.hash_of(entry.key()) });
         }
     }
 }
@@ -189,15 +167,12 @@ fn sample(databases: &[Database], pool: &mut Pool, policy: EvictionPolicy, sampl
 /// One key of all that are in scope, each equally likely.
 fn draw<'a>(databases: &'a [Database], scope: EvictionScope, entropy: &mut dyn Entropy) -> Option<(u32, &'a Entry)> {
     let db = weighted(databases, scope, entropy)?;
-    draw_from(&databases[db as usize], scope, entropy).map(|entry| (db, entry))
-}
-
-/// One key of those in scope in a database, each equally likely.
-fn draw_from<'a>(database: &'a Database, scope: EvictionScope, entropy: &mut dyn Entropy) -> Option<&'a Entry> {
-    match scope {
+    let database = &databases[db as usize];
+    let entry = match scope {
         EvictionScope::All => database.any(entropy.next_u64()),
         EvictionScope::Volatile => database.nth_volatile(entropy.below(database.expires_len() as u64) as usize),
-    }
+    };
+    entry.map(|entry| (db, entry))
 }
 
 /// A database, as likely as it has keys in scope.

@@ -278,7 +278,7 @@ mod tests {
     };
 
     fn figures(allocated: usize, active: usize) -> Allocator {
-        Allocator { allocated, active, resident: active }
+        Allocator { allocated, cached: 0, active, resident: active }
     }
 
     /// Ten of them.

@@ -172,7 +172,7 @@ fn memory(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
     let gauge = Arc::clone(&server.shared()?.gauge);
     let defragging = server.shared()?.defrag.effort();
     let allocator = gauge.figures();
-    let used = allocator.allocated;
+    let used = allocator.in_use();
     let (peak, startup) = (gauge.peak(), server.startup_memory);
     let policy = String::from_utf8_lossy(&server.config.value("maxmemory-policy").render()).into_owned();
     let index: usize = cx.store.databases().iter().map(Database::overhead_bytes).sum();

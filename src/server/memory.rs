@@ -19,8 +19,17 @@ use parking_lot::RwLock;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocator {
     pub allocated: usize,
+    /// Of that: freed, and kept by a thread for what it allocates next.
+    pub cached: usize,
     pub active: usize,
     pub resident: usize,
+}
+
+impl Allocator {
+    /// What somebody holds.
+    pub fn in_use(&self) -> usize {
+        self.allocated.saturating_sub(self.cached)
+    }
 }
 
 /// Asks the allocator; `None` where it cannot tell.
@@ -65,7 +74,7 @@ impl AllocatorProbe {
     pub fn figures_or_pages(&self) -> Allocator {
         (self.figures)().unwrap_or_else(|| {
             let resident = resident_bytes();
-            Allocator { allocated: resident, active: resident, resident }
+            Allocator { allocated: resident, cached: 0, active: resident, resident }
         })
     }
 }
@@ -82,8 +91,8 @@ const LARGE_ERROR: u64 = 16 << 20;
 
 /// Memory in use, at the price of a few additions.
 ///
-/// Invariant: `base + reported` is what the allocator had allocated when it was asked last, and what the threads that
-/// report have added since. A thread that never reports is seen at the next calibration.
+/// Invariant: `base + reported` is what was in use when the allocator was asked last, and what the threads that report
+/// have added since. A thread that never reports is seen at the next calibration.
 pub struct Gauge {
     probe: AllocatorProbe,
     base: AtomicI64,
@@ -108,7 +117,7 @@ impl Gauge {
             peak: AtomicUsize::new(0),
             log: RwLock::new(None),
         };
-        gauge.base.store(gauge.figures().allocated as i64, Ordering::Relaxed);
+        gauge.base.store(gauge.figures().in_use() as i64, Ordering::Relaxed);
         gauge
     }
 
@@ -136,7 +145,7 @@ impl Gauge {
         let figures = self.figures();
         if self.doomed.load(Ordering::Acquire) == 0 {
             let base = self.base.load(Ordering::Relaxed);
-            let error = figures.allocated as i64 - self.reported.load(Ordering::Relaxed) - base;
+            let error = figures.in_use() as i64 - self.reported.load(Ordering::Relaxed) - base;
             let step = if error.unsigned_abs() > LARGE_ERROR { error } else { error / CALIBRATIONS };
             self.base.store(base + step, Ordering::Relaxed);
         }
@@ -146,16 +155,16 @@ impl Gauge {
     /// Asks the allocator for everything.
     pub fn figures(&self) -> Allocator {
         let figures = self.probe.figures_or_pages();
-        self.peak.fetch_max(figures.allocated, Ordering::Relaxed);
+        self.peak.fetch_max(figures.in_use(), Ordering::Relaxed);
         figures
     }
 
-    /// Most that the allocator had allocated whenever it was asked, in bytes.
+    /// Most that was in use whenever the allocator was asked, in bytes.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Allocated bytes, those doomed not counted.
+    /// Bytes in use, those doomed not counted.
     pub fn used(&self) -> u64 {
         let all = self.base.load(Ordering::Relaxed) + self.reported.load(Ordering::Relaxed);
         u64::try_from(all).unwrap_or(0).saturating_sub(self.doomed_bytes.load(Ordering::Relaxed) as u64)

@@ -1,9 +1,10 @@
 //! BITFIELD: integers of any width at any bit.
 
 use super::{DECLARATION, bit_offset};
-use crate::command::{Args, Command, CommandError, Cx, Flags, KeyFlags, KeySpec, parse_i64};
+use crate::command::{Args, CallKeys, Command, CommandError, Cx, Flags, KeyFlags, KeySpec, parse_i64};
 use crate::ds::bits::{WINDOW, field, set_field};
 use crate::value::{Str, StrRef};
+use smallvec::smallvec;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -96,7 +97,7 @@ fn bitfield(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 }
 
 /// A call that only gets reads its key; one that is not understood is taken for a write.
-fn bitfield_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+fn bitfield_keys(argv: &[&[u8]]) -> Option<CallKeys> {
     let mut rest = argv.get(2..)?;
     let only_reads = loop {
         let (is, behind) = match rest {
@@ -112,7 +113,7 @@ fn bitfield_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
         };
     };
     let write = KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE);
-    Some(vec![(1, if only_reads { KeyFlags::RO.and(KeyFlags::ACCESS) } else { write })])
+    Some(smallvec![(1, if only_reads { KeyFlags::RO.and(KeyFlags::ACCESS) } else { write })])
 }
 
 fn bitfield_ro(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 
 use pattern::Pattern;
 
-use super::{Args, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec, parse_f64};
+use super::{Args, CallKeys, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec, parse_f64};
 use crate::value::{End, Item, List, Value};
+use smallvec::smallvec;
 
 const READ: KeyFlags = KeyFlags::RO.and(KeyFlags::ACCESS);
 const OVERWRITE: KeyFlags = KeyFlags::OW.and(KeyFlags::UPDATE);
@@ -37,7 +38,7 @@ pub(super) static COMMANDS: &[Command] = &[
         arity: -2,
         flags: Flags::READ.and(Flags::MOVABLEKEYS).and(Flags::DANGEROUS),
         keys: &[KeySpec::first(READ), KeySpec::unknown(READ)],
-        find_keys: Some(|_| Some(vec![(1, READ)])),
+        find_keys: Some(|_| Some(smallvec![(1, READ)])),
         also_in: CATEGORIES,
         run: sort_ro,
         group: Group::Generic,
@@ -51,8 +52,8 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 /// The sorted key and that of the last STORE. Words that follow BY, GET and LIMIT are theirs.
-fn find_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
-    let mut keys = vec![(1, READ)];
+fn find_keys(argv: &[&[u8]]) -> Option<CallKeys> {
+    let mut keys: CallKeys = smallvec![(1, READ)];
     let mut at = 2;
     while at < argv.len() {
         match argv[at].to_ascii_lowercase().as_slice() {

@@ -2,9 +2,12 @@
 
 use super::shared::write;
 use crate::command::ttl::{Expiry, Unit, is_past, log_expiry};
-use crate::command::{Args, Command, CommandError, Cx, Deprecated, Event, Flags, Group, KeyFlags, KeySpec, Ttl};
+use crate::command::{
+    Args, CallKeys, Command, CommandError, Cx, Deprecated, Event, Flags, Group, KeyFlags, KeySpec, Ttl,
+};
 use crate::env::UnixMillis;
 use crate::value::{Str, StrRef};
+use smallvec::smallvec;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -226,14 +229,14 @@ impl<'a> SetOptions<'a> {
 }
 
 /// Only with GET the value of before is read.
-fn set_keys(argv: &[&[u8]]) -> Option<Vec<(usize, KeyFlags)>> {
+fn set_keys(argv: &[&[u8]]) -> Option<CallKeys> {
     let gets = argv.get(3..).unwrap_or_default().iter().any(|word| word.eq_ignore_ascii_case(b"get"));
     let flags = if gets {
         KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE)
     } else {
         KeyFlags::OW.and(KeyFlags::UPDATE)
     };
-    Some(vec![(1, flags)])
+    Some(smallvec![(1, flags)])
 }
 
 fn set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {

@@ -2,7 +2,7 @@
 
 use super::selector::Selector;
 use super::user::User;
-use crate::command::{CommandError, Flags, KeyFlags, Resolved, glob_matches, quoted};
+use crate::command::{CallKeys, CommandError, Flags, KeyFlags, Resolved, glob_matches, quoted};
 
 /// Why a call is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub enum Denied {
 struct Examined<'c> {
     resolved: Resolved,
     argv: &'c [&'c [u8]],
-    keys: Option<Vec<(usize, KeyFlags)>>,
+    keys: Option<CallKeys>,
 }
 
 impl Examined<'_> {
@@ -25,7 +25,7 @@ impl Examined<'_> {
     fn keys(&mut self) -> &[(usize, KeyFlags)] {
         let (command, argv) = (self.resolved.command, self.argv);
         self.keys.get_or_insert_with(|| {
-            let mut keys = if command.has_keys() { command.keys_of_call(argv).unwrap_or_default() } else { Vec::new() };
+            let mut keys = command.keys_of_call(argv).unwrap_or_default();
             keys.retain(|(at, flags)| !flags.has(KeyFlags::NOT_KEY) && *at < argv.len());
             keys
         })
@@ -41,6 +41,10 @@ impl User {
         if self.is_unrestricted() {
             return Ok(());
         }
+        self.check_selectors(resolved, argv)
+    }
+
+    fn check_selectors(&self, resolved: Resolved, argv: &[&[u8]]) -> Result<(), Denied> {
         let mut call = Examined { resolved, argv, keys: None };
         let mut worst = Denied::Command;
         for selector in self.selectors() {
@@ -112,7 +116,7 @@ impl Selector {
 
     fn allows_key(&self, key: &[u8], flags: KeyFlags) -> bool {
         let reads = flags.has(KeyFlags::ACCESS);
-        let writes = [KeyFlags::INSERT, KeyFlags::DELETE, KeyFlags::UPDATE].into_iter().any(|flag| flags.has(flag));
+        let writes = flags.has_any(KeyFlags::INSERT.and(KeyFlags::DELETE).and(KeyFlags::UPDATE));
         self.keys.iter().any(|granted| {
             (granted.read || !reads) && (granted.write || !writes) && glob_matches(&granted.pattern, key)
         })

@@ -68,6 +68,9 @@ const AT_ONCE_BYTES_MAX: usize = 256 << 10;
 const QUICK_WRITE: Duration = Duration::from_millis(1);
 /// and for this time behind it only the driver writes.
 const WARY_FOR: Duration = Duration::from_secs(1);
+/// Beside a sync many disks make writes wait, others do not: so many writes in a row have to have been quick there, done by
+/// the driver, before others write beside one too.
+const QUICK_BESIDE_SYNC_MIN: u32 = 256;
 /// An idle log notes in a mark that it is durable, at the latest after this time.
 const MARK_AFTER: Duration = Duration::from_millis(50);
 /// A sync that takes longer is counted as keeping writes waiting, as in stock.
@@ -172,6 +175,8 @@ pub struct LogWriter {
     roll_after: Duration,
     /// Writes have not been quick: until then nobody writes but the driver.
     wary_until: Duration,
+    /// Writes beside a sync since the last one that was not quick.
+    quick_beside_sync: u32,
     time: i64,
 }
 
@@ -212,6 +217,7 @@ impl LogWriter {
             quiet_since: now,
             roll_after: now,
             wary_until: now,
+            quick_beside_sync: 0,
             time,
             buffer,
         }
@@ -301,7 +307,8 @@ impl LogWriter {
     /// appended it, which spares the way over the driver. False: something is left to do, and the driver has to come.
     pub fn write_at_once(&mut self) -> bool {
         let now = self.clock.monotonic();
-        let in_order = matches!(self.state, State::Healthy) && !self.syncing && self.written == self.pending.len();
+        let unhindered = !self.syncing || self.quick_beside_sync >= QUICK_BESIDE_SYNC_MIN;
+        let in_order = matches!(self.state, State::Healthy) && unhindered && self.written == self.pending.len();
         let in_order = in_order && self.cut.is_none() && self.unstored.is_none();
         if !in_order || now < self.wary_until || self.buffer.is_closing() {
             return false;
@@ -314,7 +321,7 @@ impl LogWriter {
         if waiting.batch.out.len() > AT_ONCE_BYTES_MAX {
             return false;
         }
-        // The driver sleeps until the next sync, if it knows of one.
+        // The driver sleeps until the next sync is due or this one is over, if it knows of one.
         let driver_knows = self.unsynced_since.is_some();
         self.progress.publish_behind(true);
         if let Err(error) = self.write_next(now) {
@@ -326,7 +333,7 @@ impl LogWriter {
         if end.saturating_sub(now) > QUICK_WRITE {
             self.wary_until = end + WARY_FOR;
         }
-        driver_knows && self.cut.is_none() && !self.sync_is_due(end)
+        driver_knows && self.cut.is_none() && (self.syncing || !self.sync_is_due(end))
     }
 
     fn take_batch(&mut self) {
@@ -413,6 +420,11 @@ impl LogWriter {
         }
         let waited = self.clock.monotonic().saturating_sub(began);
         self.progress.waited(Waited::Write { beside_sync: self.syncing }, waited);
+        if waited > QUICK_WRITE {
+            self.quick_beside_sync = 0;
+        } else if self.syncing {
+            self.quick_beside_sync = self.quick_beside_sync.saturating_add(1);
+        }
         appended?;
         pending.place = Some(place);
         self.marked = durable;

@@ -3,7 +3,7 @@
 mod describe;
 mod docs;
 
-use crate::command::{Args, Command, CommandError, Cx, Flags, Group, KeyFlags, Resolved, glob_matches_nocase};
+use crate::command::{Args, CallKeys, Command, CommandError, Cx, Flags, Group, Resolved, glob_matches_nocase};
 use crate::engine::Parts;
 use describe::{describe, words};
 use docs::document;
@@ -214,7 +214,7 @@ fn getkeysandflags(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandEr
 
 type Words<'a> = &'a [&'a [u8]];
 
-fn keys_of<'a>(cx: &mut Cx<'_>, args: &mut Args<'a>) -> Result<(Words<'a>, Vec<(usize, KeyFlags)>), CommandError> {
+fn keys_of<'a>(cx: &mut Cx<'_>, args: &mut Args<'a>) -> Result<(Words<'a>, CallKeys), CommandError> {
     let argv = args.rest();
     let named = Parts::of(cx).table.named(argv);
     let command = named.ok_or(CommandError::fixed("ERR Invalid command specified"))?.command;
@@ -226,7 +226,7 @@ fn keys_of<'a>(cx: &mut Cx<'_>, args: &mut Args<'a>) -> Result<(Words<'a>, Vec<(
     }
     match command.keys_of_call(argv).filter(|keys| !keys.is_empty()) {
         Some(keys) => Ok((argv, keys)),
-        None if command.flags.has(Flags::NO_MANDATORY_KEYS) => Ok((argv, Vec::new())),
+        None if command.flags.has(Flags::NO_MANDATORY_KEYS) => Ok((argv, CallKeys::new())),
         None => Err(CommandError::fixed("ERR Invalid arguments specified for command")),
     }
 }
