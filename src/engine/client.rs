@@ -38,6 +38,8 @@ pub struct Client {
     pub name: Vec<u8>,
     pub library_name: Vec<u8>,
     pub library_version: Vec<u8>,
+    /// It can follow redirections (CLIENT CAPA).
+    pub redirects: bool,
     pub connected_at: UnixMillis,
     pub active_at: UnixMillis,
     pub reply_mode: ReplyMode,
@@ -73,6 +75,7 @@ impl Client {
             name: Vec::new(),
             library_name: Vec::new(),
             library_version: Vec::new(),
+            redirects: false,
             connected_at: now,
             active_at: now,
             reply_mode: ReplyMode::On,

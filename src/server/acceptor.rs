@@ -19,9 +19,6 @@ use super::listener::{ListenError, Listeners};
 use super::shared::Shared;
 use crate::engine::{ConnectionInfo, Outbox};
 
-/// Connections accepted in one go, so that a storm of them does not starve the others.
-const ACCEPTS_PER_TURN: usize = 1000;
-
 /// The listening sockets of a server, each with its epoll token.
 pub struct Acceptor {
     sockets: Mutex<Vec<(u64, Listening)>>,
@@ -93,7 +90,7 @@ impl Acceptor {
 
     /// Accepts what waits at one socket.
     pub fn accept(&self, token: u64, shared: &Arc<Shared>, settings: &Settings) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..settings.accepts_per_turn {
             let accepted = match self.sockets.lock().iter().find(|(at, _)| *at == token) {
                 Some((_, Listening::Tcp(listener))) => {
                     listener.accept().and_then(|(socket, peer)| tcp(socket, peer, settings))

@@ -41,6 +41,12 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
             refused("port", "Unable to listen on this port. Check server logs.")
         });
     }
+    if before.oom_score != after.oom_score
+        && let Err(error) = super::host::apply_oom_score(Some(before.oom_score), after.oom_score)
+    {
+        tracing::warn!("Unable to write oom_score_adj: {}", super::listener::os_text(&error));
+        return Err(refused("oom-score-adj", "Failed to apply new oom_score_adj configuration, check server logs."));
+    }
     tell_log(shared, after);
     if before.memory != after.memory {
         let (max, used) = (after.memory.max, shared.gauge.used().saturating_sub(shared.gauge.log_bytes()));

@@ -24,6 +24,8 @@ pub struct Aside {
     pub subscriber: bool,
     in_transaction: bool,
     silent: bool,
+    /// Its next reply is left out.
+    skips: bool,
     untold: Vec<Untold>,
 }
 
@@ -31,6 +33,8 @@ enum Untold {
     Run(Request),
     /// A command was refused that was to be queued.
     Refused,
+    /// The reply that was to be left out was.
+    Skipped,
 }
 
 /// What is done with a request.
@@ -48,6 +52,7 @@ impl Aside {
         self.subscriber = client.is_subscriber();
         self.in_transaction = client.transaction.is_some();
         self.silent = client.reply_mode == ReplyMode::Off;
+        self.skips = client.reply_mode == ReplyMode::Skip;
         if !self.user.as_ref().is_some_and(|user| Arc::ptr_eq(user, &client.user)) {
             self.user = Some(Arc::clone(&client.user));
         }
@@ -61,6 +66,7 @@ impl Aside {
             match what {
                 Untold::Run(request) => engine.execute_unheard(id, &request),
                 Untold::Refused => engine.parts.refuse_transaction(id),
+                Untold::Skipped => engine.parts.client_mut(id).reply_mode = ReplyMode::On,
             }
         }
         any
@@ -78,7 +84,11 @@ impl Aside {
             reply.error(error.line());
         }
         let ends = outcome.is_ok() && argv[0].eq_ignore_ascii_case(b"quit");
-        let bytes = if self.silent { Vec::new() } else { reply.as_bytes().to_vec() };
+        let skips = std::mem::take(&mut self.skips);
+        if skips {
+            self.untold.push(Untold::Skipped);
+        }
+        let bytes = if self.silent || skips { Vec::new() } else { reply.as_bytes().to_vec() };
         if ends { Answer::Last(bytes) } else { Answer::Reply(bytes) }
     }
 

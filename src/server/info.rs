@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::host::Supervisor;
 use super::keeping::Archived;
 use super::memory::{cpu_seconds, human, resident_bytes, system_bytes};
 use super::state::Server;
@@ -109,7 +110,7 @@ fn server(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("atomicvar_api", &"c11-builtin"),
             ("gcc_version", &"0.0.0"),
             ("process_id", &std::process::id()),
-            ("process_supervised", &"no"),
+            ("process_supervised", &Supervisor::of(settings.supervised).name()),
             ("run_id", &server.run_id),
             ("tcp_port", &settings.port),
             ("server_time_usec", &clock.unix_micros()),
@@ -120,6 +121,7 @@ fn server(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("lru_clock", &((clock.unix_millis().0 / 1000) & 0xff_ffff)),
             ("executable", &server.executable.display()),
             ("config_file", &file),
+            ("availability_zone", &settings.availability_zone),
             ("io_threads_active", &u8::from(settings.io_threads > 1)),
         ],
     );

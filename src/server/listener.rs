@@ -37,7 +37,7 @@ impl Listeners {
         let tcp = open_tcp(&settings.bind, settings.port, settings.tcp_backlog)?;
         let unix = match &settings.unixsocket {
             Some(path) => Some(
-                open_unix(path, settings.unixsocket_mode, settings.tcp_backlog)
+                open_unix(path, settings)
                     .map_err(|error| ListenError::Unix { path: path.display().to_string(), error })?,
             ),
             None => None,
@@ -112,7 +112,7 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a socket file is the operator's, outside of the data directory")]
-fn open_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<std::os::unix::net::UnixListener> {
+fn open_unix(path: &Path, settings: &Settings) -> io::Result<std::os::unix::net::UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -120,9 +120,15 @@ fn open_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<std::os
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(backlog)?;
-    if let Some(mode) = mode {
+    socket.listen(settings.tcp_backlog)?;
+    if let Some(mode) = settings.unixsocket_mode {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    if !settings.unixsocket_group.is_empty() {
+        let group = nix::unistd::Group::from_name(&settings.unixsocket_group)?;
+        let group =
+            group.ok_or_else(|| io::Error::other(format!("no group is called {}", settings.unixsocket_group)))?;
+        nix::unistd::chown(path, None, Some(group.gid))?;
     }
     Ok(socket.into())
 }

@@ -12,6 +12,7 @@ pub mod config;
 mod connection;
 mod defrag;
 mod errand;
+mod host;
 mod info;
 mod io_thread;
 mod keeping;

@@ -9,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use super::acceptor::Acceptor;
 use super::commands::describe_client;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
+use super::host::{self, Supervisor};
 use super::io_thread::{IoLoop, SCRIPT_STACK_BYTES};
 use super::listener::{ListenError, Listeners};
 use super::loading::{CountingDisk, LOADED_AT_ONCE};
@@ -136,6 +137,11 @@ fn serve(
         settings.maxclients = fitting;
     }
     write_pidfile(&settings);
+    host::arrange(&settings);
+    if settings.show_logo {
+        host::show_logo(&settings);
+    }
+    let supervisor = Supervisor::of(settings.supervised);
     log.set_role(Role::Primary);
     tracing::info!("Running mode=standalone, port={}. PID: {}", settings.port, std::process::id());
     let listeners = match Listeners::open(&settings) {
@@ -157,11 +163,13 @@ fn serve(
     }
     // Said before the first command is served: whoever was answered finds it in the log.
     tracing::info!("Ready to accept connections tcp");
+    supervisor.ready();
     shared.loading.finish();
     drop(engine);
     let flags = loop {
         let flags = shared.wait_for_shutdown();
         tracing::warn!("User requested shutdown...");
+        supervisor.stopping();
         match saving::before_the_end(&shared, flags) {
             Ok(()) => break flags,
             Err(()) => tracing::warn!("Errors trying to shut down the server, check the logs for more information"),

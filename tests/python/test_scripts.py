@@ -204,21 +204,26 @@ def test_what_is_answered_beside_a_long_script(server, stock):
     """Commands about the connection alone are, and count once the script has ended; all as in stock."""
     told = []
     for server in (server, stock):
-        with server.connect(timeout=60.0) as connection, server.connect(timeout=60.0) as watcher:
+        with server.connect(timeout=60.0) as connection, server.connect(timeout=60.0) as watcher, server.connect(timeout=60.0) as quiet:
             connection.call("CONFIG", "SET", "busy-reply-threshold", 100)
             connection.call("ACL", "SETUSER", "me", "on", ">secret", "+@all", "allkeys")
             connection.call("SET", "watched", 1)
             assert watcher.call("MULTI") == b"OK"
+            quiet.send("CLIENT", "REPLY", "SKIP")
+            wait_until(lambda: b"cmd=client|reply" in connection.call("CLIENT", "LIST"), 60, "one reply to be skipped")
             thread, replies = run_aside(server, "EVAL", "local function f()\n while true do end\nend\nf()", 0)
             wait_until(lambda: "SCRIPT KILL" in connection.ask("GET", "x").render(), 60, "the script past its time")
             seen = [connection.ask(*line.split(" ")).render() for line in ASIDE.replace("\n", "|").split("|")]
             seen += [watcher.ask(*line.split(" ")).render() for line in ("SET a 1", "HELLO")]
+            quiet.send("GET", "skipped")
+            seen.append(quiet.ask("GET", "x").render())
             with server.connect(timeout=60.0) as late:
                 seen += [late.ask(*line.split(" ")).render() for line in ("WATCH watched", "HELLO 3 AUTH me secret SETNAME late", "MULTI", "SCRIPT KILL")]
                 number = int(seen[-3].split('"id"=:')[1].split()[0])
                 assert connection.ask("DISCARD").render() == "+OK" and connection.call("SCRIPT", "KILL") == b"OK"
                 thread.join(60)
                 seen.append(replies[0].render())
+                assert quiet.call("PING") == b"PONG"
                 seen += [watcher.ask("EXEC").render(), connection.ask("EXEC").render(), late.ask("DISCARD").render(), late.ask("ACL", "WHOAMI").render(), late.ask("CLIENT", "GETNAME").render()]
                 assert late.call("CLIENT", "ID") == number
                 assert "late" in late.ask("CLIENT", "LIST", "ID", number).render()

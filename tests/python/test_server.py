@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shlex
@@ -542,6 +543,67 @@ def test_an_unused_unix_socket_file_is_replaced(make_server, tmp_path):
     server.start()
     with Connection(path=str(path)) as connection:
         assert connection.call("PING") == b"PONG"
+
+
+def test_what_is_arranged_with_the_system(make_server, tmp_path):
+    """The supervisor is told, the score for the lack of memory is set, the socket has its group, and the zone is shown."""
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(str(tmp_path / "notify"))
+    told.settimeout(60)
+    group = grp.getgrgid(os.getgid()).gr_name
+    server = make_server(
+        directives={"supervised": "systemd", "oom-score-adj": "relative", "oom-score-adj-values": [100, 200, 800], "availability-zone": "here", "always-show-logo": "yes",
+                    "unixsocket": tmp_path / "s.sock", "unixsocketgroup": group, "max-new-connections-per-cycle": 1}
+    )
+    server.env["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+    server.start()
+    assert b"READY=1" in told.recv(1000)
+    before = int(Path("/proc/self/oom_score_adj").read_text())
+    score = lambda: int(Path(f"/proc/{server.pid}/oom_score_adj").read_text())
+    assert score() == min(before + 100, 1000)
+    assert (tmp_path / "s.sock").stat().st_gid == os.getgid()
+    assert "standalone mode" in server.log_path.read_text()
+    with server.connect() as connection:
+        shown = connection.call("INFO", "server")
+        assert b"process_supervised:systemd" in shown and b"availability_zone:here" in shown
+        connection.call("CONFIG", "SET", "oom-score-adj-values", "300 0 0", "oom-score-adj", "absolute")
+        assert score() == 300
+        connection.call("CONFIG", "SET", "availability-zone", "there")
+        assert b"availability_zone:there" in connection.call("INFO", "server")
+        many = [server.connect() for _ in range(30)]
+        assert all(one.call("PING") == b"PONG" for one in many)
+    server.stop()
+    assert b"STOPPING=1" in told.recv(1000)
+
+
+def test_what_a_client_can_do_is_remembered(server):
+    with server.connect() as connection:
+        assert connection.call("CLIENT", "CAPA", "something", "REDIRECT") == b"OK"
+        assert b" capa=r" in connection.call("CLIENT", "INFO")
+        connection.call("RESET")
+        assert b" capa=\n" in connection.call("CLIENT", "INFO")
+
+
+def info(connection, section: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in connection.call("INFO", section).decode().split("\r\n") if ":" in line)
+
+
+def test_counters_of_expiry_payloads_and_threads_move(make_server):
+    server = make_server(directives={"io-threads": 2, "appendfsync": "everysec"}).start()
+    with server.connect() as connection, server.connect() as other:
+        connection.call("RPUSH", "list", "a", "b")
+        payload = connection.call("DUMP", "list")
+        assert connection.call("RESTORE", "again", 0, payload) == b"OK"
+        connection.call("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+        connection.pipeline([("SET", f"k{n}", "v", "PX", 1) for n in range(1000)])
+        wait_until(lambda: float(info(connection, "stats")["expired_stale_perc"]) == 100.0, 60, "all keys are past their time")
+        connection.call("DEBUG", "SET-ACTIVE-EXPIRE", 1)
+        wait_until(lambda: info(connection, "stats")["expired_keys"] == "1000", 60, "all keys are gone")
+        assert other.call("PING") == b"PONG"
+        stats = info(connection, "stats")
+        assert int(stats["expired_time_cap_reached_count"]) >= 10 and stats["dump_payload_sanitizations"] == "1"
+        assert int(stats["io_threaded_reads_processed"]) > 0 and int(stats["io_threaded_writes_processed"]) > 0
+        assert int(stats["reply_buffer_expands"]) > 0
 
 
 # Clients and scripts.

@@ -5,7 +5,7 @@ local for_functions = chunk_name == "@user_function"
 
 local debug_info, error, find, getmetatable, gsub, match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall =
     debug.getinfo, error, string.find, getmetatable, string.gsub, string.match, next, pcall, rawget, rawset, select, setfenv, setmetatable, tostring, type, xpcall
-local loadstring, sub, unpack = loadstring, string.sub, unpack
+local gmatch, loadstring, sub, unpack = string.gmatch, loadstring, string.sub, unpack
 
 -- Views: empty tables whose reads go to the table behind them and whose writes fail.
 local behind = setmetatable({}, { __mode = "k" })
@@ -194,21 +194,39 @@ globals._G = environment
 local HERE, BAD_ARGUMENT = "^prelude:%d+: ", "^bad argument #(%d+) to '[^']*' (.*)$"
 -- Whether the script is a single line: its place is known then, even where a tail call has left no trace of it.
 local single_line = false
+-- Of scripts of several lines: where functions of this file are tail-called, by their names; negative where one is called as a
+-- method, false for one that is in several places. And those of the script that runs.
+local tails, tail_lines = setmetatable({}, { __mode = "k" }), nil
 -- Seen from a handler of xpcall: itself, the host's function that calls it, the function that threw.
 local RAISER = 3
 
+-- What functions of this file are called by scripts; the interpreter does not know where one was tail-called.
+local names = setmetatable({}, { __mode = "k" })
+local function remember_names(library)
+    for name, value in next, library do
+        if type(value) == "function" then
+            names[value] = name
+        end
+    end
+end
+
 -- The innermost frame from a level on that is not of this file; the level is the caller's. A function of this file that
--- was tail-called has taken the place of the script's frame.
-local function frame_from(level)
+-- was tail-called has taken the place of the script's frame; `func`: such a one that is known.
+local function frame_from(level, func)
     local frame
+    local line = tail_lines and tail_lines[names[func]]
     repeat
         level = level + 1
-        frame = debug_info(level, "Sl")
+        frame = debug_info(level, "Slf")
+        if frame and frame.source == "=prelude" and tail_lines then
+            line = tail_lines[names[frame.func]]
+        end
     until not frame or frame.source ~= "=prelude"
     if frame and frame.what ~= "tail" then
         return frame
     end
-    return single_line and { source = chunk_name, short_src = sub(chunk_name, 2), currentline = 1 } or nil
+    line = single_line and 1 or line and (line < 0 and -line or line)
+    return line and { source = chunk_name, short_src = sub(chunk_name, 2), currentline = line } or nil
 end
 
 local function renamed(err, name, is_method)
@@ -223,16 +241,6 @@ local function renamed(err, name, is_method)
     return "bad argument #" .. number .. " to '" .. name .. "' " .. problem
 end
 
--- What functions of this file are called by scripts; the interpreter does not know where one was tail-called.
-local names = setmetatable({}, { __mode = "k" })
-local function remember_names(library)
-    for name, value in next, library do
-        if type(value) == "function" then
-            names[value] = name
-        end
-    end
-end
-
 -- A text with the script's place instead of one in this file; `level`: of the function that threw, as the caller has it.
 local function placed(err, level)
     if not find(err, HERE) then
@@ -244,11 +252,12 @@ local function placed(err, level)
         here = debug_info(level, "Snf")
         level = level + 1
     until not here or here.source == "=prelude"
-    local frame = frame_from(level)
+    local frame = frame_from(level, here and here.func)
     local place = frame and frame.currentline > 0 and frame.short_src .. ":" .. frame.currentline .. ": " or ""
     err = gsub(err, HERE, "", 1)
     local name = here and (names[here.func] or here.name) or "?"
-    return place .. renamed(err, name, here and here.namewhat == "method")
+    local is_method = here and (here.namewhat == "method" or not here.name and tail_lines and (tail_lines[name] or 0) < 0)
+    return place .. renamed(err, name, is_method)
 end
 
 local function untoken(err)
@@ -373,6 +382,24 @@ for _, library in ipairs({ globals, tables, strings, coroutines }) do
     remember_names(library)
 end
 
+-- What `tails` holds for a script.
+local wrapped = {}
+for func, name in next, names do
+    wrapped[name] = debug_info(func, "S").source == "=prelude"
+end
+local function tails_of(text)
+    local found
+    for before, name, at in gmatch(text, "return%s+([%w_.:]-)([%w_]+)%s*()[({\"']") do
+        if wrapped[name] then
+            found = found or {}
+            local _, breaks = gsub(sub(text, 1, at), "\n", "")
+            local line = sub(before, -1) == ":" and -breaks - 1 or breaks + 1
+            found[name] = found[name] == nil and line
+        end
+    end
+    return found
+end
+
 -- Where in the script an error happened: the caller of the C function that threw it, or the function itself.
 local function locate(err)
     err = meaning_from(err, RAISER)
@@ -413,10 +440,14 @@ globals.server = globals.redis
 if not for_functions then
     return {
         compile = function(text)
-            return compile(text, chunk_name)
+            local script, failure = compile(text, chunk_name)
+            if script then
+                tails[script] = tails_of(text)
+            end
+            return script, failure
         end,
         run = function(script, keys, args, one_line)
-            single_line = one_line
+            single_line, tail_lines = one_line, tails[script]
             restore_collector()
             rawset(globals, "KEYS", keys)
             rawset(globals, "ARGV", args)

@@ -305,7 +305,7 @@ pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} \
          watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={queued_bytes} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
+         tot-mem={} events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} capa={}",
         client.id.0,
         client.info.address,
         client.info.local_address,
@@ -333,6 +333,7 @@ pub fn describe(client: &Client, parts: &Parts, now: UnixMillis) -> String {
         if client.protocol == Protocol::Resp3 { 3 } else { 2 },
         String::from_utf8_lossy(&client.library_name),
         String::from_utf8_lossy(&client.library_version),
+        if client.redirects { "r" } else { "" },
     );
     line
 }
@@ -497,8 +498,13 @@ fn unpause(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What a client can do matters to servers that redirect; there is nothing to redirect to.
-fn capa(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
+/// Notes what a client can do; what nobody knows of is passed over. There is nothing to redirect to as long as nothing is
+/// replicated.
+fn capa(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
+    let id = cx.client;
+    if args.rest().iter().any(|capability| capability.eq_ignore_ascii_case(b"redirect")) {
+        Parts::of(cx).client_mut(id).redirects = true;
+    }
     cx.reply.ok();
     Ok(())
 }

@@ -267,6 +267,7 @@ fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     client.reply_mode = ReplyMode::On;
     client.no_evict = false;
     client.no_touch = false;
+    client.redirects = false;
     cx.db = 0;
     cx.reply.set_protocol(Protocol::Resp2);
     cx.reply.simple("RESET");

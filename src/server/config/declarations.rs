@@ -54,12 +54,13 @@ pub static DIRECTIVES: &[Directive] = &[
     int("port", 0, 65535, "6379"),
     int("tcp-backlog", 0, INT_MAX, "511").fixed(),
     text("unixsocket", "").fixed(),
-    text("unixsocketgroup", "").fixed().later(),
+    text("unixsocketgroup", "").fixed(),
     Directive::new("unixsocketperm", Kind::Octal { max: 0o777 }, "0").fixed(),
     int("timeout", 0, INT_MAX, "0"),
     int("tcp-keepalive", 0, INT_MAX, "300"),
     int("socket-mark-id", 0, UINT_MAX, "0").fixed().later(),
-    int("max-new-connections-per-cycle", 1, 1000, "10").moot(),
+    int("max-new-connections-per-cycle", 1, 1000, "10"),
+    // There is no TLS.
     int("max-new-tls-connections-per-cycle", 1, 1000, "1").moot(),
     // TLS
     int("tls-port", 0, 65535, "0").stops(),
@@ -84,7 +85,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("tls-session-cache-timeout", 0, INT_MAX, "300").later(),
     // General
     yes_no("daemonize", "no").fixed(),
-    choice("supervised", &["upstart", "systemd", "auto", "no"], "no").fixed().later(),
+    choice("supervised", &["upstart", "systemd", "auto", "no"], "no").fixed(),
     text("pidfile", "").fixed(),
     choice("loglevel", &["debug", "verbose", "notice", "warning"], "notice"),
     choice("log-format", &["legacy", "logfmt"], "legacy").later(),
@@ -93,15 +94,18 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("syslog-enabled", "no").fixed().later(),
     text("syslog-ident", "redis").fixed().later(),
     choice("syslog-facility", FACILITIES, "local0").fixed().later(),
+    // A crash is one line of the log and a backtrace: there is no report to be left out, and memory is not tried.
     yes_no("crash-log-enabled", "yes").moot(),
     yes_no("crash-memcheck-enabled", "yes").fixed().moot(),
     int("databases", 1, INT_MAX, "16").fixed(),
-    yes_no("always-show-logo", "no").fixed().moot(),
+    yes_no("always-show-logo", "no").fixed(),
+    // The log never shows what users store.
     yes_no("hide-user-data-from-log", "no").moot(),
     yes_no("set-proc-title", "yes").fixed().later(),
     Directive::new("proc-title-template", Kind::Title, "{title} {listen-addr} {server-mode}").later(),
-    text("locale-collate", "").moot(),
-    text("availability-zone", "").later(),
+    text("locale-collate", "").later(),
+    text("availability-zone", ""),
+    // Names and versions are those of Redis in any case.
     yes_no("extended-redis-compatibility", "no").moot(),
     // Snapshots
     Directive::new("save", Kind::Save, "3600 1 300 100 60 10000").own(""),
@@ -111,6 +115,7 @@ pub static DIRECTIVES: &[Directive] = &[
     // Every payload is checked, whatever this says: what is not checked could not be read safely.
     choice("sanitize-dump-payload", &["no", "yes", "clients"], "no"),
     Directive::new("dbfilename", Kind::FileName, "dump.rdb").protected(),
+    // Of replication.
     yes_no("rdb-del-sync-files", "no").moot(),
     Directive::new("dir", Kind::Directory, ".").own("graven-data").protected(),
     // Replication
@@ -150,6 +155,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("maxmemory-samples", 1, INT_MAX, "5"),
     int("maxmemory-eviction-tenacity", 0, 100, "10"),
     yes_no("replica-ignore-maxmemory", "yes").alias("slave-ignore-maxmemory").later(),
+    // Keys go at their deadline, whatever the effort; what is big is always freed aside.
     int("active-expire-effort", 1, 10, "1").moot(),
     yes_no("lazyfree-lazy-eviction", "no").moot(),
     yes_no("lazyfree-lazy-expire", "no").moot(),
@@ -158,18 +164,20 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("lazyfree-lazy-user-del", "no").moot(),
     yes_no("lazyfree-lazy-user-flush", "no").moot(),
     int("io-threads", 1, 128, "1").fixed(),
+    // Each io thread reads, executes and writes; what a batch looks up is always fetched ahead.
     yes_no("io-threads-do-reads", "no").fixed().moot(),
     int("events-per-io-thread", 0, INT_MAX, "2").moot(),
     int("prefetch-batch-max-size", 0, 128, "16").moot(),
     // Kernel
-    choice("oom-score-adj", &["no", "yes", "relative", "absolute"], "no").later(),
-    Directive::new("oom-score-adj-values", Kind::OomScores, "0 200 800").later(),
-    yes_no("disable-thp", "yes").fixed().later(),
+    choice("oom-score-adj", &["no", "yes", "relative", "absolute"], "no"),
+    Directive::new("oom-score-adj-values", Kind::OomScores, "0 200 800"),
+    yes_no("disable-thp", "yes").fixed(),
     // The append-only file
     yes_no("appendonly", "no").own("yes"),
     Directive::new("appendfilename", Kind::FileName, "appendonly.aof").fixed(),
     Directive::new("appenddirname", Kind::FileName, "appendonlydir").fixed(),
     choice("appendfsync", &["everysec", "always", "no"], "everysec").own("always"),
+    // A sync beside a rewrite keeps no write waiting: there is nothing to buy with safety.
     yes_no("no-appendfsync-on-rewrite", "no").moot(),
     int("auto-aof-rewrite-percentage", 0, INT_MAX, "100"),
     memory("auto-aof-rewrite-min-size", 0, LONG_MAX, "64mb"),
@@ -227,6 +235,7 @@ pub static DIRECTIVES: &[Directive] = &[
     memory("stream-node-max-bytes", 0, LONG_MAX, "4096"),
     int("stream-node-max-entries", 0, i64::MAX, "100"),
     // The rest
+    // Tables grow by one bucket at a time: nothing is left to be done aside.
     yes_no("activerehashing", "yes").moot(),
     Directive::new(
         "client-output-buffer-limit",
@@ -236,6 +245,7 @@ pub static DIRECTIVES: &[Directive] = &[
     memory("client-query-buffer-limit", MIB, LONG_MAX, "1gb"),
     Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0"),
     memory("proto-max-bulk-len", MIB, LONG_MAX, "512mb"),
+    // What has its time is done at its time; the rest comes ten times a second.
     int("hz", 0, INT_MAX, "10").moot(),
     yes_no("dynamic-hz", "yes").moot(),
     yes_no("aof-rewrite-incremental-fsync", "yes"),
@@ -254,6 +264,7 @@ pub static DIRECTIVES: &[Directive] = &[
     text("bio_cpulist", "").alias("bio-cpulist").fixed().later(),
     text("aof_rewrite_cpulist", "").alias("aof-rewrite-cpulist").fixed().later(),
     text("bgsave_cpulist", "").alias("bgsave-cpulist").fixed().later(),
+    // The one warning it names is about forks.
     text("ignore-warnings", "").moot(),
     // Our own
     memory("aof-segment-size", MIB, LONG_MAX, "256mb"),

@@ -51,6 +51,15 @@ pub struct ShutdownFlags {
     pub force: bool,
 }
 
+/// What becomes of the score by which the system chooses its victims (`oom-score-adj`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OomScore {
+    Unchanged,
+    /// Added to that of the start.
+    Relative(i64),
+    Absolute(i64),
+}
+
 /// What the server works with. Sizes in bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -60,6 +69,10 @@ pub struct Settings {
     pub tcp_keepalive: Option<Duration>,
     pub unixsocket: Option<PathBuf>,
     pub unixsocket_mode: Option<u32>,
+    /// Of the unix socket (`unixsocketgroup`); empty: the process's own.
+    pub unixsocket_group: String,
+    /// Connections accepted in one go (`max-new-connections-per-cycle`).
+    pub accepts_per_turn: usize,
     pub idle_timeout: Option<Duration>,
     pub protected_mode: bool,
     pub debug_command: Locality,
@@ -70,6 +83,13 @@ pub struct Settings {
     pub pidfile: Option<PathBuf>,
     pub logfile: Option<PathBuf>,
     pub loglevel: LogLevel,
+    /// `always-show-logo`.
+    pub show_logo: bool,
+    /// `no`, `systemd`, `upstart` or `auto`.
+    pub supervised: &'static str,
+    pub disable_huge_pages: bool,
+    pub oom_score: OomScore,
+    pub availability_zone: String,
     pub databases: u32,
     pub password: Vec<u8>,
     /// The ACL file as it was configured; empty: none. See `acl_path`.
@@ -167,6 +187,8 @@ impl Settings {
                 Value::Octal(mode) if *mode != 0 => Some(*mode),
                 _ => None,
             },
+            unixsocket_group: lossy(config, "unixsocketgroup"),
+            accepts_per_turn: size(int(config, "max-new-connections-per-cycle")),
             idle_timeout: seconds(int(config, "timeout")),
             protected_mode: flag(config, "protected-mode"),
             debug_command: locality(choice(config, "enable-debug-command")),
@@ -182,6 +204,11 @@ impl Settings {
                 "warning" => LogLevel::Warning,
                 _ => LogLevel::Notice,
             },
+            show_logo: flag(config, "always-show-logo"),
+            supervised: choice(config, "supervised"),
+            disable_huge_pages: flag(config, "disable-thp"),
+            oom_score: oom_score(config),
+            availability_zone: lossy(config, "availability-zone"),
             databases: int(config, "databases") as u32,
             password: text(config, "requirepass"),
             acl_filename: lossy(config, "aclfile"),
@@ -322,6 +349,16 @@ fn memory_limit(config: &Config) -> MemoryLimit {
         policy: EvictionPolicy::from_name(choice(config, "maxmemory-policy")),
         samples: size(int(config, "maxmemory-samples")),
         tenacity: int(config, "maxmemory-eviction-tenacity") as u32,
+    }
+}
+
+fn oom_score(config: &Config) -> OomScore {
+    // The first of the three is that of a primary without a child at work.
+    let Value::OomScores([score, ..]) = *config.value("oom-score-adj-values") else { return OomScore::Unchanged };
+    match choice(config, "oom-score-adj") {
+        "no" => OomScore::Unchanged,
+        "absolute" => OomScore::Absolute(score),
+        _ => OomScore::Relative(score),
     }
 }
 

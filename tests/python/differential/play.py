@@ -273,7 +273,12 @@ class Table:
 
     def payloads(self, keys: list[bytes], types: list[bytes], alike: list[bool]) -> Difference | None:
         """Payloads of the same encoding are the same, and every payload is on the other server what it was on its own."""
-        ours, stock = ([payload for _, payload in side] for side in self.both([[b"DUMP", key] for key in keys]))
+        dumped = [[payload for _, payload in side] for side in self.both([[b"DUMP", key] for key in keys])]
+        # One that a server refuses to dump has reached its deadline, or what it held in the meantime was no value.
+        rows = [row for row in zip(keys, types, alike, *dumped) if row[3] is not None and row[4] is not None]
+        if not rows:
+            return None
+        keys, types, alike, ours, stock = map(list, zip(*rows))
         for key, kind, same, left, right in zip(keys, types, alike, ours, stock):
             if same and not payloads.same(left, right, counted=not compare.COUNTS_GIVEN):
                 return Difference(f"payload {kind.decode()}", f"key {show_command([key])}, a {kind.decode()}: DUMP graven {show(('$', left))}, stock {show(('$', right))}")

@@ -165,6 +165,9 @@ class Maker:
     def several(self, source: Source, made: Sequence, length: int, scene: str) -> None:
         """Three connections: what blocks is served by others, what is watched, tracked or listened to is changed by others."""
         made.actors = 3
+        if scene in IN_SCENES:
+            # (What a connection misses is told it by stock 7.0 in the middle of MGET's reply.)
+            made.settings[b"notify-keyspace-events"] = made.settings.get(b"notify-keyspace-events", b"").replace(b"m", b"")
         mixed = scene != "blocking"
         made.protocols = [source.pick([2, 3]) if mixed else made.protocol for _ in range(made.actors)]
         source.blocking = True

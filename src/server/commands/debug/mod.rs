@@ -9,6 +9,7 @@ mod reload_log;
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::Parts;
+use crate::resp::Protocol;
 use crate::server::Server;
 use crate::server::config::{Locality, parse_memory};
 use crate::server::knobs::nap;
@@ -200,6 +201,9 @@ fn protocol(cx: &mut Cx<'_>, kind: &[u8]) -> Result<(), CommandError> {
                 cx.reply.int(90);
             }
             cx.reply.bulk("Some real reply following the attribute");
+        }
+        b"push" if cx.reply.protocol() == Protocol::Resp2 => {
+            return Err(CommandError::fixed("ERR RESP2 is not supported by this command"));
         }
         b"push" => {
             cx.reply.push(2);
