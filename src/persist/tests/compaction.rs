@@ -10,7 +10,7 @@ use crate::keyspace::{AccessClock, AccessPolicy, Keyspace, Snapshot, Ttl};
 use crate::persist::log::WriterOptions;
 use crate::persist::rdb::{self, RdbOptions, SavedAccess};
 use crate::persist::{
-    BaseOptions, CloseState, Compaction, CompactionStep, DraftWriter, Manifest, OpenOptions, Position, SaveStep,
+    BaseOptions, CloseState, Compaction, CompactionStep, DraftWriter, Manifest, OpenOptions, Position, SaveStep, Step,
     SyncPolicy,
 };
 use crate::value::{Limits, Str};
@@ -229,6 +229,38 @@ fn a_roll_that_fails_gives_the_rewrite_up_and_stays_on_the_segment() {
     disk.lift(fault);
     complete(&mut compaction(&disk, &db, &options, false), &mut db, &mut history).unwrap();
     assert_eq!(files(&disk), ["1.base.rdb", "2.incr.aof", "manifest"]);
+}
+
+/// A segment was full when the cut came, and what lay in front of the cut was not written yet: the roll of the full segment
+/// counted as the one at the cut, and the base stood inside of the segment behind it. The next start refused.
+#[test]
+fn a_cut_that_comes_when_a_segment_is_full_is_made_behind_what_lies_in_front_of_it() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Everysec] {
+        let (disk, options) = (SimDisk::new(), options(policy));
+        let mut db = open_db(&disk, &options, 1).unwrap();
+        let mut history = History::from(State::new());
+        db.submit(0, &[word_list(&["SET", "full", &"v".repeat(1600)])], &mut history);
+        let progress = Arc::clone(db.log.buffer.progress());
+        while progress.written() < progress.appended() {
+            match db.log.writer.step() {
+                Step::Sync(job) => db.log.writer.finish_sync(job.run()),
+                Step::Worked => {}
+                Step::Idle(_) | Step::Closed => panic!("{policy:?}: it is not written"),
+            }
+        }
+        db.submit(0, &[word_list(&["SET", "in front", "1"])], &mut history);
+        assert!(progress.written() < progress.appended(), "{policy:?}: the segment is full");
+        let mut rewrite = compaction(&disk, &db, &options, false);
+        db.submit(0, &[word_list(&["SET", "behind", "1"])], &mut history);
+        complete(&mut rewrite, &mut db, &mut history).unwrap();
+        db.pump_for(&mut history, PATIENCE);
+        let expected = db.store.state.clone();
+        drop(db);
+        for mode in [CrashMode::Kill, CrashMode::ALL_UNSYNCED_LOST] {
+            let db = open_db(&disk.crash(mode, 0), &options, 2).unwrap_or_else(|error| panic!("{policy:?}: {error}"));
+            assert_eq!(db.store.state, expected, "{policy:?}");
+        }
+    }
 }
 
 #[test]

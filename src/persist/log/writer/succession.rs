@@ -130,7 +130,10 @@ impl LogWriter {
                 if let Err(error) = before.seal(end) {
                     tracing::warn!("Sealing {} failed: {error}; the next header says where it ends", before.path());
                 }
-                self.settle_cut(Ok(()));
+                // What is left lies in front of the cut, if there is one: it belongs into this segment, and the cut behind it.
+                if self.pending.is_empty() {
+                    self.settle_cut(Ok(()));
+                }
             }
             Fresh::Rehome => {
                 tracing::warn!("The log goes on in {}", self.segment.path());
