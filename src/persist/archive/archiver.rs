@@ -199,7 +199,10 @@ impl Archiver {
         let next = match stage {
             Stage::Begin => self.begin()?,
             Stage::Ask(promise) => match promise.answer() {
-                None => return Ok((Stage::Ask(promise), ArchiveStep::Waits)),
+                None => {
+                    self.relieve()?;
+                    return Ok((Stage::Ask(promise), ArchiveStep::Waits));
+                }
                 Some(Ok(Done::Stored { superseded })) => {
                     let left: VecDeque<FileEntry> = self.in_order(superseded)?.into();
                     self.pending = left.len() as u64;
@@ -212,7 +215,10 @@ impl Archiver {
             Stage::Pack(work, label, packing) => self.pack(work, label, packing)?,
             Stage::Check(work, label, packed) => self.name(work, &label, packed)?,
             Stage::Forget(promise) => match promise.answer() {
-                None => return Ok((Stage::Forget(promise), ArchiveStep::Waits)),
+                None => {
+                    self.relieve()?;
+                    return Ok((Stage::Forget(promise), ArchiveStep::Waits));
+                }
                 Some(Ok(_)) => Stage::Prune,
                 Some(Err(error)) => return Err(ArchiveError::Log(error)),
             },
@@ -231,7 +237,16 @@ impl Archiver {
             // What is there stays: whoever wants it no longer says how much of it.
             return Ok(Stage::Rest(None));
         }
+        while self.relieve()? {}
         Ok(Stage::Ask(self.buffer.order(Order::Superseded)))
+    }
+
+    /// Drops the oldest run where the log needs the room, also while its writer, for want of it, answers nothing. False where
+    /// there is nothing to drop, or no need.
+    fn relieve(&mut self) -> Result<bool, ArchiveError> {
+        let log = self.options.log.directory.clone();
+        let free = self.disk.free_bytes(&log).map_err(failed(&log, "asking for the room on the disk of"))?;
+        Ok(free < self.options.spare && self.drop_oldest_run("the log needs the room")?)
     }
 
     fn contents(&mut self) -> &mut Contents {
@@ -521,14 +536,12 @@ impl Archiver {
         let run = &contents.files[..contents.oldest_run()];
         let Some(newest) = run.iter().map(|file| file.label.superseded).max() else { return Ok(Stage::Rest(None)) };
         let age = Duration::from_millis(u64::try_from(now.0.saturating_sub(newest.0)).unwrap_or(0));
-        let log = self.options.log.directory.clone();
-        let free = self.disk.free_bytes(&log).map_err(failed(&log, "asking for the room on the disk of"))?;
         let why = if bytes.is_some_and(|most| held > most) {
             "there is more than aof-retain-size"
         } else if time.is_some_and(|longest| age >= longest) {
             "they are older than aof-retain-time"
-        } else if free < self.options.spare {
-            "the log needs the room"
+        } else if self.relieve()? {
+            return Ok(Stage::Prune);
         } else {
             return Ok(Stage::Rest(time.map(|longest| longest - age)));
         };
