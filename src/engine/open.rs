@@ -95,7 +95,8 @@ impl Log for AofLog {
     fn doubt(&self) -> Option<String> {
         // A log that does not count yet keeps nobody from writing: it is given up.
         let progress = self.buffer.progress();
-        progress.trouble().filter(|_| progress.is_founded()).map(|trouble| misconf(&trouble))
+        let trouble = progress.trouble().filter(|_| progress.is_founded()).map(|trouble| misconf(&trouble));
+        trouble.or_else(|| progress.restricted().map(|text| text.to_string()))
     }
 }
 

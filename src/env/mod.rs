@@ -6,7 +6,9 @@
 mod clock;
 pub mod disk;
 mod entropy;
+mod remedy;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
 pub use disk::{Disk, DiskFile, OpenMode};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy, secret_bytes};
+pub use remedy::{is_full, remedy};

@@ -26,6 +26,7 @@ pub mod rdb;
 mod recovery;
 mod repair;
 mod replay;
+mod reserve;
 mod resp_scan;
 mod scrub;
 mod strays;
@@ -56,6 +57,7 @@ pub use repair::{
     plan, restore_plan,
 };
 pub use replay::{Block, Discard, Piece, Replay};
+pub use reserve::{fill_reserve, release_reserve, reserve_bytes, reserve_path};
 pub use resp_scan::{Scanned, scan};
 pub use scrub::{Finding, ScrubStep, Scrubber};
 pub use strays::base_identity;

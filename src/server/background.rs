@@ -32,7 +32,7 @@ pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
 }
 
 /// Expires keys, ends waits, goes on evicting, ends connections that hold too much, samples rates, collects garbage, sets the gauge right.
-fn tick(shared: &Shared, discard: &Sender<Garbage>) {
+fn tick(shared: &Arc<Shared>, discard: &Sender<Garbage>) {
     let mut sampled = shared.clock.monotonic();
     let mut calibrated = sampled;
     let mut looked_at_disk = None;

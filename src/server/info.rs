@@ -263,7 +263,12 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
         if saves.in_progress { (saves.keys, saves.keys_total) } else { (rewrites.keys, rewrites.keys_total) };
     let older = shared.older.lock().clone();
     let settings = shared.settings();
-    let in_trouble = shared.founded_log().is_some_and(|log| log.progress.trouble().is_some());
+    let trouble = shared.founded_log().and_then(|log| log.progress.trouble());
+    let in_trouble = trouble.is_some();
+    let write_error = trouble.map(|trouble| trouble.to_string()).unwrap_or_default();
+    let roll_error = shared.log().and_then(|log| log.progress.roll_trouble());
+    let roll_error = roll_error.map(|trouble| trouble.to_string()).unwrap_or_default();
+    let reserve = shared.reserve.figures();
     // Asked for, and begun as soon as the ticker comes to it.
     let begins =
         shared.founded_log().is_none() && (settings.appendonly && rewrites.failures == 0 || rewrites.scheduled);
@@ -304,6 +309,12 @@ fn persistence(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
             ("aof_rewrites", &rewrites.rewrites),
             ("aof_rewrites_consecutive_failures", &rewrites.failures),
             ("aof_last_write_status", &if in_trouble { "err" } else { "ok" }),
+            ("aof_last_write_error", &write_error),
+            ("aof_last_roll_status", &if roll_error.is_empty() { "ok" } else { "err" }),
+            ("aof_last_roll_error", &roll_error),
+            ("emergency_reserve", &reserve.stage),
+            ("emergency_reserve_bytes", &reserve.bytes),
+            ("emergency_reserve_times_used", &reserve.times_used),
             ("aof_last_cow_size", &rewrites.last_retained),
             ("module_fork_in_progress", &0),
             ("module_fork_last_cow_size", &0),

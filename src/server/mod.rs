@@ -26,7 +26,7 @@ mod log_driver;
 mod log_line;
 mod memory;
 mod pace;
-mod remedy;
+mod reserve;
 mod retention;
 mod rewriting;
 mod saving;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::config::Settings;
 use super::keeping;
 use super::log_driver::{self, RunningLog};
-use super::remedy::remedy;
+use super::reserve;
 use super::saving::{self, Moment};
 use super::shared::Shared;
 use super::state::Server;
@@ -24,8 +24,8 @@ use super::writing::{PacedDisk, Writing};
 use crate::command::{CommandError, Cx};
 use crate::engine::{Engine, Parts};
 use crate::env::Disk;
-use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
+use crate::env::{UnixMillis, is_full, remedy};
 use crate::persist::rdb::RdbOptions;
 use crate::persist::{BaseOptions, Compaction, CompactionError, CompactionStep, Cut, Founding, Lsn, Position};
 
@@ -63,6 +63,8 @@ struct Running {
 
 struct Ended {
     error: Option<String>,
+    /// There was no room on the disk.
+    full: bool,
     at: Duration,
     took: Duration,
 }
@@ -92,6 +94,11 @@ impl Rewriting {
     /// Begins a rewrite as soon as the transaction that asks is over, whatever failed before.
     pub fn schedule(&mut self) {
         (self.scheduled, self.failures) = (true, 0);
+    }
+
+    /// The last one found no room on the disk.
+    pub fn met_full_disk(&self) -> bool {
+        !self.is_running() && self.last.as_ref().is_some_and(|last| last.full)
     }
 
     /// What failed before does not make the next attempt wait.
@@ -131,18 +138,18 @@ impl Rewriting {
         now.saturating_sub(last.at) >= pause
     }
 
-    fn end(&mut self, error: Option<String>, retained: u64, now: Duration) {
+    fn end(&mut self, error: Option<String>, full: bool, retained: u64, now: Duration) {
         let Some(running) = self.running.take() else { return };
         self.last_retained = retained;
         self.failures = if error.is_none() { 0 } else { self.failures + 1 };
         self.rewrites += u64::from(error.is_none());
-        self.last = Some(Ended { error, at: now, took: now.saturating_sub(running.started) });
+        self.last = Some(Ended { error, full, at: now, took: now.saturating_sub(running.started) });
     }
 
     fn fail_at_once(&mut self, error: String, now: Duration) {
         self.scheduled = false;
         self.failures += 1;
-        self.last = Some(Ended { error: Some(error), at: now, took: Duration::ZERO });
+        self.last = Some(Ended { error: Some(error), full: false, at: now, took: Duration::ZERO });
     }
 }
 
@@ -288,7 +295,7 @@ pub fn tick(engine: &mut Engine, shared: &Shared) {
 }
 
 /// Looks at the room on the log's disk, now and then; without the engine, because that may wait.
-pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
+pub fn look_at_disk(shared: &Arc<Shared>, looked: &mut Option<Duration>) {
     let now = shared.clock.monotonic();
     let Some(log) = shared.log().filter(|_| looked.is_none_or(|then| now.saturating_sub(then) >= LOOK_EVERY)) else {
         return;
@@ -299,10 +306,13 @@ pub fn look_at_disk(shared: &Shared, looked: &mut Option<Duration>) {
     if free < keeping::spare(&log) {
         shared.keeping.look_again();
     }
-    let mut engine = shared.engine.lock_patiently();
-    if let Ok(server) = Server::in_parts(&mut engine.parts) {
-        server.rewriting.growth.look(now, size, free);
+    {
+        let mut engine = shared.engine.lock_patiently();
+        if let Ok(server) = Server::in_parts(&mut engine.parts) {
+            server.rewriting.growth.look(now, size, free);
+        }
     }
+    reserve::look(shared, &log, free);
 }
 
 /// What both ways of writing a base have in common.
@@ -476,6 +486,7 @@ fn run(mut compaction: Compaction, writing: &Writing) -> Outcome {
 
 /// Notes how a rewrite has ended.
 fn finish(shared: &Shared, outcome: Outcome) {
+    let full = matches!(&outcome, Err(Some(error)) if error.io().is_some_and(|(_, cause)| is_full(cause)));
     let error = match outcome {
         Ok(bytes) => {
             tracing::info!("Background AOF rewrite terminated with success (base of {bytes} bytes)");
@@ -501,7 +512,7 @@ fn finish(shared: &Shared, outcome: Outcome) {
     if let Ok(server) = Server::in_parts(&mut engine.parts) {
         let watched = server.rewriting.running.as_ref().map_or(0, |running| running.watched);
         let retained = server.retention.end(watched, left, error.is_none());
-        server.rewriting.end(error, retained.bytes, now);
+        server.rewriting.end(error, full, retained.bytes, now);
     }
     // A log that was written once is closed now.
     shared.ticker.ring(UnixMillis(i64::MIN));
@@ -556,7 +567,8 @@ mod tests {
         let quiet = case(0, 0);
         for (failures, pause) in [(1, 5), (2, 10), (3, 20), (12, 3600), (40, 3600)] {
             rewriting.failures = failures;
-            rewriting.last = Some(Ended { error: Some("x".into()), at: Duration::ZERO, took: Duration::ZERO });
+            let (at, took) = (Duration::ZERO, Duration::ZERO);
+            rewriting.last = Some(Ended { error: Some("x".into()), full: false, at, took });
             let at = |seconds| Duration::from_secs(seconds);
             assert_eq!(rewriting.reason(at(pause - 1), &quiet), None);
             assert_eq!(rewriting.reason(at(pause), &quiet), Some(Reason::Again));

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use super::config::{Settings, ShutdownFlags};
 
-use super::remedy::remedy;
 use super::retention::Retained;
 use super::shared::Shared;
 use super::standing::Place;
@@ -23,8 +22,8 @@ use super::writing::{PacedDisk, Writing};
 use crate::command::{ClientId, CommandError, Cx};
 use crate::engine::{Engine, Parts};
 use crate::env::Disk;
-use crate::env::UnixMillis;
 use crate::env::disk::OsDisk;
+use crate::env::{UnixMillis, remedy};
 use crate::keyspace::{AccessClock, Keyspace, Snapshot};
 use crate::persist::rdb::{self, RdbOptions};
 use crate::persist::{DraftWriter, Lsn, Position, SaveError, SaveStep};

@@ -16,6 +16,7 @@ use super::loading::Loading;
 use super::lock::{Busy, Fair, FairLock};
 use super::log_driver::RunningLog;
 use super::memory::Gauge;
+use super::reserve::EmergencyReserve;
 use super::retention::Brake;
 use super::rewriting::RewriteThread;
 use super::saving::SaveThread;
@@ -58,6 +59,7 @@ pub struct Shared {
     pub older: Mutex<Older>,
     /// Held while what is too old is removed.
     pub pruning: Mutex<()>,
+    pub reserve: EmergencyReserve,
     /// The locks of the directories that logs and dumps are in.
     directories: Mutex<Vec<(PathBuf, Box<dyn DiskLock>)>>,
     /// What a client is told whose write is applied and not durable, while the log is in trouble (RESP).
@@ -152,6 +154,7 @@ impl Shared {
             standing: Mutex::new(None),
             older: Mutex::default(),
             pruning: Mutex::default(),
+            reserve: EmergencyReserve::default(),
             directories: Mutex::default(),
             in_doubt: Mutex::new(None),
             log_changed: Condvar::new(),

@@ -136,7 +136,7 @@ pub fn tell_the_lost(engine: &mut Engine, shared: &Shared) {
     let Some(trouble) = log.lost() else { return };
     let Trouble { path, error, .. } = &trouble;
     tracing::warn!(
-        "The append-only file is off, and its end from LSN {} on is not durable: {path}: {error}",
+        "The append-only file is off, and its end from LSN {} on is not durable: {trouble}",
         log.progress.durable()
     );
     let text =

@@ -574,3 +574,71 @@ def test_a_log_that_is_switched_off_and_cannot_be_kept_acknowledges_nothing(tmp_
     finally:
         shim.set()
         server.kill9()
+
+
+def test_a_full_disk_is_survived_on_the_emergency_reserve(tmp_path):
+    """The log's disk is full: the reserve is given up, what frees room is served and kept, the log is rewritten, everything else is refused until the reserve is there again."""
+    server, shim = shimmed(tmp_path, "full", appendfsync="always", emergency_reserve="1mb")
+    reserve = server.directory / "graven.reserve"
+
+    def told(name: str) -> str:
+        with server.connect() as connection:
+            return connection.info("persistence")[name]
+
+    try:
+        wait_until(lambda: told("emergency_reserve") == "held", 60, "the reserve is there")
+        assert (reserve.stat().st_size, told("emergency_reserve_bytes")) == (1 << 20, str(1 << 20))
+        with server.connect(timeout=120) as connection:
+            connection.pipeline([("SET", f"k{n}", "v" * 100) for n in range(100)])
+            shim.set("write enospc 0 0 .incr.aof", "write enospc 0 0 graven.reserve")
+            with pytest.raises(ServerError, match="MISCONF .*in doubt"):
+                connection.call("SET", "doubtful", "v")
+            assert "is full: free some room" in told("aof_last_write_error")
+            wait_until(lambda: not reserve.exists(), 60, "the reserve is given up")
+            # There is as much room again as it took.
+            shim.set("write enospc 0 0 graven.reserve")
+            wait_until(lambda: told("aof_last_write_status") == "ok", 60, "the log goes on")
+            for _ in range(2):
+                with pytest.raises(ServerError, match="MISCONF .*the emergency reserve is in use"):
+                    connection.call("SET", "refused", "v")
+            assert connection.call("GET", "k1") == b"v" * 100
+            assert connection.call("DEL", "k1", "k2") == 2
+            wait_until(lambda: int(told("aof_rewrites")) > 0, 60, "the log is rewritten")
+            assert connection.call("FLUSHALL") == b"OK"
+            assert (told("emergency_reserve"), told("emergency_reserve_times_used")) == ("used", "1")
+            shim.set()
+            wait_until(lambda: told("emergency_reserve") == "held", 60, "the reserve is there again")
+            assert connection.call("SET", "served", "v") == b"OK"
+            assert connection.call("CONFIG", "SET", "emergency-reserve", "0") == b"OK"
+            wait_until(lambda: not reserve.exists(), 60, "none is wanted")
+            assert told("emergency_reserve") == "none" and connection.call("SET", "more", "v") == b"OK"
+        server.kill9()
+        server.start()
+        with server.connect() as connection:
+            assert sorted(connection.call("KEYS", "*")) == [b"more", b"served"]
+    finally:
+        shim.set()
+        server.kill9()
+
+
+def test_a_segment_that_cannot_be_begun_is_told_with_its_remedy(tmp_path):
+    """A roll that fails: the log goes on in its segment, INFO and the log name path, error and remedy; tried again."""
+    server, shim = shimmed(tmp_path, "roll", appendfsync="everysec", aof_segment_size="1mb")
+    try:
+        shim.set("open enospc 0 0 .2.incr.aof.tmp")
+        with server.connect(timeout=120) as connection:
+            for n in range(4):
+                assert connection.call("SET", f"k{n}", "v" * (400 << 10)) == b"OK"
+            told = wait_until(lambda: (found := connection.info("persistence"))["aof_last_roll_status"] == "err" and found, 60, "it is told")
+            assert "appendonly.aof.2.incr.aof" in told["aof_last_roll_error"] and "free some room" in told["aof_last_roll_error"], told
+            assert told["aof_last_write_status"] == "ok"
+            assert "No new AOF segment could be opened" in server.log_since_start()
+            shim.set()
+            wait_until(lambda: connection.call("SET", "k", "v") == b"OK" and connection.info("persistence")["aof_last_roll_status"] == "ok", 60, "it is tried again")
+        server.kill9()
+        server.start()
+        with server.connect() as connection:
+            assert connection.call("DBSIZE") == 5
+    finally:
+        shim.set()
+        server.kill9()

@@ -317,6 +317,29 @@ def test_the_last_generations_of_the_dump_are_kept(make_server, make_stock, tmp_
     assert "The snapshot before it is kept as" in ours.log_since_start()
 
 
+def test_what_a_snapshot_retains_is_counted_in_bytes(make_server):
+    """Everything is flushed while a save and a rewrite hold it: what they retained is what the data set had taken; nothing changed, nothing retained."""
+    ours = make_server(directives={"appendfsync": "no", "rdbcompression": "no"}).start()
+    with ours.connect(timeout=60) as connection:
+        for word, field, done in (("BGSAVE", "rdb_last_cow_size", "rdb_bgsave_in_progress"), ("BGREWRITEAOF", "aof_last_cow_size", "aof_rewrite_in_progress")):
+            empty = connection.info("memory")
+            for start in range(0, 20000, 1000):
+                connection.pipeline([("SET", f"k{n}", "v" * 500) for n in range(start, start + 1000)])
+            full = connection.info("memory")
+            grown = int(full["used_memory"]) - int(empty["used_memory"])
+            for flush in (False, True):
+                if flush:
+                    connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 1)
+                connection.call(word)
+                if flush:
+                    connection.call("FLUSHALL")
+                    wait_until(lambda: 0.6 < int(persistence(ours)["current_cow_size"]) / grown < 1.4, 60, "it is counted")
+                    connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 0)
+                wait_until(lambda: persistence(ours)[done] == "0", 60, "it has ended")
+                retained = int(persistence(ours)[field])
+                assert 0.6 < retained / grown < 1.4 if flush else retained < grown / 20, (word, flush, retained, grown)
+
+
 def test_a_newer_version_of_the_format(make_server):
     """`rdb-version 11`: sets keep their listpacks; read back the same."""
     ours = make_server(directives={"appendonly": "no", "rdb-version": 11}).start()

@@ -15,6 +15,7 @@ import pytest
 from support import commands
 from support.dump import differences, dump_all
 from support.resp import encode
+from support.server import wait_until
 from support.workload import Load
 
 SEED = int(os.environ.get("GRAVEN_TEST_SEED", "20240607"))
@@ -175,8 +176,6 @@ def test_graven_holds_the_same(make_server, make_stock, tmp_path, end, preamble)
 
 
 def rewrite(stock) -> None:
-    from support.server import wait_until
-
     with stock.connect() as connection:
         connection.call("BGREWRITEAOF")
         wait_until(
@@ -288,3 +287,56 @@ def test_stock_visits_after_a_torn_frame(make_server, make_stock, tmp_path, roun
     ours.kill9()
     ours.start()
     same(held, dump_all(ours.port), "and after another crash")
+
+
+@pytest.mark.parametrize("end", ["clean stop", "kill -9"])
+@pytest.mark.parametrize("place", ["in a command", "behind a command", "in EXEC", "in a header"])
+def test_stock_visits_twice_and_nothing_is_rewritten_between(make_server, make_stock, tmp_path, place, end):
+    """A transaction of ours is torn; stock goes first, twice if it can, and rewrites nothing. It leaves our MULTI open: at its second start it
+    refuses, or the half transaction comes to life there, closed by an EXEC of its own. What its clients were told is there, here and at
+    stock again, before and after the rewrite that follows; the half transaction never is."""
+    ours = make_server(directives={"appendfsync": "always"}).start()
+    with ours.connect() as connection:
+        connection.pipeline([("SET", f"k{n}", n) for n in range(20)])
+        transaction = [("SET", f"t{n}", "v" * 50) for n in range(20)]
+        assert connection.pipeline([("MULTI",), *transaction, ("EXEC",)])[-1] == [b"OK"] * 20
+    ours.kill9()
+    segment = last_segment(ours)
+    data = segment.read_bytes()
+    begins = data.rindex(b"#F1 ", 0, data.rindex(encode("MULTI")))
+    cut = {
+        "in a command": data.index(b"v" * 50, begins) + 20,
+        "behind a command": data.index(encode("SET", "t9", "v" * 50), begins),
+        "in EXEC": data.index(encode("EXEC"), begins) + 8,
+        "in a header": begins + 40,
+    }[place]
+    os.truncate(segment, cut)
+    stock = make_stock(directory=ours.directory, directives={**STOCK, "auto-aof-rewrite-percentage": 0})
+    told = {}
+    for visit in range(2):
+        try:
+            stock.start()
+        except AssertionError:
+            assert visit == 1 and place in ("in EXEC", "in a header"), "it refuses what it has written itself"
+            break
+        with stock.connect() as connection:
+            connection.pipeline([("SET", f"visit{visit}", 1), ("SELECT", 4), ("RPUSH", "visits", visit), ("MULTI",), ("INCR", "n"), ("INCR", "n"), ("EXEC",)])
+        told = dump_all(stock.port)
+        stock.stop() if end == "clean stop" else stock.kill9()
+    expected = {key: value for key, value in told.items() if not key[1].startswith(b"t")}
+    assert len(expected) == len(told) or visit == 1, "one visit shows nothing of it"
+    ours.start()
+    assert not differences(expected, dump_all(ours.port))
+
+    def rewritten():
+        with ours.connect() as connection:
+            return int(connection.info("persistence")["aof_rewrites"]) > 0
+
+    wait_until(rewritten, 60, "a compaction follows the visit")
+    with ours.connect() as connection:
+        assert connection.call("SET", "behind", 1) == b"OK"
+    held = dump_all(ours.port)
+    ours.kill9()
+    for server in (make_stock("later", directory=copy_of(ours, tmp_path, "later"), directives=STOCK), ours):
+        server.start()
+        same(held, dump_all(server.port), "after the rewrite")

@@ -4,8 +4,13 @@
 //! - `durable <= written <= appended`, each only ever grows.
 //! - Whoever learned a position learned it after it was true.
 
+use crate::env::{is_full, remedy};
 use crate::persist::Lsn;
 use parking_lot::{Condvar, Mutex};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +47,23 @@ pub struct Trouble {
     pub path: String,
     /// The operating system's words.
     pub error: String,
+    /// What an operator can do about it.
+    pub remedy: String,
+    /// There is no room.
+    pub full: bool,
+}
+
+impl Trouble {
+    pub fn new(path: &Path, error: &io::Error) -> Self {
+        let (path_shown, remedy) = (path.display().to_string(), remedy(path, error, None));
+        Self { path: path_shown, error: error.to_string(), remedy, full: is_full(error) }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.path, self.error, self.remedy)
+    }
 }
 
 type OnPublish = Box<dyn Fn() + Send + Sync>;
@@ -69,6 +91,11 @@ pub struct Progress {
     policy: AtomicU8,
     troubled: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
+    /// Why the log could not go on in a new segment, when that was last tried.
+    roll_trouble: Mutex<Option<Trouble>>,
+    /// Only what frees room may be written; what whoever else writes is told.
+    restricted: Mutex<Option<Arc<str>>>,
+    is_restricted: AtomicBool,
     closed: AtomicBool,
     rebase_asked: AtomicBool,
     founded: AtomicBool,
@@ -112,6 +139,9 @@ impl Progress {
             policy: AtomicU8::new(policy as u8),
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
+            roll_trouble: Mutex::new(None),
+            restricted: Mutex::new(None),
+            is_restricted: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             rebase_asked: AtomicBool::new(false),
             founded: AtomicBool::new(true),
@@ -188,6 +218,30 @@ impl Progress {
             return None;
         }
         self.trouble.lock().clone()
+    }
+
+    /// Why the log could not go on in a new segment, when that was last tried: it goes on in the one before.
+    pub fn roll_trouble(&self) -> Option<Trouble> {
+        self.roll_trouble.lock().clone()
+    }
+
+    pub(super) fn note_roll(&self, trouble: Option<Trouble>) {
+        *self.roll_trouble.lock() = trouble;
+    }
+
+    /// From now on only what frees room may be written, and whoever wants to write anything else is told this; or anything
+    /// again.
+    pub fn restrict(&self, text: Option<Arc<str>>) {
+        let mut restricted = self.restricted.lock();
+        self.is_restricted.store(text.is_some(), Ordering::Release);
+        *restricted = text;
+    }
+
+    pub fn restricted(&self) -> Option<Arc<str>> {
+        if !self.is_restricted.load(Ordering::Acquire) {
+            return None;
+        }
+        self.restricted.lock().clone()
     }
 
     /// The log holds bytes that no checksum of ours covers, or a file whose disk has lied: a new base should follow.

@@ -74,6 +74,10 @@ impl Segment {
         self.path.display()
     }
 
+    pub fn file_path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -173,6 +173,7 @@ pub struct LogWriter {
     marked: Lsn,
     quiet_since: Duration,
     roll_after: Duration,
+    rolls_failed: u32,
     /// Writes have not been quick: until then nobody writes but the driver.
     wary_until: Duration,
     /// Writes beside a sync since the last one that was not quick.
@@ -216,6 +217,7 @@ impl LogWriter {
             unsynced_since: None,
             quiet_since: now,
             roll_after: now,
+            rolls_failed: 0,
             wary_until: now,
             quick_beside_sync: 0,
             time,
@@ -472,9 +474,9 @@ impl LogWriter {
             Err(error) => {
                 stats.sync_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
-                    "fsync of {} failed: {error}. The file is given up at LSN {}",
-                    self.segment.path(),
-                    self.progress.durable()
+                    "The file is given up at LSN {}, because its fsync failed: {}",
+                    self.progress.durable(),
+                    Trouble::new(self.segment.file_path(), &error)
                 );
                 self.poison(now, &error, 1);
             }
@@ -502,7 +504,7 @@ impl LogWriter {
             _ => 1,
         };
         if attempts == 1 {
-            tracing::warn!("Error writing to the AOF file {}: {error}", self.segment.path());
+            tracing::warn!("Error writing to the AOF file {}", Trouble::new(self.segment.file_path(), error));
         }
         if let Err(cut) = self.segment.cut_to_size() {
             tracing::warn!("Cutting a partial frame from {} failed: {cut}", self.segment.path());
@@ -526,8 +528,7 @@ impl LogWriter {
     }
 
     fn report(&self, error: &io::Error) {
-        let trouble = Trouble { path: self.segment.path().to_string(), error: error.to_string() };
-        self.progress.publish_trouble(Some(trouble));
+        self.progress.publish_trouble(Some(Trouble::new(self.segment.file_path(), error)));
     }
 
     fn poison(&mut self, now: Duration, error: &io::Error, attempts: u32) {

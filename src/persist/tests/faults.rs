@@ -3,11 +3,12 @@
 
 use super::crashes::{crashes, judge, runs};
 use super::model::{Db, History, State, Workload, open_db, options, word_list};
-use crate::env::Disk;
 use crate::env::disk::read_file;
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
-use crate::persist::{OpenOptions, SyncPolicy};
+use crate::env::{Disk, SeededEntropy};
+use crate::persist::{OpenOptions, SyncPolicy, fill_reserve, release_reserve, reserve_path};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -147,12 +148,56 @@ fn a_roll_that_fails_stays_on_the_segment() {
     }
     assert_eq!(history.durable, 30, "writes go on");
     assert!(read_file(&disk, Path::new(FIRST)).expect("is there").len() > 3000);
+    let progress = Arc::clone(db.log.buffer.progress());
+    let said = progress.roll_trouble().expect("said").to_string();
+    assert!(
+        said.contains("/data/appendonlydir/appendonly.aof.2.incr.aof") && said.contains("limit of open files"),
+        "{said}"
+    );
+    assert_eq!(progress.trouble(), None, "nobody waits for it");
+    // It is tried again, later and later: 1, 2, 4, 8 seconds and so on.
+    let struck = disk.struck(fault);
+    for (seconds, tried) in [(1, 1), (1, 1), (1, 2), (1, 2), (1, 2), (1, 2), (1, 3), (7, 3), (1, 4)] {
+        db.clock.advance(Duration::from_secs(seconds));
+        write(&mut db, &mut history, "again");
+        db.pump_for(&mut history, Duration::ZERO);
+        assert_eq!(disk.struck(fault) - struck, tried);
+    }
     disk.lift(fault);
-    db.clock.advance(PATIENCE);
+    db.clock.advance(Duration::from_secs(60));
     write(&mut db, &mut history, "rolled");
     db.pump_for(&mut history, PATIENCE);
     assert!(disk.exists(Path::new("/data/appendonlydir/appendonly.aof.2.incr.aof")).expect("answers"));
+    assert_eq!(progress.roll_trouble(), None);
     is_whole(&disk, db, &history);
+}
+
+/// The disk has no room for the log: writes in flight are in doubt, and durable as soon as the reserve is given up; a roll that
+/// finds no room stays on its segment.
+#[test]
+fn a_full_disk_is_survived_on_the_reserve() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Everysec] {
+        let (disk, mut db, mut history) = opened(policy);
+        let path = reserve_path(Path::new("/data"));
+        let free = || disk.free_bytes(Path::new("/")).unwrap();
+        disk.set_capacity(Some(1 << 20));
+        fill_reserve(&disk, &path, 64 << 10, &mut SeededEntropy::new(5)).expect("there is room");
+        disk.set_capacity(Some((1 << 20) - free()));
+        for n in 0..1000 {
+            write(&mut db, &mut history, &format!("k{n}"));
+            db.pump_for(&mut history, Duration::from_secs(2));
+            if db.log.buffer.progress().trouble().is_some() {
+                break;
+            }
+        }
+        let trouble = db.log.buffer.progress().trouble().expect("it is full");
+        assert!(trouble.full && trouble.remedy.contains("is full: free some room"), "{trouble}");
+        assert!(free() < 4096 && history.durable < history.states.len() - 1, "what did not fit is not acknowledged");
+        release_reserve(&disk, &path).expect("it can be removed");
+        db.pump_for(&mut history, PATIENCE);
+        assert_eq!(db.log.buffer.progress().trouble(), None);
+        is_whole(&disk, db, &history);
+    }
 }
 
 #[test]

@@ -281,7 +281,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("snapshot-max-mb-per-sec", 0, INT_MAX, "0"),
     int("snapshot-threads", 0, 64, "0"),
     int("snapshot-generations", 1, INT_MAX, "1"),
-    memory("emergency-reserve", 0, LONG_MAX, "0").later(),
+    memory("emergency-reserve", 0, LONG_MAX, "0"),
 ];
 
 /// Names of older versions that are read and ignored, with one value.

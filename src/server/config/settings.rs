@@ -122,6 +122,8 @@ pub struct Settings {
     /// Dumps that are kept, the one in place counted (`snapshot-generations`).
     pub snapshot_generations: usize,
     pub defrag: DefragSettings,
+    /// Bytes on the log's disk that are given up when it is full (`emergency-reserve`); 0: none.
+    pub emergency_reserve: u64,
     /// What a dump remembers of the uses of keys, by `maxmemory-policy`.
     pub saved_access: SavedAccess,
     pub save_points: Vec<SavePoint>,
@@ -232,6 +234,7 @@ impl Settings {
             snapshot_threads: snapshot_threads(int(config, "snapshot-threads")),
             snapshot_rate: (int(config, "snapshot-max-mb-per-sec") as u64).saturating_mul(1_000_000),
             snapshot_retained_max: bytes(config, "snapshot-max-retained"),
+            emergency_reserve: bytes(config, "emergency-reserve"),
             snapshot_generations: size(int(config, "snapshot-generations")),
             defrag: DefragSettings {
                 active: flag(config, "activedefrag"),

@@ -5,13 +5,20 @@
 
 use super::{LogWriter, State, Step, backoff, encode_headers};
 use crate::persist::Lsn;
+use crate::persist::log::progress::Trouble;
 use crate::persist::log::segment::{Segment, SegmentPlace};
 use crate::persist::manifest::{CloseState, StoreError};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const ROLL_RETRY: Duration = Duration::from_secs(1);
+const ROLL_RETRY_FIRST: Duration = Duration::from_secs(1);
+const ROLL_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// How long the next attempt waits behind so many that failed.
+fn roll_backoff(failed: u32) -> Duration {
+    (ROLL_RETRY_FIRST * 2u32.saturating_pow(failed.min(10))).min(ROLL_RETRY_MAX)
+}
 
 /// Why the log goes on in a fresh segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +36,8 @@ impl LogWriter {
         }
         if let Err(error) = self.rehome(now) {
             if attempts == 1 {
-                tracing::warn!("The log cannot be continued in a new segment: {error}");
+                let trouble = Trouble::new(&self.options.directory.join(&self.options.prefix), &error);
+                tracing::warn!("The log cannot be continued in a new segment: {trouble}");
             }
             self.report(&error);
             self.state = State::Poisoned { retry_at: now + backoff(attempts), attempts: attempts + 1 };
@@ -121,6 +129,8 @@ impl LogWriter {
     /// The fresh segment is named: it is the log's last from now on.
     fn go_on_in(&mut self, fresh: Segment, why: Fresh, now: Duration) {
         self.state = State::Healthy;
+        self.rolls_failed = 0;
+        self.progress.note_roll(None);
         self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
         let end = self.progress.durable();
         let before = std::mem::replace(&mut self.segment, fresh);
@@ -173,9 +183,17 @@ impl LogWriter {
             self.name(fresh, Fresh::Roll, now)
         });
         if let Err(error) = rolled {
-            tracing::warn!("Opening a new AOF segment failed: {error}; going on in {}", self.segment.path());
-            self.roll_after = now + ROLL_RETRY;
-            self.settle_cut(Err(format!("no segment could be begun in {}: {error}", self.options.directory.display())));
+            let path = self.options.directory.join(self.options.segment_name(self.manifest.next_sequence()));
+            let (trouble, wait) = (Trouble::new(&path, &error), roll_backoff(self.rolls_failed));
+            tracing::warn!(
+                "No new AOF segment could be opened: {trouble}. The log goes on in {}, and tries again in {} seconds",
+                self.segment.path(),
+                wait.as_secs()
+            );
+            self.rolls_failed += 1;
+            self.roll_after = now + wait;
+            self.settle_cut(Err(format!("no segment could be begun: {trouble}")));
+            self.progress.note_roll(Some(trouble));
         }
     }
 }

@@ -7,6 +7,11 @@ use nix::errno::Errno;
 use nix::sys::stat::stat;
 use nix::unistd::{Uid, User};
 
+/// Whether an error says that there is no room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOSPC | Errno::EDQUOT))
+}
+
 /// What to do about an error at a path; `bytes_missing`: how much more room what was being written would need.
 pub fn remedy(path: &Path, error: &io::Error, bytes_missing: Option<u64>) -> String {
     let directory = path.parent().unwrap_or(Path::new("."));
