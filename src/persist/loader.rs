@@ -7,7 +7,7 @@ use super::base::load_base;
 use super::feed::Feed;
 use super::rdb::{self, RdbEntry, RdbSink, Refusal};
 use super::replay::{Block, Piece};
-use super::resp_scan::{Scanned, scan};
+use super::resp_scan::{Scanned, Words, scan};
 use super::{Damage, DamageKind, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::value::Limits;
@@ -81,7 +81,7 @@ pub fn load_commands(
     // Offset of the buffer's first byte, and how much of it was looked at.
     let (mut base, mut at) = (start, 0);
     let mut block = Block::default();
-    let mut transaction: Option<Vec<Vec<std::ops::Range<usize>>>> = None;
+    let mut transaction: Option<Vec<Words>> = None;
     let mut before_seam = begins == Begins::TornFrame;
     // Bytes of the transaction under way.
     let mut queued_bytes = 0;

@@ -1,12 +1,16 @@
 //! Commands in log bytes: RESP arrays of bulk strings, exactly as stock's loader takes them.
 
+use smallvec::SmallVec;
 use std::ops::Range;
+
+/// Where the words of a command are: of most commands without an allocation.
+pub type Words = SmallVec<[Range<usize>; 6]>;
 
 /// What stands at the front of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Scanned {
     /// A command: where its words are, and where it ends.
-    Command { words: Vec<Range<usize>>, end: usize },
+    Command { words: Words, end: usize },
     /// A comment line and where it ends.
     Comment { end: usize },
     /// The bytes end inside it.
@@ -42,7 +46,7 @@ fn command(bytes: &[u8], at: usize) -> Scanned {
     if count == 0 || count > WORDS_MAX {
         return Scanned::Garbage;
     }
-    let mut words = Vec::with_capacity((count as usize).min(64));
+    let mut words = Words::with_capacity((count as usize).min(64));
     for _ in 0..count {
         match bytes.get(at) {
             None => return Scanned::Incomplete,
@@ -90,11 +94,12 @@ fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), Scanned> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smallvec::smallvec;
 
     #[test]
     fn commands_comments_and_rubbish_are_told_apart() {
         let bytes = b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n";
-        assert_eq!(scan(bytes, 0), Scanned::Command { words: vec![8..11, 17..17], end: bytes.len() });
+        assert_eq!(scan(bytes, 0), Scanned::Command { words: smallvec![8..11, 17..17], end: bytes.len() });
         for cut in 1..bytes.len() {
             assert_eq!(scan(&bytes[..cut], 0), Scanned::Incomplete, "{cut}");
         }

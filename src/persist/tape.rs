@@ -2,7 +2,7 @@
 //!
 //! Invariant: memory is bounded by the largest command.
 
-use super::resp_scan::{Scanned, scan};
+use super::resp_scan::{Scanned, Words, scan};
 use crate::env::DiskFile;
 use std::io;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct Tape<'f> {
     /// Line of the place, from 1.
     pub line: u64,
     /// Words of the command that was handed out last, in the buffer.
-    words: Vec<Range<usize>>,
+    words: Words,
 }
 
 /// What stands next.
@@ -39,12 +39,12 @@ pub enum Next {
 impl<'f> Tape<'f> {
     /// From an offset to the end of a file.
     pub fn new(file: &'f dyn DiskFile, from: u64) -> io::Result<Self> {
-        Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1, words: Vec::new() })
+        Ok(Self { len: file.len()?, file, buffer: Vec::new(), base: from, at: 0, line: 1, words: Words::new() })
     }
 
     /// Over a stretch of a file, as if it ended there.
     pub fn stretch(file: &'f dyn DiskFile, range: Range<u64>) -> Self {
-        Self { len: range.end, file, buffer: Vec::new(), base: range.start, at: 0, line: 1, words: Vec::new() }
+        Self { len: range.end, file, buffer: Vec::new(), base: range.start, at: 0, line: 1, words: Words::new() }
     }
 
     /// Bytes of the file, or up to the end of the stretch.
