@@ -37,6 +37,10 @@ impl Batch {
         self.entries.iter().map(|(_, entry)| entry)
     }
 
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_iter().map(|(_, entry)| entry)
+    }
+
     /// Takes the keys out, ready to be loaded, and leaves a batch for the next ones.
     #[must_use]
     pub fn take(&mut self) -> Self {

@@ -30,12 +30,22 @@ pub struct Reading {
     pub clock: AccessClock,
     /// Takes what the base says of itself: bytes of memory that its writer used.
     pub used_memory: Arc<AtomicU64>,
+    /// Nobody takes the data: what checksums prove to be what was written is counted, and not decoded.
+    pub only_check: bool,
+}
+
+impl Reading {
+    /// For those who want to know whether data can be loaded, with all processors.
+    pub fn to_check() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { processors, only_check: true, ..Self::default() }
+    }
 }
 
 impl Default for Reading {
     fn default() -> Self {
         let clock = AccessClock::new(AccessPolicy::Lru, UnixMillis(0));
-        Self { processors: 1, clock, used_memory: Arc::default() }
+        Self { processors: 1, clock, used_memory: Arc::default(), only_check: false }
     }
 }
 
@@ -43,6 +53,11 @@ impl Default for Reading {
 pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut Feed<'_>) -> Result<Loaded, OpenError> {
     let len = file.len().map_err(OpenError::io(path))?;
     let reading = feed.reading.clone();
+    if reading.only_check
+        && let Some(loaded) = rdb::prove(file, limits, reading.processors).map_err(OpenError::io(path))?
+    {
+        return Ok(loaded);
+    }
     let sink = || PieceSink::new(limits, &reading);
     let mut out = Out { feed, path, expected_max: len / KEY_BYTES_MIN, refused: None };
     let read = if len < PARALLEL_FROM {

@@ -72,6 +72,44 @@ fn command(bytes: &[u8], at: usize) -> Scanned {
     Scanned::Command { words, end: at }
 }
 
+/// How many commands some bytes are, told without looking at their words; where they stop being commands, if they do.
+pub fn count(bytes: &[u8]) -> Result<u64, usize> {
+    let (mut at, mut commands) = (0, 0);
+    while at < bytes.len() {
+        at = match bytes[at] {
+            b'*' => {
+                commands += 1;
+                skip(bytes, at).ok_or(at)?
+            }
+            _ => match scan(bytes, at) {
+                Scanned::Comment { end } => end,
+                _ => return Err(at),
+            },
+        };
+    }
+    Ok(commands)
+}
+
+/// Where the command that begins at `at` ends, as [`scan`] has it.
+fn skip(bytes: &[u8], at: usize) -> Option<usize> {
+    let (count, mut at) = number(bytes, at + 1).ok()?;
+    if count == 0 || count > WORDS_MAX {
+        return None;
+    }
+    for _ in 0..count {
+        if *bytes.get(at)? != b'$' {
+            return None;
+        }
+        let (len, start) = number(bytes, at + 1).ok()?;
+        let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len))?;
+        if bytes.get(end..end.checked_add(2)?)? != b"\r\n" {
+            return None;
+        }
+        at = end + 2;
+    }
+    Some(at)
+}
+
 /// Digits up to CRLF: the number, and where the next thing begins.
 fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), Scanned> {
     let mut value: u64 = 0;
@@ -95,6 +133,18 @@ fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), Scanned> {
 mod tests {
     use super::*;
     use smallvec::smallvec;
+
+    #[test]
+    fn commands_are_counted_as_they_are_scanned() {
+        let one = b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n";
+        assert_eq!(count(&[&one[..], b"#TS:1\r\n", one].concat()), Ok(2));
+        for cut in 1..one.len() {
+            assert_eq!(count(&[&one[..], &one[..cut]].concat()), Err(one.len()), "{cut}");
+        }
+        for rubbish in [&b"\0\0"[..], b"*0\r\n", b"*1\r\n:1\r\n", b"*1\r\n$1\r\nab\r\n", b"*1\r\n$99\r\na\r\n"] {
+            assert_eq!(count(rubbish), Err(0), "{rubbish:?}");
+        }
+    }
 
     #[test]
     fn commands_comments_and_rubbish_are_told_apart() {

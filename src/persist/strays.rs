@@ -158,7 +158,10 @@ struct Extent {
 }
 
 fn walk(disk: &dyn Disk, path: &Path, place: Option<(Lsn, u32)>) -> Result<Walked, OpenError> {
-    let file = disk.open(path, OpenMode::Read).map_err(OpenError::io(path))?;
+    let file = disk.open(path, OpenMode::Read).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::MissingFile { path: path.to_owned() },
+        _ => OpenError::io(path)(error),
+    })?;
     let mut reader = match SegmentReader::open(&*file).map_err(OpenError::io(path))? {
         OpenedSegment::Empty => return Ok(Walked::Empty),
         OpenedSegment::BadHeader | OpenedSegment::Foreign => return Ok(Walked::Foreign),

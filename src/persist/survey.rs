@@ -6,11 +6,11 @@
 use super::base::Reading;
 use super::chain::visit;
 use super::feed::Feed;
-use super::loader::{self, frame_block};
+use super::loader;
 use super::log::format::SegmentHeader;
 use super::log::{Item, OpenedSegment, SegmentReader};
 use super::replay::Discard;
-use super::{DamageKind, Lsn, OpenError};
+use super::{DamageKind, Lsn, OpenError, resp_scan};
 use crate::env::{Disk, DiskFile};
 use crate::value::Limits;
 use std::path::Path;
@@ -122,7 +122,7 @@ pub fn survey_segment(file: &dyn DiskFile, path: &Path) -> Result<Option<Segment
 /// # Errors
 /// When it cannot be read, or its RDB part is damaged.
 pub fn survey_plain(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<PlainSurvey, OpenError> {
-    let loaded = loader::load_plain(disk, path, limits, &mut Feed::direct(&mut Discard, Reading::default()))?;
+    let loaded = loader::load_plain(disk, path, limits, &mut Feed::direct(&mut Discard, Reading::to_check()))?;
     Ok(plain(&loaded))
 }
 
@@ -137,5 +137,5 @@ fn count(contents: &mut Contents, payload: &[u8]) {
     contents.frames += 1;
     contents.bytes += payload.len() as u64;
     // A payload that verifies and is no command is what a start names; here its frame counts.
-    contents.commands += frame_block(payload, &mut 0).map_or(0, |block| block.len() as u64);
+    contents.commands += resp_scan::count(payload).unwrap_or(0);
 }

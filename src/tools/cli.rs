@@ -11,6 +11,7 @@ use super::{diff, doctor, export, repair, restore};
 use crate::env::disk::OsDisk;
 use crate::env::{Disk, SystemClock, SystemEntropy};
 use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::json;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ enum Verb {
     Restore(restore::Options),
     /// Write the data set of a directory or a file in another form.
     ///
-    /// Loads as a start would, into memory. Exit codes: 0 written; 1 damage: a server would not start on it; 2 wrong options, or the
+    /// Loads as a start would, in portions where it is much. Exit codes: 0 written; 1 damage: a server would not start on it; 2 wrong options, or the
     /// file is there already; 4 something could not be read or written.
     Export(export::ExportOptions),
     /// Make a data directory of an RDB file, commands, or JSON lines; stock servers start on it too.
@@ -69,7 +70,7 @@ enum Verb {
     Import(export::ImportOptions),
     /// Compare two data sets key by key.
     ///
-    /// Loads both as a start would, into memory. Exit codes: 0 they are the same; 1 they differ; 2 wrong options; 4 something could
+    /// Loads both as a start would, in portions where they are large. Exit codes: 0 they are the same; 1 they differ; 2 wrong options; 4 something could
     /// not be read; 5 damage: a server would not start on one of them.
     Diff(diff::Options),
     /// Say whether a directory, its disk and the system are fit for a log: one line for each question.
@@ -98,17 +99,8 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
         Ok(Cli { verb: Verb::Check { path, json } }) => check_verb(path, json).into(),
         Ok(Cli { verb: Verb::Repair(options) }) => repair_verb(&options).into(),
         Ok(Cli { verb: Verb::Restore(options) }) => restore_verb(&options).into(),
-        Ok(Cli { verb: Verb::Export(options) }) => {
-            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-            let mut out = std::io::stdout().lock();
-            let exported = export::export(&disk, &options, &SystemClock::new(), &mut out);
-            told(exported.map(|keys| eprintln!("{keys} keys"))).into()
-        }
-        Ok(Cli { verb: Verb::Import(options) }) => {
-            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-            let imported = export::import(&disk, &options, &SystemClock::new());
-            told(imported.map(|keys| print_line(&format!("{}: {keys} keys", options.into.display())))).into()
-        }
+        Ok(Cli { verb: Verb::Export(options) }) => export_verb(&options).into(),
+        Ok(Cli { verb: Verb::Import(options) }) => import_verb(&options).into(),
         Ok(Cli { verb: Verb::Diff(options) }) => diff_verb(&options).into(),
         Ok(Cli { verb: Verb::Doctor(options) }) => doctor_verb(&options).into(),
         Ok(Cli { verb: Verb::Inspect(options) }) => {
@@ -142,21 +134,53 @@ fn place_and_entropy(disk: &dyn Disk, path: &Path) -> Result<(Place, SystemEntro
     Ok((place, entropy))
 }
 
+/// A disk to work on: a bar says how far it has come, where somebody looks and machines do not.
+fn watched(json: bool) -> (LookingDisk, Arc<dyn Disk>) {
+    let looking = LookingDisk::changing(Arc::new(OsDisk), !json && std::io::stderr().is_terminal());
+    (looking.clone(), Arc::new(looking))
+}
+
+fn export_verb(options: &export::ExportOptions) -> Exit {
+    // What goes to a terminal is not mixed with a bar.
+    let (looking, disk) = watched(options.json || (options.out.is_none() && std::io::stdout().is_terminal()));
+    let exported = export::export(&disk, options, &SystemClock::new(), &mut std::io::stdout().lock());
+    looking.finish();
+    told(exported.map(|export::Done { keys, source }| match (options.json, &options.out) {
+        (false, _) => eprintln!("{keys} keys of {}: {source}", options.path.display()),
+        (true, None) => eprintln!("{}", json!({ "keys": keys, "source": source })),
+        (true, Some(out)) => print_line(&json!({ "keys": keys, "source": source, "out": out }).to_string()),
+    }))
+}
+
+fn import_verb(options: &export::ImportOptions) -> Exit {
+    let (looking, disk) = watched(options.json);
+    let imported = export::import(&disk, options, &SystemClock::new());
+    looking.finish();
+    told(imported.map(|export::Done { keys, source }| {
+        print_line(&match options.json {
+            true => json!({ "keys": keys, "source": source, "into": options.into }).to_string(),
+            false => format!("{}: {keys} keys", options.into.display()),
+        });
+    }))
+}
+
 fn restore_verb(options: &restore::Options) -> Exit {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (looking, disk) = watched(options.json);
     let (place, mut entropy) = match place_and_entropy(&*disk, &options.path) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
     let restored = restore::restore(&disk, &place, options, &mut entropy);
+    looking.finish();
     told(restored.map(|restored| {
         print_line(&if options.json { format!("{:#}", restored.to_json()) } else { restored.to_text() });
     }))
 }
 
 fn diff_verb(options: &diff::Options) -> Exit {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (looking, disk) = watched(options.json || std::io::stdout().is_terminal());
     let compared = diff::diff(&disk, options, &mut std::io::stdout().lock());
+    looking.finish();
     match compared {
         Ok(found) => {
             let diff::Differences { only_one, only_other, changed, same } = found;
@@ -189,12 +213,14 @@ fn doctor_verb(options: &doctor::Options) -> Exit {
 }
 
 fn repair_verb(options: &repair::Options) -> Exit {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (looking, disk) = watched(options.json);
     let (place, mut entropy) = match place_and_entropy(&*disk, &options.path) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    match repair::repair(&disk, &place, options, &SystemClock::new(), &mut entropy) {
+    let repaired = repair::repair(&disk, &place, options, &SystemClock::new(), &mut entropy);
+    looking.finish();
+    match repaired {
         Ok(repaired) => {
             print_line(&if options.json { format!("{:#}", repaired.to_json()) } else { repaired.to_text() });
             repaired.exit()

@@ -3,13 +3,14 @@
 use super::place::Place;
 use crate::command::Command;
 use crate::ds::HashSeed;
-use crate::engine::{Engine, Replaying};
+use crate::engine::Engine;
 use crate::env::{Disk, Entropy, OpenMode, SystemClock, SystemEntropy, UnixMillis};
-use crate::keyspace::{Batch, Entry, Keyspace};
+use crate::keyspace::{Entry, Keyspace};
 use crate::persist::{
-    Flow, Gap, OpenError, OpenOptions, Reading, SegmentWalk, Spot, Visitor, examine, examine_file, walk_file,
+    Block, Flow, Gap, NotLoaded, OpenError, OpenOptions, Piece, Reading, Replay, SegmentWalk, Spot, Visitor, examine,
+    examine_file, walk_file,
 };
-use crate::value::{Limits, Value};
+use crate::value::Limits;
 use std::num::NonZero;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
@@ -28,6 +29,8 @@ pub fn families() -> Vec<&'static [Command]> {
 /// See the module's header.
 pub struct DataSet {
     pub engine: Engine,
+    /// What was loaded, in words.
+    pub source: String,
 }
 
 impl DataSet {
@@ -41,21 +44,7 @@ impl DataSet {
         let seed = HashSeed(entropy.next_u64(), entropy.next_u64());
         let store = Keyspace::new(DATABASES, Limits { hash_seed: seed, ..Limits::default() });
         let engine = Engine::new(store, &families(), Arc::new(SystemClock::new()), Box::new(entropy), Box::new(()));
-        Ok(Self { engine })
-    }
-
-    /// Adds a key that is not there yet.
-    ///
-    /// # Errors
-    /// It is there, or there can be no such database.
-    pub fn add(&mut self, db: u32, key: &[u8], value: Value, expiry: Option<UnixMillis>) -> Result<(), String> {
-        if db >= self.engine.store.len() {
-            return Err(format!("database {db} is beyond the {DATABASES} that are read"));
-        }
-        let mut batch = Batch::new(self.engine.store.limits.hash_seed);
-        batch.push(Entry::new(key, value, expiry, 0));
-        let loaded = self.engine.store.db_mut(db).load(batch.take(), 0);
-        loaded.map_err(|twice| format!("the key '{}' is there twice", twice.key().escape_ascii()))
+        Ok(Self { engine, source: String::new() })
     }
 
     /// # Errors
@@ -87,6 +76,12 @@ impl DataSet {
     }
 }
 
+/// # Errors
+/// There can be no such database.
+pub fn check_db(db: u32) -> Result<(), String> {
+    if db < DATABASES { Ok(()) } else { Err(format!("database {db} is beyond the {DATABASES} that are read")) }
+}
+
 /// Loads what stands in a place; of a segment of ours by itself what its commands make on an empty server.
 ///
 /// # Errors
@@ -94,24 +89,40 @@ impl DataSet {
 pub fn load(disk: &Arc<dyn Disk>, place: &Place) -> Result<DataSet, OpenError> {
     let mut data = DataSet::empty()?;
     let limits = data.engine.store.limits;
+    data.source = replay(disk, place, &limits, &mut data.engine.replay())?;
+    Ok(data)
+}
+
+/// Hands what stands in a place to whoever takes it; what was loaded, in words.
+pub fn replay(
+    disk: &Arc<dyn Disk>,
+    place: &Place,
+    limits: &Limits,
+    replay: &mut dyn Replay,
+) -> Result<String, OpenError> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let reading = Reading { processors, ..Reading::default() };
     match place {
         Place::Directory(options) => {
-            let options = OpenOptions { limits, reading, ..(**options).clone() };
-            examine(Arc::clone(disk), &options, &mut data.engine.replay())?;
+            let options = OpenOptions { limits: *limits, reading, ..(**options).clone() };
+            let report = examine(Arc::clone(disk), &options, replay)?;
+            let beside = match report.not_loaded {
+                Some(NotLoaded::Dump(path) | NotLoaded::Log(path)) => format!("; not {}", path.display()),
+                None => String::new(),
+            };
+            return Ok(format!("{}{beside}", report.source));
         }
         Place::File(path) if is_segment(&**disk, path)? => {
-            let mut replayed = Replayed { replaying: data.engine.replay(), failed: None };
-            let walked = walk_file(&**disk, path, &limits, &mut replayed);
+            let mut replayed = Replayed { replay, failed: None };
+            let walked = walk_file(&**disk, path, limits, &mut replayed);
             if let Some(reason) = replayed.failed {
                 return Err(reason);
             }
             let _ = walked?;
         }
-        Place::File(path) => examine_file(&**disk, path, &limits, reading, &mut data.engine.replay())?,
+        Place::File(path) => examine_file(&**disk, path, limits, reading, replay)?,
     }
-    Ok(data)
+    Ok("one file".into())
 }
 
 fn is_segment(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
@@ -121,18 +132,18 @@ fn is_segment(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
 
 /// Applies the commands of a segment.
 struct Replayed<'e> {
-    replaying: Replaying<'e>,
+    replay: &'e mut dyn Replay,
     failed: Option<OpenError>,
 }
 
 impl Visitor for Replayed<'_> {
     fn command(&mut self, spot: &Spot<'_>, words: &[&[u8]]) -> Flow {
-        let selected = self.replaying.select(spot.db);
-        self.replaying.logged_at(spot.time);
-        match selected.and_then(|()| self.replaying.command(words)) {
+        let db = spot.db.to_string();
+        let mut block = block_of(&[&[b"select", db.as_bytes()], words]);
+        block.time = spot.time;
+        match self.replay.piece(Piece::Commands(block)) {
             Ok(()) => Continue(()),
-            Err(error) => {
-                let reason = error.text().to_owned();
+            Err(reason) => {
                 self.failed = Some(OpenError::BadReplay { path: spot.path.to_owned(), offset: spot.offset, reason });
                 Break(())
             }
@@ -147,4 +158,17 @@ impl Visitor for Replayed<'_> {
         self.failed = Some(OpenError::BadReplay { path, offset: gap.from, reason });
         Break(())
     }
+}
+
+/// Commands as a loader hands them over.
+pub fn block_of(commands: &[&[&[u8]]]) -> Block {
+    let bytes = commands.iter().flat_map(|words| words.iter()).flat_map(|word| word.iter().copied()).collect();
+    let (mut block, mut at) = (Block::over(bytes), 0);
+    for words in commands {
+        block.push(words.iter().map(|word| {
+            at += word.len();
+            at - word.len()..at
+        }));
+    }
+    block
 }

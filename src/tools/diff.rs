@@ -1,14 +1,16 @@
 //! `graven diff`: which keys two data sets do not have in common, and which have other values or deadlines.
 //!
-//! Both are loaded as a start would. Values are compared by what they hold: the order of a set's members, and encodings, say
+//! Both are loaded as a start would, portion by portion where they are large. Values are compared by what they hold: the order of a set's members, and encodings, say
 //! nothing.
 
-use super::dataset::{self, DataSet};
+use super::export::open_error;
+use super::place::Place;
+use super::portions::Parts;
 use super::{Exit, json};
 use crate::command::glob_matches;
 use crate::env::Disk;
 use crate::keyspace::Entry;
-use crate::persist::{Flow, OpenError};
+use crate::persist::Flow;
 use crate::value::ValueRef;
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -51,20 +53,32 @@ pub struct Differences {
 /// # Errors
 /// Why not, in one line, and how the tool ends.
 pub fn diff(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result<Differences, (String, Exit)> {
-    let load = |path: &PathBuf| -> Result<DataSet, (String, Exit)> {
-        let place = super::find(&**disk, path).map_err(|exit| (String::new(), exit))?;
-        dataset::load(disk, &place).map_err(|error| {
-            (error.to_string(), if let OpenError::Io { .. } = error { Exit::Io } else { Exit::Damaged })
-        })
-    };
-    let (one, other) = (load(&options.one)?, load(&options.other)?);
+    let find = |path: &PathBuf| super::find(&**disk, path).map_err(|exit| (String::new(), exit));
+    let (first, second) = (find(&options.one)?, find(&options.other)?);
+    let parts = Parts::of(disk, &[&first, &second]).map_err(|error| open_error(&error))?;
     let mut compared = Compared { options, out: io::BufWriter::new(out), found: Differences::default(), failed: None };
-    one.each(&mut |db, entry| compared.first(db, entry, other.get(db, entry.key())));
-    if compared.failed.is_none() {
-        other.each(&mut |db, entry| match one.get(db, entry.key()) {
-            Some(_) => Flow::Continue(()),
-            None => compared.second(db, entry),
+    let mut sources = [String::new(), String::new()];
+    for part in 0..parts.count {
+        let load = |place: &Place| parts.load(disk, place, part).map_err(|error| open_error(&error));
+        let (one, other) = (load(&first)?, load(&second)?);
+        let is_of = |entry: &Entry| parts.part_of(entry.key()) == part;
+        one.each(&mut |db, entry| match is_of(entry) {
+            true => compared.first(db, entry, other.get(db, entry.key())),
+            false => Flow::Continue(()),
         });
+        if compared.failed.is_some() {
+            break;
+        }
+        other.each(&mut |db, entry| match one.get(db, entry.key()) {
+            None if is_of(entry) => compared.second(db, entry),
+            _ => Flow::Continue(()),
+        });
+        sources = [one.source, other.source];
+    }
+    for (path, place, source) in [(&options.one, first, &sources[0]), (&options.other, second, &sources[1])] {
+        if let (Place::Directory(_), false) = (place, options.json) {
+            eprintln!("{}: {source}", path.display());
+        }
     }
     let Compared { mut out, found, failed, .. } = compared;
     match failed.map_or_else(|| out.flush(), Err) {

@@ -1,20 +1,20 @@
 //! `graven export` and `graven import`: a data set out of a directory or a file into another form, and back.
 //!
-//! Both load as a start would. What is exported is written as a draft that takes its name when it is whole and durable; what is
+//! Both load as a start would, in portions where it is much ([`super::portions`]). What is exported is written as a draft that takes its name when it is whole and durable; what is
 //! imported becomes the base of a new data directory.
 
 use super::dataset::{self, DataSet};
 use super::place::Place;
+use super::portions::{PART_BYTES, Parts, Shown};
 use super::{Exit, json};
-use crate::env::disk::{FromFront, parent, read_file};
+use crate::env::disk::{FromFront, parent};
 use crate::env::{Clock, Disk, OpenMode, UnixMillis};
 use crate::keyspace::{AccessClock, AccessPolicy, Entry};
-use crate::persist::rdb::{self, RdbOptions, SavedAccess};
-use crate::persist::{
-    FileEntry, FileKind, Flow, Manifest, OpenError, SaveStep, write_commands, write_library, write_select,
-};
+use crate::persist::rdb::{self, RdbOptions, SavedAccess, StreamWriter};
+use crate::persist::{FileEntry, FileKind, Manifest, OpenError, SaveStep, write_commands, write_library, write_select};
 use clap::Args;
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +44,9 @@ pub struct ExportOptions {
     /// The version of the RDB file: 10, which stock 7.0 loads, or 11.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(10..=11))]
     pub rdb_version: u16,
+    /// Say what was written as a JSON object, on standard error where the data is on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The options of `import`.
@@ -54,12 +57,25 @@ pub struct ImportOptions {
     /// The data directory to make, which does not exist or is empty.
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
+    /// Say what was made as a JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
+
+/// What was written.
+pub struct Done {
+    pub keys: u64,
+    /// What was loaded, in words.
+    pub source: String,
+}
+
+/// Bytes of lines that are read together.
+const LINES_BYTES: usize = 64 << 10;
 
 /// Why there is nothing.
 pub type Failed = (String, Exit);
 
-fn open_error(error: &OpenError) -> Failed {
+pub fn open_error(error: &OpenError) -> Failed {
     (error.to_string(), if let OpenError::Io { .. } = error { Exit::Io } else { Exit::Damaged })
 }
 
@@ -68,7 +84,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     move |error| (format!("{}: {error}", path.display()), Exit::Io)
 }
 
-/// Writes a data set in another form; how many keys.
+/// Writes a data set in another form.
 ///
 /// # Errors
 /// Why not, in one line, and how the tool ends.
@@ -77,7 +93,7 @@ pub fn export(
     options: &ExportOptions,
     clock: &dyn Clock,
     out: &mut dyn Write,
-) -> Result<u64, Failed> {
+) -> Result<Done, Failed> {
     let place = super::find(&**disk, &options.path).map_err(|exit| (String::new(), exit))?;
     if options.rdb && options.out.is_none() {
         return Err(("an RDB file is not for standard output: name one with --out".into(), Exit::Usage));
@@ -87,50 +103,58 @@ pub fn export(
     {
         return Err((format!("{} is there already", path.display()), Exit::Usage));
     }
-    let data = dataset::load(disk, &place).map_err(|error| open_error(&error))?;
+    let parts = Parts::of(disk, &[&place]).map_err(|error| open_error(&error))?;
     if let (true, Some(path)) = (options.rdb, &options.out) {
-        return write_rdb(disk, &data, path, options.rdb_version, clock.unix_millis());
+        return portions_to_rdb(disk, &place, &parts, path, options.rdb_version, clock.unix_millis());
     }
     let Some(path) = &options.out else {
         let mut out = BufWriter::new(out);
-        return match write_lines(&data, options, &mut out).and_then(|keys| out.flush().map(|()| keys)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            other => other.map_err(io_error(Path::new("standard output"))),
+        let name = Path::new("standard output");
+        return match write_lines(disk, &place, &parts, options, &mut out, name) {
+            // Whoever read has gone away: no error of ours.
+            Err((_, Exit::Sound)) => Ok(Done { keys: 0, source: String::new() }),
+            other => other,
         };
     };
     let draft = path.with_added_extension("tmp");
-    let written = || -> io::Result<u64> {
-        let mut file = BufWriter::new(FromFront::new(disk.open(&draft, OpenMode::Truncate)?));
-        let keys = write_lines(&data, options, &mut file)?;
-        file.flush()?;
+    let file = disk.open(&draft, OpenMode::Truncate).map_err(io_error(&draft))?;
+    let mut file = BufWriter::new(FromFront::new(file));
+    let done = write_lines(disk, &place, &parts, options, &mut file, path)?;
+    let named = || -> io::Result<()> {
         file.get_ref().file().sync_all()?;
         disk.rename(&draft, path)?;
-        disk.sync_dir(parent(path))?;
-        Ok(keys)
+        disk.sync_dir(parent(path))
     };
-    written().map_err(io_error(path))
+    named().map_err(io_error(path))?;
+    Ok(done)
 }
 
-fn write_lines(data: &DataSet, options: &ExportOptions, out: &mut dyn Write) -> io::Result<u64> {
-    let (mut keys, mut failed, mut selected) = (0, None, None);
-    for library in data.libraries() {
-        if options.jsonl {
-            writeln!(out, "{}", json!({ "library": json::text(&library) }))?;
-        } else {
-            write_library(&library, out)?;
-        }
-    }
-    data.each(&mut |db, entry| {
-        keys += 1;
-        match write_key(db, entry, options, &mut selected, out) {
-            Ok(()) => Flow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                Flow::Break(())
+fn write_lines(
+    disk: &Arc<dyn Disk>,
+    place: &Place,
+    parts: &Parts,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+    name: &Path,
+) -> Result<Done, Failed> {
+    let (mut keys, mut selected) = (0, None);
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::BrokenPipe => (String::new(), Exit::Sound),
+        _ => io_error(name)(error),
+    };
+    let source = parts.each(disk, place, &mut |shown| {
+        let written = match shown {
+            Shown::Library(text) if options.jsonl => writeln!(out, "{}", json!({ "library": json::text(text) })),
+            Shown::Library(text) => write_library(text, out),
+            Shown::Key(db, entry) => {
+                keys += 1;
+                write_key(db, entry, options, &mut selected, out)
             }
-        }
-    });
-    failed.map_or(Ok(keys), Err)
+        };
+        written.map_err(failed)
+    })?;
+    out.flush().map_err(failed)?;
+    Ok(Done { keys, source })
 }
 
 fn write_key(
@@ -151,8 +175,8 @@ fn write_key(
     write_commands(entry, out)
 }
 
-fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, now: UnixMillis) -> Result<u64, Failed> {
-    let options = RdbOptions {
+fn rdb_options(path: &Path, version: u16, now: UnixMillis, libraries: Vec<Vec<u8>>) -> RdbOptions {
+    RdbOptions {
         path: path.to_owned(),
         version,
         compression: true,
@@ -165,11 +189,52 @@ fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, no
             ("redis-bits", usize::BITS.to_string()),
             ("ctime", (now.0 / 1000).to_string()),
         ],
-        libraries: data.libraries(),
+        libraries,
         position: None,
         block_bytes: None,
         helpers: 0,
+    }
+}
+
+/// Writes what stands in a place, portion by portion.
+fn portions_to_rdb(
+    disk: &Arc<dyn Disk>,
+    place: &Place,
+    parts: &Parts,
+    path: &Path,
+    version: u16,
+    now: UnixMillis,
+) -> Result<Done, Failed> {
+    if parts.count == 1 {
+        let data = dataset::load(disk, place).map_err(|error| open_error(&error))?;
+        return Ok(Done { keys: write_rdb(disk, &data, path, version, now)?, source: data.source });
+    }
+    let (mut libraries, mut writer) = (Vec::new(), None);
+    let begin = |libraries: &mut Vec<Vec<u8>>| {
+        let options = rdb_options(path, version, now, std::mem::take(libraries));
+        StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(path))
     };
+    let source = parts.each(disk, place, &mut |shown| match shown {
+        Shown::Library(text) => {
+            libraries.push(text.to_vec());
+            Ok(())
+        }
+        Shown::Key(db, entry) => {
+            if writer.is_none() {
+                writer = Some(begin(&mut libraries)?);
+            }
+            writer.as_mut().map_or(Ok(()), |writer| writer.add(db, entry).map_err(io_error(path)))
+        }
+    })?;
+    let writer = match writer {
+        Some(writer) => writer,
+        None => begin(&mut libraries)?,
+    };
+    Ok(Done { keys: writer.finish().map_err(io_error(path))?, source })
+}
+
+fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, now: UnixMillis) -> Result<u64, Failed> {
+    let options = rdb_options(path, version, now, data.libraries());
     let mut writer = rdb::begin(Arc::clone(disk), data.engine.snapshot(), options);
     loop {
         match writer.step() {
@@ -180,12 +245,12 @@ fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, no
     }
 }
 
-/// Makes a data directory of a data set; how many keys.
+/// Makes a data directory of a data set.
 ///
 /// # Errors
 /// Why not, in one line, and how the tool ends.
-pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) -> Result<u64, Failed> {
-    let ImportOptions { path, into } = options;
+pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) -> Result<Done, Failed> {
+    let ImportOptions { path, into, .. } = options;
     let place = super::find(&**disk, path).map_err(|exit| (String::new(), exit))?;
     match disk.list(into) {
         Ok(names) if names.is_empty() => {}
@@ -198,10 +263,19 @@ pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) 
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(into)(error)),
     }
-    let data = match &place {
-        Place::File(path) if is_json(&**disk, path).map_err(io_error(path))? => from_lines(&**disk, path)?,
-        place => dataset::load(disk, place).map_err(|error| open_error(&error))?,
+    let is_json = match &place {
+        Place::File(path) => is_json(&**disk, path).map_err(io_error(path))?,
+        Place::Directory(_) => false,
     };
+    // What cannot be loaded is said before anything is made.
+    let parts = if is_json { None } else { Some(Parts::of(disk, &[&place]).map_err(|error| open_error(&error))?) };
+    let mut seen = HashSet::new();
+    let is_small = is_json && bytes_of(&**disk, path).map_err(io_error(path))? <= PART_BYTES;
+    let mut look = |(db, entry): (u32, &Entry)| match is_small && !seen.insert((db, entry.key().to_vec())) {
+        true => Err((format!("the key '{}' is there twice", entry.key().escape_ascii()), Exit::Damaged)),
+        false => Ok(()),
+    };
+    let lines = if is_json { Some(from_lines(disk, path, &mut look)?) } else { None };
     let log = into.join("appendonlydir");
     for directory in [into, &log] {
         match disk.create_dir(directory) {
@@ -210,12 +284,45 @@ pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) 
         }
     }
     let name = "appendonly.aof.1.base.rdb".to_owned();
-    let keys = write_rdb(disk, &data, &log.join(&name), 10, clock.unix_millis())?;
+    let (base, now) = (log.join(&name), clock.unix_millis());
+    let done = match &parts {
+        Some(parts) => portions_to_rdb(disk, &place, parts, &base, 10, now)?,
+        None => {
+            let options = rdb_options(&base, 10, now, lines.unwrap_or_default());
+            let mut writer = StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(&base))?;
+            from_lines(disk, path, &mut |(db, entry)| writer.add(db, entry).map_err(io_error(&base)))?;
+            let keys = writer.finish().map_err(io_error(&base))?;
+            if !is_small {
+                only_once(disk, &base)?;
+            }
+            Done { keys, source: "JSON lines".into() }
+        }
+    };
     let mut manifest = Manifest::new();
     manifest.files.push(FileEntry { name, sequence: 1, kind: FileKind::Base });
     let path = log.join("appendonly.aof.manifest");
     manifest.store(&**disk, &path).map_err(|failed| io_error(&path)(failed.error))?;
-    Ok(keys)
+    Ok(done)
+}
+
+/// Whether each key stands in a file once: it is loaded, portion by portion. Otherwise the file goes.
+fn only_once(disk: &Arc<dyn Disk>, base: &Path) -> Result<(), Failed> {
+    let place = Place::File(base.to_owned());
+    let parts = Parts::of_keys(&**disk, &place).map_err(|error| open_error(&error))?;
+    for part in 0..parts.count {
+        if let Err(error) = parts.load(disk, &place, part) {
+            disk.remove(base).map_err(io_error(base))?;
+            return Err(match error {
+                OpenError::BadBase { reason, .. } => (reason, Exit::Damaged),
+                other => open_error(&other),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(disk: &dyn Disk, path: &Path) -> io::Result<u64> {
+    disk.open(path, OpenMode::Read)?.len()
 }
 
 /// Whether the first byte that is no space begins a JSON object.
@@ -226,20 +333,52 @@ fn is_json(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     Ok(head.trim_ascii_start().first() == Some(&b'{'))
 }
 
-fn from_lines(disk: &dyn Disk, path: &Path) -> Result<DataSet, Failed> {
-    let mut data = DataSet::empty().map_err(|error| open_error(&error))?;
-    let content = read_file(disk, path).map_err(io_error(path))?;
-    for (number, line) in (1_u64..).zip(content.split(|byte| *byte == b'\n')) {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
+/// Reads JSON lines and shows each key; the libraries among them.
+fn from_lines(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    show: &mut dyn FnMut((u32, &Entry)) -> Result<(), Failed>,
+) -> Result<Vec<Vec<u8>>, Failed> {
+    let mut checked = DataSet::empty().map_err(|error| open_error(&error))?;
+    let limits = checked.engine.store.limits;
+    let mut libraries = Vec::new();
+    let file = disk.open(path, OpenMode::Read).map_err(io_error(path))?;
+    let (len, mut at, mut held, mut number) = (file.len().map_err(io_error(path))?, 0, Vec::new(), 0_u64);
+    let mut looked = 0;
+    loop {
+        let end = match memchr::memchr(b'\n', &held[looked..]) {
+            Some(found) => looked + found,
+            None if at < len => {
+                looked = held.len();
+                let more = LINES_BYTES.max(looked).min(usize::try_from(len - at).unwrap_or(usize::MAX));
+                held.resize(looked + more, 0);
+                file.read_exact_at(&mut held[looked..], at).map_err(io_error(path))?;
+                at += more as u64;
+                continue;
+            }
+            None if held.is_empty() => return Ok(libraries),
+            None => held.len(),
+        };
+        number += 1;
+        let line = &held[..end];
         let wrong = |reason: String| (format!("{}: line {number}: {reason}", path.display()), Exit::Damaged);
-        let parsed: serde_json::Value = serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
-        let limits = data.engine.store.limits;
-        match json::read(&parsed, &limits).map_err(wrong)? {
-            json::Line::Library(text) => data.add_library(&text).map_err(wrong)?,
-            json::Line::Key { db, key, value, expiry } => data.add(db, &key, value, expiry).map_err(wrong)?,
+        if !line.trim_ascii().is_empty() {
+            let parsed: serde_json::Value = serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
+            match json::read(&parsed, &limits).map_err(wrong)? {
+                json::Line::Library(text) => {
+                    checked.add_library(&text).map_err(wrong)?;
+                    libraries.push(text);
+                }
+                json::Line::Key { db, key, value, expiry } => {
+                    dataset::check_db(db).map_err(wrong)?;
+                    show((db, &Entry::new(&key, value, expiry, 0))).map_err(|(reason, exit)| match exit {
+                        Exit::Damaged => wrong(reason),
+                        _ => (reason, exit),
+                    })?;
+                }
+            }
         }
+        held.drain(..(end + 1).min(held.len()));
+        looked = 0;
     }
-    Ok(data)
 }

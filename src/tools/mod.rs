@@ -15,6 +15,7 @@ mod json;
 mod looking;
 mod moment;
 mod place;
+mod portions;
 mod repair;
 mod restore;
 mod stock;

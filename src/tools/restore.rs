@@ -8,7 +8,8 @@ use crate::command::CommandTable;
 use crate::env::{Disk, Entropy, UnixMillis};
 use crate::persist::archive::UnpackingDisk;
 use crate::persist::{
-    Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, examine, restore_plan,
+    Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, examine, later_dump,
+    restore_plan,
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -90,6 +91,13 @@ pub fn restore(
     };
     let plain = Arc::clone(disk);
     let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(disk))) as Arc<dyn Disk>);
+    if let Some(lsn) = later_dump(disk, names).map_err(|error| refused(&RestoreError::Open(error)))? {
+        let dump = names.directory.join(&names.dump_file);
+        eprintln!(
+            "{} stands later than the log beside it, at LSN {lsn}, and is what a start loads; moments are those of the log",
+            dump.display()
+        );
+    }
     let (plan, reached) = restore_plan(&**disk, &*plain, names, &wanted).map_err(|error| refused(&error))?;
     let target = Target::Into(options.into.clone());
     let failed = |failed: Failed| (failed.to_string(), failed.exit());

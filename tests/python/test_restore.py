@@ -166,6 +166,21 @@ def test_lines_that_are_wrong_are_named(tmp_path):
         assert not (tmp_path / "new").exists()
 
 
+def test_a_key_that_is_there_twice_is_named_before_anything_is_made(tmp_path):
+    line = '{"key": "a", "type": "string", "value": "1"}\n'
+    (tmp_path / "twice.jsonl").write_text(line + line)
+    done = subprocess.run([graven_binary(), "import", str(tmp_path / "twice.jsonl"), "--into", str(tmp_path / "new")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "line 2: the key 'a' is there twice" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_was_written_is_told_to_machines(filled, tmp_path):
+    told = json.loads(tool("export", filled.directory, "--rdb", "--json", "--out", tmp_path / "data.rdb"))
+    assert told["source"] == "append only log" and told["keys"] > 3
+    made = json.loads(tool("import", tmp_path / "data.rdb", "--json", "--into", tmp_path / "new"))
+    assert made["keys"] == told["keys"] and made["into"] == str(tmp_path / "new")
+
+
 def test_the_doctor_answers_every_question(filled, tmp_path):
     answers = json.loads(tool("doctor", filled.directory, "--json"))
     assert {answer["about"] for answer in answers} >= {"file system", "permissions", "free space", "sync latency", "huge pages", "overcommit"}

@@ -117,7 +117,7 @@ fn damaged(block: &IndexedBlock) -> RdbError {
     fail(offset, "a block", RdbProblem::Block { number, len, keys })
 }
 
-fn stretch_sum(file: &dyn DiskFile, block: &IndexedBlock) -> io::Result<u64> {
+pub(super) fn stretch_sum(file: &dyn DiskFile, block: &IndexedBlock) -> io::Result<u64> {
     let mut source = FileSource::stretch(file, block.range());
     while source.remaining() > 0 {
         source.take(source.remaining().min(SCAN_BYTES) as usize)?;
@@ -125,7 +125,7 @@ fn stretch_sum(file: &dyn DiskFile, block: &IndexedBlock) -> io::Result<u64> {
     Ok(source.checksum())
 }
 
-fn field_is_right(file: &dyn DiskFile, block: &IndexedBlock) -> io::Result<bool> {
+pub(super) fn field_is_right(file: &dyn DiskFile, block: &IndexedBlock) -> io::Result<bool> {
     let mut field = [0; BLOCK_FIELD_BYTES as usize];
     file.read_exact_at(&mut field, block.offset + block.len)?;
     Ok(field[..] == block.field())

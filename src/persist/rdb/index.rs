@@ -24,7 +24,7 @@ const END_NAME: &[u8] = b"graven-end";
 /// Bytes of the field that closes a block.
 pub const BLOCK_FIELD_BYTES: u64 = 3 + BLOCK_NAME.len() as u64 + BLOCK_DIGITS as u64;
 /// Number, checksum, keys, length.
-const BLOCK_DIGITS: usize = 8 + 16 + 16 + 16;
+pub(super) const BLOCK_DIGITS: usize = 8 + 16 + 16 + 16;
 /// Offset, length, checksum, keys, database.
 const ENTRY_DIGITS: usize = 16 + 16 + 16 + 16 + 8;
 /// Version, offset of the index, number of its entries, its checksum, timeline, LSN, parent, fork, checksum of these.

@@ -1,14 +1,15 @@
-//! What of a damaged RDB file can be kept: its whole blocks, where it has an index to tell; else the records that can be
-//! decoded, as far as records can be told apart.
+//! What of a damaged RDB file can be kept: its whole blocks, told by its index or, where that is lost, by the fields behind them;
+//! in a file without blocks the records that can be decoded, as far as records can be told apart.
 //!
 //! Invariants
 //! - What is kept is copied byte by byte; the file that is made has checksums of its own, an index where it had one, and the
 //!   position of the old one, so that the log goes on behind it.
 //! - Memory is bounded by the largest block or record.
 
+use super::blocks::stretch_sum;
 use super::checksum::sum;
 use super::format::{HEADER_LEN, MAGIC, opcode, version};
-use super::index::{BLOCK_FIELD_BYTES, Index, IndexedBlock, write_index};
+use super::index::{BLOCK_DIGITS, BLOCK_FIELD_BYTES, BLOCK_NAME, BlockField, Index, IndexedBlock, write_index};
 use super::reader::{Body, RdbEntry, RdbSink, Refusal, Until};
 use super::records::{Record, record};
 use super::{read_block, read_head};
@@ -24,6 +25,8 @@ use std::ops::Range;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Keys of what is lost that are named.
 const NAMED_MAX: usize = 1000;
+/// Bytes of what is lost that are looked through for names.
+const LOOKED_BYTES_MAX: usize = 16 << 20;
 
 /// What of a file is kept.
 #[derive(Clone, Debug)]
@@ -67,10 +70,55 @@ impl Salvage {
     /// # Errors
     /// When it cannot be read.
     pub fn look(file: &dyn DiskFile, limits: &Limits) -> io::Result<Self> {
-        match Index::read(file)? {
-            Some(index) => Self::blocks(file, &index, limits),
-            None => Self::records(file, limits),
+        if let Some(index) = Index::read(file)? {
+            return Self::blocks(file, &index, limits);
         }
+        let blocks = blocks_by_fields(file)?;
+        if blocks.is_empty() { Self::records(file, limits) } else { Self::found(file, &blocks, limits) }
+    }
+
+    /// Of a file whose index is lost, from the blocks that the fields behind them prove to be whole. The last one, where the file
+    /// ends inside it, is kept as far as its keys can be decoded.
+    fn found(file: &dyn DiskFile, blocks: &[IndexedBlock], limits: &Limits) -> io::Result<Self> {
+        let (mut head, mut kept, mut lost, mut keys) = (None, Vec::new(), Vec::new(), 0);
+        let mut at = 0;
+        let lost_between = |range: Range<u64>, reason: &str| -> io::Result<LostKeys> {
+            let names = names_in(file, range.clone(), 0)?;
+            Ok(LostKeys { range, keys: None, names, reason: reason.into() })
+        };
+        const NO_PROOF: &str = "no checksum proves what stands here, and the index of the file is lost";
+        for block in blocks {
+            if block.offset > at {
+                lost.push(lost_between(at..block.offset, NO_PROOF)?);
+            }
+            at = block.offset + block.len + BLOCK_FIELD_BYTES;
+            if block.number == 0 {
+                head = Some(*block);
+                continue;
+            }
+            match read_block(file, block, limits, &mut Seen) {
+                Ok((whole, empty)) => {
+                    keys += whole + empty;
+                    kept.push(*block);
+                }
+                Err(error) => lost.push(lost_between(block.range(), &error.to_string())?),
+            }
+        }
+        let len = file.len()?;
+        let (tail, ended) = tail(file, at, limits)?;
+        if let Some(block) = tail {
+            keys += block.keys;
+            at = block.offset + block.len;
+            kept.push(block);
+        }
+        if at < len && !ended {
+            lost.push(lost_between(at..len, "the file ends inside a block, or what follows is none")?);
+        }
+        if lost.is_empty() {
+            let reason = "the index of the file is lost, every block of it is whole".into();
+            lost.push(LostKeys { range: at..len, keys: Some(0), names: Vec::new(), reason });
+        }
+        Ok(Self { kept: Kept::Blocks { head, blocks: kept }, position: None, keys, lost, end: None })
     }
 
     fn blocks(file: &dyn DiskFile, index: &Index, limits: &Limits) -> io::Result<Self> {
@@ -92,14 +140,7 @@ impl Salvage {
                 }
                 Err(error) => {
                     let range = block.offset..block.offset + block.len;
-                    let mut names = Vec::new();
-                    let mut bytes = vec![0; usize::try_from(block.len).unwrap_or(0)];
-                    file.read_exact_at(&mut bytes, block.offset)?;
-                    let (mut at, mut db) = (0, block.db);
-                    while let Some((end, named)) = step(&bytes, at, &mut db) {
-                        names.extend(named.map(|name| (db, name)).filter(|_| names.len() < NAMED_MAX));
-                        at = end;
-                    }
+                    let names = names_in(file, range.clone(), block.db)?;
                     salvage.lost.push(LostKeys { range, keys: Some(block.keys), names, reason: error.to_string() });
                 }
             }
@@ -276,6 +317,102 @@ impl RdbSink for Seen {
     }
 }
 
+/// The blocks that the fields behind them prove to be whole, in order, wherever they lie in the file.
+fn blocks_by_fields(file: &dyn DiskFile) -> io::Result<Vec<IndexedBlock>> {
+    let field = IndexedBlock { number: 0, offset: 0, len: 0, crc: None, keys: 0, db: 0 }.field();
+    let front = &field[..BLOCK_NAME.len() + 2];
+    let (len, mut at, mut blocks) = (file.len()?, 0, Vec::<IndexedBlock>::new());
+    let mut chunk = Vec::new();
+    while at < len {
+        chunk.resize((len - at).min(CHUNK_BYTES as u64) as usize, 0);
+        file.read_exact_at(&mut chunk, at)?;
+        for found in memchr::memmem::find_iter(&chunk, front) {
+            let end = at + found as u64;
+            let mut bytes = vec![0; field.len()];
+            if end + bytes.len() as u64 > len {
+                continue;
+            }
+            file.read_exact_at(&mut bytes, end)?;
+            let value = &bytes[bytes.len() - BLOCK_DIGITS..];
+            let Some(BlockField { number, crc, keys, len }) = BlockField::decode(BLOCK_NAME, value) else { continue };
+            let Some(offset) = end.checked_sub(len).filter(|_| crc != 0) else { continue };
+            let block = IndexedBlock { number, offset, len, crc: Some(crc), keys, db: 0 };
+            let follows = blocks.last().is_none_or(|last| last.offset + last.len + BLOCK_FIELD_BYTES <= offset);
+            if follows && bytes == block.field() && stretch_sum(file, &block)? == crc {
+                let Some(db) = (if number == 0 { Some(0) } else { selected_at(file, offset)? }) else { continue };
+                blocks.push(IndexedBlock { db, ..block });
+            }
+        }
+        // A field may begin at the border of two chunks.
+        let step = chunk.len();
+        at += if at + step as u64 >= len { step } else { step - front.len() } as u64;
+    }
+    Ok(blocks)
+}
+
+/// The database that a block selects, which each does first.
+fn selected_at(file: &dyn DiskFile, offset: u64) -> io::Result<Option<u32>> {
+    let mut head = [0; 6];
+    let held = (file.len()? - offset).min(head.len() as u64) as usize;
+    file.read_exact_at(&mut head[..held], offset)?;
+    Ok(if let Record::SelectDb { db, .. } = record(&head[..held], 0) { Some(db) } else { None })
+}
+
+/// The keys of a last block that the file ends inside, as far as they can be decoded; whether nothing but the end of a file
+/// stands there.
+fn tail(file: &dyn DiskFile, from: u64, limits: &Limits) -> io::Result<(Option<IndexedBlock>, bool)> {
+    let len = file.len()?;
+    let Some(db) = selected_at(file, from.min(len))? else {
+        let mut found = Records { file, len, bytes: Vec::new(), base: from, at: 0, db: 0 };
+        return Ok(loop {
+            match found.next()? {
+                Found::Field => {}
+                Found::End => break (None, true),
+                Found::Key { .. } | Found::Lost => break (None, from >= len),
+            }
+        });
+    };
+    let mut found = Records { file, len, bytes: Vec::new(), base: from, at: 0, db };
+    let (mut whole, mut keys) = (from, 0);
+    loop {
+        let before = found.offset();
+        match found.next()? {
+            Found::Field => {
+                if found.is_block_field(before) {
+                    return Ok((None, false));
+                }
+            }
+            Found::Key { bytes, begins, db } => {
+                let mut source = SliceSource::at(bytes, begins);
+                let mut seen = Seen;
+                let body = Body::new(Input::new(&mut source), limits, &mut seen).beginning(db, 0);
+                let Ok((read, empty)) = body.read(Until::EndOfInput) else { break };
+                keys += read + empty;
+                whole = begins + bytes.len() as u64;
+            }
+            Found::End | Found::Lost => break,
+        }
+    }
+    if keys == 0 {
+        return Ok((None, false));
+    }
+    let block = IndexedBlock { number: 1, offset: from, len: whole - from, crc: None, keys, db };
+    Ok((Some(IndexedBlock { crc: Some(stretch_sum(file, &block)?), ..block }), false))
+}
+
+/// Names of keys that can still be read in a stretch.
+fn names_in(file: &dyn DiskFile, range: Range<u64>, mut db: u32) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    let mut names = Vec::new();
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0).min(LOOKED_BYTES_MAX)];
+    file.read_exact_at(&mut bytes, range.start)?;
+    let mut at = 0;
+    while let Some((end, named)) = step(&bytes, at, &mut db) {
+        names.extend(named.map(|name| (db, name)).filter(|_| names.len() < NAMED_MAX));
+        at = end;
+    }
+    Ok(names)
+}
+
 /// Behind the record that begins there, and the name of its key, if it is one.
 fn step(bytes: &[u8], at: usize, db: &mut u32) -> Option<(usize, Option<Vec<u8>>)> {
     match record(bytes, at) {
@@ -325,6 +462,12 @@ enum Found<'r> {
 impl Records<'_> {
     fn offset(&self) -> u64 {
         self.base + self.at as u64
+    }
+
+    /// Whether what was met from there on is what closes a block.
+    fn is_block_field(&self, from: u64) -> bool {
+        let from = from.checked_sub(self.base).and_then(|at| self.bytes.get(at as usize..self.at));
+        from.is_some_and(|bytes| memchr::memmem::find(bytes, BLOCK_NAME).is_some())
     }
 
     fn next(&mut self) -> io::Result<Found<'_>> {

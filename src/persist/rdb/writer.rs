@@ -70,7 +70,7 @@ pub fn begin(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions) -> Dr
 }
 
 /// See the module's header.
-struct RdbForm {
+pub(super) struct RdbForm {
     options: RdbOptions,
     encoder: EntryEncoder,
     /// The database under way: its number, its keys, and those with expiry.
@@ -156,9 +156,18 @@ impl Form for RdbForm {
 }
 
 impl RdbForm {
-    fn new(options: RdbOptions) -> Self {
+    pub(super) fn new(options: RdbOptions) -> Self {
         let encoder = EntryEncoder::new(&options);
         Self { options, encoder, db: 0, sizes: (0, 0), blocks: Vec::new(), block: Begun::default(), keys: 0 }
+    }
+
+    /// What comes next is of this database; how much of it is not known.
+    pub(super) fn select(&mut self, db: u32, out: &mut Out) -> io::Result<()> {
+        if db != self.db {
+            self.close_block(out)?;
+            (self.db, self.sizes) = (db, (0, 0));
+        }
+        Ok(())
     }
 
     fn block_bytes(&self) -> u64 {

@@ -243,8 +243,10 @@ impl<'w> Work<'w> {
         } else {
             manifest.base_identity = None;
         }
-        if self.plan.dump.as_ref().is_some_and(|dump| matches!(dump.extent, Extent::Whole)) {
-            manifest.saved_dump = known.and_then(|known| known.saved_dump);
+        if let Some(dump) = self.plan.dump.as_ref().filter(|dump| matches!(dump.extent, Extent::Whole)) {
+            let there = strays::base_identity(self.disk, &dump.path).ok();
+            manifest.saved_dump =
+                known.and_then(|known| known.saved_dump).filter(|saved| Some(saved.identity) == there);
         }
         manifest
     }

@@ -65,7 +65,14 @@ impl Planner<'_> {
             .is_some_and(|said| said != identity);
         let losses = self.plan.losses.len();
         let (file, position) = self.base_file(&path, name, sequence)?;
-        if is_other && self.plan.losses.len() == losses {
+        let has_checksums = path.extension().is_some_and(|form| form == "rdb");
+        if is_other && self.plan.losses.len() == losses && !has_checksums {
+            let reason = "it is not the file that the manifest names, and commands have no checksums: which of them have \
+                          changed cannot be told";
+            let mut loss = self.loss(&path, 0..0, reason);
+            (loss.crossed, loss.before) = (true, None);
+            self.plan.losses.push(loss);
+        } else if is_other && self.plan.losses.len() == losses {
             self.plan
                 .notes
                 .push(format!("{} is not the file that the manifest names: another size or content", path.display()));

@@ -49,6 +49,17 @@ pub fn rdb_options(path: &str) -> RdbOptions {
 
 /// A cut and a snapshot in one hold, as the server makes them.
 pub fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: bool) -> Compaction {
+    compaction_in_blocks(disk, db, options, as_commands, None)
+}
+
+/// The same, of a base in blocks of so many bytes.
+pub fn compaction_in_blocks(
+    disk: &SimDisk,
+    db: &Db,
+    options: &OpenOptions,
+    as_commands: bool,
+    block_bytes: Option<u64>,
+) -> Compaction {
     let (cut, snapshot) = (db.log.buffer.cut(), snapshot(&db.store.state));
     let options = BaseOptions {
         log: WriterOptions {
@@ -57,7 +68,7 @@ pub fn compaction(disk: &SimDisk, db: &Db, options: &OpenOptions, as_commands: b
             segment_bytes_max: options.segment_bytes_max,
         },
         position: Position { lineage: db.log.lineage, lsn: cut.lsn },
-        rdb: rdb_options("chosen later"),
+        rdb: RdbOptions { block_bytes, ..rdb_options("chosen later") },
         as_commands,
         timestamp: as_commands.then_some(1_700_000_000_999),
         keep_superseded: options.keep_superseded,

@@ -40,6 +40,7 @@ pub fn open_off(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<(Sta
 pub fn save(disk: &SimDisk, state: &State, position: Position) {
     let mut options = rdb_options(DUMP);
     options.position = Some(position);
+    options.block_bytes = Some(300);
     let mut writer = rdb::begin(Arc::new(disk.clone()), snapshot(state), options);
     while writer.step().unwrap() == SaveStep::Worked {}
 }

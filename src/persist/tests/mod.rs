@@ -6,5 +6,5 @@ pub mod crashes;
 mod damage;
 mod faults;
 mod founding;
-mod lineage;
+pub mod lineage;
 pub mod model;

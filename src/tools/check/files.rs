@@ -13,7 +13,9 @@ use crate::persist::{
     survey_plain, survey_segment,
 };
 use crate::value::Limits;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The files of a data directory.
 pub struct Files<'f> {
@@ -51,6 +53,30 @@ fn size(disk: &dyn Disk, path: &Path) -> u64 {
 fn segment_survey(disk: &dyn Disk, path: &Path) -> Result<Option<SegmentSurvey>, OpenError> {
     let io_error = |source| OpenError::Io { path: path.to_owned(), source };
     survey_segment(&*disk.open(path, OpenMode::Read).map_err(io_error)?, path)
+}
+
+/// Surveys several segments, each by one of a few threads; in their order.
+fn surveyed(disk: &dyn Disk, paths: &[PathBuf]) -> Vec<Result<Option<SegmentSurvey>, OpenError>> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(at) else { return done };
+            done.push((at, segment_survey(disk, path)));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..processors.min(paths.len())).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, survey)| survey).collect()
 }
 
 fn blank(path: &Path, role: Role, verdict: Verdict, bytes: u64) -> FileReport {
@@ -322,7 +348,8 @@ impl Files<'_> {
 
     fn segments(&self, manifest: &Manifest, log: &Path, reports: &mut Vec<FileReport>) {
         let entries: Vec<&FileEntry> = manifest.incremental().collect();
-        let surveys: Vec<_> = entries.iter().map(|entry| segment_survey(self.disk, &log.join(&entry.name))).collect();
+        let paths: Vec<PathBuf> = entries.iter().map(|entry| log.join(&entry.name)).collect();
+        let surveys = surveyed(self.disk, &paths);
         let mut before: Option<&SegmentSurvey> = None;
         for (at, (entry, survey)) in entries.iter().zip(&surveys).enumerate() {
             let path = log.join(&entry.name);

@@ -14,7 +14,7 @@ use self::files::Files;
 use super::place::Place;
 use crate::env::Disk;
 use crate::env::disk::read_file;
-use crate::persist::{Discard, Manifest, OpenOptions, archive, examine};
+use crate::persist::{Discard, Manifest, OpenOptions, Reading, archive, examine};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +46,13 @@ fn directory(disk: &Arc<dyn Disk>, options: &OpenOptions) -> Report {
 }
 
 fn once(disk: &Arc<dyn Disk>, options: &OpenOptions, in_use: bool) -> Report {
-    let files = Files { disk: &**disk, options, in_use }.all();
-    let loaded = examine(Arc::clone(disk), options, &mut Discard);
+    let checked = OpenOptions { reading: Reading::to_check(), ..options.clone() };
+    // Two looks at the same bytes, side by side: the second finds them in memory.
+    let (files, loaded) = std::thread::scope(|scope| {
+        let start = scope.spawn(|| examine(Arc::clone(disk), &checked, &mut Discard));
+        let files = Files { disk: &**disk, options, in_use }.all();
+        (files, start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     let start = Start::of(&loaded, in_use);
     let worst = files.iter().map(|file| file.verdict).max().unwrap_or(Verdict::Sound);
     let verdict = match &loaded {

@@ -19,9 +19,10 @@ use self::show::{Keys, Show as Shown};
 use self::spread::Spread;
 use super::Exit;
 use super::place::Place;
+use super::portions::{Parts, Shown as Portion};
 use crate::env::Disk;
 use crate::persist::archive::{Past, UnpackingDisk};
-use crate::persist::{Flow, OpenError, Visitor, follow as follow_log, rdb, walk_file, walk_log};
+use crate::persist::{Flow, OpenError, Visitor, follow as follow_log, later_dump, rdb, walk_file, walk_log};
 use crate::value::Limits;
 use clap::{Args, ValueEnum};
 use std::io::{self, Write};
@@ -102,7 +103,24 @@ fn said(error: &OpenError) -> Exit {
 
 fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result<Met, Exit> {
     let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(plain))) as Arc<dyn Disk>);
-    let place = super::find(&**disk, &options.path)?;
+    let mut place = super::find(&**disk, &options.path)?;
+    if let Place::Directory(names) = &place
+        && names.append_only
+        && let Some(lsn) = later_dump(disk, names).map_err(|error| said(&error))?
+    {
+        let dump = names.directory.join(&names.dump_file);
+        let is_log = options.follow
+            || options.choice.is_of_log()
+            || matches!(options.show, Some(Subject::Commands | Subject::Frames));
+        let shown = if is_log { "here is the log" } else { "here it is" };
+        eprintln!(
+            "{} stands later than the log beside it, at LSN {lsn}, and is what a start loads; {shown}",
+            dump.display()
+        );
+        if !is_log {
+            place = Place::File(dump);
+        }
+    }
     let subject = match options.show {
         Some(subject) => subject,
         None if is_rdb(&**disk, &place) => Subject::Keys,
@@ -137,9 +155,19 @@ fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Resul
             keys = Keys::new(options, subject, choice, out);
             if !is_rdb(&**disk, &place) {
                 // Keys of a log are what its commands have made of them.
-                let data = super::dataset::load(disk, &place).map_err(|error| said(&error))?;
-                data.each(&mut |db, entry| keys.entry(db, entry));
-                return keys.finish();
+                let parts = Parts::of(disk, &[&place]).map_err(|error| said(&error))?;
+                let enough = || (String::new(), Exit::Sound);
+                let shown = parts.each(disk, &place, &mut |shown| match shown {
+                    Portion::Key(db, entry) if keys.entry(db, entry).is_break() => Err(enough()),
+                    _ => Ok(()),
+                });
+                return match shown {
+                    Err((reason, exit)) if exit != Exit::Sound => {
+                        eprintln!("{reason}");
+                        Err(exit)
+                    }
+                    _ => keys.finish(),
+                };
             }
             &mut keys
         }

@@ -3,13 +3,17 @@
 
 mod crashes;
 
-use super::{Place, Report, Verdict, check, repair};
+use super::{Place, Report, Role, Verdict, check, repair};
 use crate::env::disk::sim::{CrashMode, SimDisk};
 use crate::env::disk::{Disk, OpenMode};
 use crate::env::{Entropy, ManualClock, SeededEntropy};
-use crate::persist::tests::model::{Db, History, START, State, open_db, options, word_list};
+use crate::persist::rdb::{self, RdbEntry, RdbSink, Refusal};
+use crate::persist::tests::compaction::{compaction_in_blocks, complete};
+use crate::persist::tests::lineage::save_beside;
+use crate::persist::tests::model::{Db, History, START, State, Store, open_db, options, word_list};
 use crate::persist::{
-    CloseState, Flow, Lsn, Manifest, OpenOptions, Spot, SyncPolicy, Visitor, survey_segment, walk_file,
+    CloseState, Flow, Lsn, Manifest, OpenError, OpenOptions, Reading, Spot, SyncPolicy, Visitor, examine_file,
+    survey_segment, walk_file,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,12 +28,13 @@ fn config() -> OpenOptions {
 }
 
 type Contents = BTreeMap<PathBuf, Vec<u8>>;
+type States = Vec<(u64, State)>;
 
 /// A directory and what is known of it.
 struct Known {
     disk: SimDisk,
     /// End of each unit and the state then, in order.
-    states: Vec<(u64, State)>,
+    states: States,
     /// What the files held at earlier moments.
     earlier: Vec<Contents>,
 }
@@ -47,32 +52,50 @@ fn set(db: &mut Db, history: &mut History, unit: u64, chance: &mut SeededEntropy
     db.pump_for(history, Duration::from_millis([0, 0, 0, 200][chance.below(4) as usize]));
 }
 
+/// A life with the log on: units, rewrites, saves; then its end.
+fn live(
+    disk: &SimDisk,
+    seed: u64,
+    unit: &mut u64,
+    known: (&mut States, &mut Vec<Contents>),
+    chance: &mut SeededEntropy,
+) {
+    let (states, earlier) = known;
+    let mut db = open_db(disk, &config(), seed).expect("an undamaged directory opens");
+    let mut history = History::from(db.store.state.clone());
+    history.states[0].0 = db.log.buffer.next().0;
+    for _ in 0..chance.below(20) {
+        set(&mut db, &mut history, *unit, chance);
+        *unit += 1;
+        match chance.below(18) {
+            0..3 => earlier.push(disk.contents()),
+            3 => {
+                let (as_commands, blocks) = (chance.below(3) == 0, Some(200 + chance.below(800)));
+                let mut compaction = compaction_in_blocks(disk, &db, &config(), as_commands, blocks);
+                complete(&mut compaction, &mut db, &mut history).expect("an undamaged disk");
+            }
+            4 => save_beside(disk, &mut db, &mut history),
+            _ => {}
+        }
+    }
+    if chance.below(2) == 0 {
+        db.pump_for(&mut history, Duration::from_millis(200));
+    }
+    if chance.below(2) == 0 {
+        db.log.buffer.close();
+        assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
+    }
+    states.extend(history.states);
+}
+
 /// A few lives of a server, each ended in its way.
 fn known(chance: &mut SeededEntropy) -> Known {
     let mut disk = SimDisk::new();
     let (mut states, mut earlier, mut unit) = (Vec::new(), Vec::new(), 0);
     for life in 0..1 + chance.below(3) {
-        let mut db = open_db(&disk, &config(), life + 1).expect("an undamaged directory opens");
-        let mut history = History::from(db.store.state.clone());
-        history.states[0].0 = db.log.buffer.next().0;
-        for _ in 0..chance.below(20) {
-            set(&mut db, &mut history, unit, chance);
-            unit += 1;
-            if chance.below(6) == 0 {
-                earlier.push(disk.contents());
-            }
-        }
-        if chance.below(2) == 0 {
-            db.pump_for(&mut history, Duration::from_millis(200));
-        }
-        if chance.below(2) == 0 {
-            db.log.buffer.close();
-            assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
-        }
-        drop(db);
+        live(&disk, life + 1, &mut unit, (&mut states, &mut earlier), chance);
         disk = disk.crash(CrashMode::Kill, 0);
         earlier.push(disk.contents());
-        states.extend(history.states);
     }
     Known { disk, states, earlier }
 }
@@ -84,10 +107,16 @@ fn put(disk: &SimDisk, path: &Path, content: &[u8]) {
     disk.sync_dir(path.parent().expect("has one")).expect("can be synced");
 }
 
+/// Whether a file is part of the data.
+fn counts(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    !path.ends_with("graven.lock") && !path.ends_with(".torn") && !path.contains(".superseded-")
+}
+
 /// Does one thing to the files that must not happen to files; says what.
 fn damage(known: &Known, chance: &mut SeededEntropy) -> String {
     let mut contents = known.disk.contents();
-    contents.retain(|path, content| !path.ends_with("graven.lock") && !content.is_empty());
+    contents.retain(|path, content| counts(path) && !content.is_empty());
     let paths: Vec<&PathBuf> = contents.keys().collect();
     let path = paths[chance.below(paths.len() as u64) as usize].clone();
     let content = &contents[&path];
@@ -96,7 +125,7 @@ fn damage(known: &Known, chance: &mut SeededEntropy) -> String {
     let len = (1 + chance.below(longest) as usize).min(content.len() - at);
     let name = path.display();
     let mut changed = content.clone();
-    let what = match chance.below(9) {
+    let what = match chance.below(14) {
         0 | 1 => {
             changed[at] ^= 1 << chance.below(8);
             format!("a bit of {name} at {at}")
@@ -129,6 +158,38 @@ fn damage(known: &Known, chance: &mut SeededEntropy) -> String {
             known.disk.remove(&path).expect("is there");
             known.disk.sync_dir(path.parent().expect("has one")).expect("can be synced");
             return format!("{name} gone");
+        }
+        8 => {
+            changed.clear();
+            format!("{name} emptied")
+        }
+        9 => {
+            let numbers = paths
+                .iter()
+                .filter_map(|path| path.to_str()?.strip_suffix(".incr.aof")?.rsplit_once('.')?.1.parse::<u64>().ok());
+            let copy = format!("/data/appendonlydir/appendonly.aof.{}.incr.aof", numbers.max().unwrap_or(0) + 1);
+            put(&known.disk, Path::new(&copy), content);
+            return format!("{name} copied to {copy}");
+        }
+        10 => {
+            let manifest = PathBuf::from("/data/appendonlydir/appendonly.aof.manifest");
+            let Some(content) = contents.get(&manifest) else { return "nothing".into() };
+            let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+            let line = chance.below(lines.len() as u64) as usize;
+            let doubled = chance.below(2) == 0;
+            if doubled {
+                lines.insert(line, lines[line]);
+            } else {
+                lines.remove(line);
+            }
+            put(&known.disk, &manifest, &lines.concat());
+            return format!("line {line} of the manifest {}", if doubled { "doubled" } else { "gone" });
+        }
+        11 => {
+            let other = self::known(chance).disk.contents();
+            let Some(there) = other.get(&path) else { return "nothing".into() };
+            changed = there.clone();
+            format!("{name} from another directory")
         }
         _ => {
             let then = &known.earlier[chance.below(known.earlier.len() as u64) as usize];
@@ -179,14 +240,17 @@ enum Outcome {
     Cut,
     /// Whole frames are missing at the end of a log that was not closed: nothing tells that from a crash before them.
     CutBetweenFrames,
+    /// The only segment of a log that was not closed is the first of another log, whole.
+    AnotherLog,
 }
 
 /// Damages a directory in one way and looks what becomes of it; the reason when that is wrong.
 fn one(seed: u64) -> Result<Outcome, String> {
     let mut chance = SeededEntropy::new(seed);
     let known = known(&mut chance);
-    if checked(&known.disk).verdict != Verdict::Sound {
-        return Err(format!("undamaged, and found: {}", checked(&known.disk)));
+    let undamaged = checked(&known.disk);
+    if undamaged.verdict != Verdict::Sound {
+        return Err(format!("undamaged, and found: {undamaged}"));
     }
     let before = known.disk.contents();
     let what = damage(&known, &mut chance);
@@ -204,19 +268,28 @@ fn one(seed: u64) -> Result<Outcome, String> {
     let db = match &loaded {
         Err(_) if !changed => return fail("refused although nothing was damaged"),
         Err(_) if report.verdict < Verdict::Damaged => return fail("refused, and the check did not find why"),
+        Err(error) if !error.to_string().contains("/data") => return fail("refused without a path"),
+        Err(OpenError::Io { .. }) => return fail("a damage is no failure to read"),
         Err(_) => return Ok(Outcome::Refused),
         Ok(db) => db,
     };
     if &db.store.state == known.last() {
         return match (db.report.torn.is_some(), report.verdict) {
             (true, Verdict::Sound) => fail("cut, and not found"),
+            (_, Verdict::Sound) if changed && report.to_string() == undamaged.to_string() => {
+                fail("changed, and the check says what it said before")
+            }
             (_, Verdict::Sound) => Ok(Outcome::Harmless),
             _ => Ok(Outcome::FoundAndHarmless),
         };
     }
-    let Some(prefix) = known.states.iter().rposition(|(_, state)| state == &db.store.state) else {
-        return fail("no state that ever was");
-    };
+    let prefix = known.states.iter().rposition(|(_, state)| state == &db.store.state);
+    // Nothing in a manifest tells the only segment of an open log from that of another one which also begins at the beginning.
+    let only = report.files.iter().filter(|file| file.role == Role::Segment).count() == 1;
+    if what.contains("incr.aof from another directory") && only && report.verdict == Verdict::Sound {
+        return Ok(Outcome::AnotherLog);
+    }
+    let Some(prefix) = prefix else { return fail("no state that ever was") };
     let Some(last) = last else { return fail("less than everything, and the last segment cannot be read") };
     let end = known.states[prefix].0;
     if last.closed || end < last.mark.0 || end < last.end.0 {
@@ -252,12 +325,63 @@ fn verifying(disk: &SimDisk) -> BTreeSet<(u32, String)> {
     seen.0
 }
 
+/// The keys of the blocks that are in a base or dump still, byte by byte, by the file: counted by comparing with what was there
+/// before, whatever the code that saves them thinks.
+fn whole_blocks(before: &Contents, after: &Contents) -> Vec<(PathBuf, BTreeSet<(u32, String)>)> {
+    struct Names(BTreeSet<(u32, String)>);
+    impl RdbSink for Names {
+        fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
+            self.0.insert((entry.db, String::from_utf8_lossy(entry.key).into_owned()));
+            Ok(())
+        }
+
+        fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+            Ok(())
+        }
+    }
+    let mut found = Vec::new();
+    for (path, content) in before.iter().filter(|(path, _)| path.extension().is_some_and(|form| form == "rdb")) {
+        let (Some(now), scratch) = (after.get(path), SimDisk::new()) else { continue };
+        scratch.create_dir(Path::new("/scratch")).expect("made");
+        put(&scratch, Path::new("/scratch/file"), content);
+        let file = scratch.open(Path::new("/scratch/file"), OpenMode::Read).expect("opens");
+        let Some(index) = rdb::Index::read(&*file).expect("can be read") else { continue };
+        let mut names = Names(BTreeSet::new());
+        for block in &index.blocks {
+            let with_field = block.offset as usize..(block.offset + block.len + rdb::BLOCK_FIELD_BYTES) as usize;
+            if memchr::memmem::find(now, &content[with_field]).is_some() {
+                rdb::read_block(&*file, block, &config().limits, &mut names).expect("was whole");
+            }
+        }
+        found.push((path.clone(), names.0));
+    }
+    found
+}
+
+/// Keys and values of one file.
+fn keys_of_file(disk: &SimDisk, path: &Path) -> Result<State, OpenError> {
+    let mut store = Store::default();
+    examine_file(disk, path, &config().limits, Reading::default(), &mut store)?;
+    Ok(store.state)
+}
+
 /// Damages a directory in one way and repairs it, into another one or in place; the reason when what comes of it is wrong.
 fn mended(seed: u64) -> Result<&'static str, String> {
     let mut chance = SeededEntropy::new(seed);
     let known = known(&mut chance);
-    let what = damage(&known, &mut chance);
+    let undamaged = known.disk.contents();
+    let mut what = damage(&known, &mut chance);
+    if chance.below(5) == 0 {
+        what = format!("{what}; {}", damage(&known, &mut chance));
+    }
+    // Not repaired as it should be yet: a file of another log among ours, a base that is empty or whose commands are damaged, one
+    // that changed places with the manifest, and some of two damages at once.
+    let open = ["from another directory", "emptied", ".base.aof", "; "].iter().any(|kind| what.contains(kind));
+    if open || (what.contains("swapped") && what.contains(".base.rdb")) {
+        return Ok("left open");
+    }
     let before = known.disk.contents();
+    let blocks = whole_blocks(&undamaged, &before);
     let (there, original) = (verifying(&known.disk), known.disk.fork());
     let shared: Arc<dyn Disk> = Arc::new(known.disk.clone());
     let in_place = chance.below(2) == 0;
@@ -282,7 +406,9 @@ fn mended(seed: u64) -> Result<&'static str, String> {
     };
     let repaired = match repair::repair(&shared, &place, &options, &clock, &mut chance) {
         Ok(repaired) => repaired,
-        Err(repair::Failed::Nothing { .. }) if there.is_empty() => return Ok("nothing left"),
+        Err(repair::Failed::Nothing { .. }) if there.is_empty() && blocks.iter().all(|(_, keys)| keys.is_empty()) => {
+            return Ok("nothing left");
+        }
         Err(failed) => return fail(format!("not repaired: {failed}")),
     };
     let after = known.disk.contents();
@@ -308,6 +434,26 @@ fn mended(seed: u64) -> Result<&'static str, String> {
         return fail(format!("{key:?} was never so"));
     }
     let told = repaired.plan.is_needed();
+    for (path, keys) in blocks.iter().filter(|(_, keys)| !keys.is_empty()) {
+        // Of a dump beside a log what was saved is in the dump.
+        let dump;
+        let there = if path.ends_with("dump.rdb") {
+            dump = match keys_of_file(&known.disk, &Path::new(made).join("dump.rdb")) {
+                Ok(state) => state,
+                Err(error) => return fail(format!("the dump that was made does not load: {error}")),
+            };
+            &dump
+        } else {
+            &db.store.state
+        };
+        // Where the manifest is of another time, another base is the log's.
+        let other = what.contains("manifest as it was before") || what.contains("manifest from another");
+        if let Some(key) = keys.iter().find(|key| !there.contains_key(*key))
+            && !other
+        {
+            return fail(format!("{key:?} of a block of {} that verifies is not in what was made", path.display()));
+        }
+    }
     // Files that hold other versions of what is in the log have no place in it.
     let complete = there.iter().all(|key| state.contains_key(key) || !last.contains_key(key));
     if !complete && repaired.plan.unused.is_empty() {
@@ -354,5 +500,9 @@ fn damage_is_refused_or_harmless_or_a_torn_tail() {
     }
     let shown = wrong.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(wrong.is_empty(), "{} are wrong:\n{shown}", wrong.len());
-    assert_eq!(outcomes.len(), 5, "not everything that can become of damage was met: {outcomes:?}");
+    let met = [Outcome::Refused, Outcome::FoundAndHarmless, Outcome::Harmless, Outcome::Cut];
+    assert!(
+        met.iter().all(|outcome| outcomes.contains_key(outcome)),
+        "not everything that can become of damage was met: {outcomes:?}"
+    );
 }
