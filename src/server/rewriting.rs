@@ -153,6 +153,9 @@ impl Rewriting {
     }
 }
 
+/// Rewrites for room alone follow each other after this time, or when they gain an eighth of what is free.
+const SPACE_AGAIN: Duration = Duration::from_secs(60);
+
 /// How fast the log grows, and how much room there is for it.
 #[derive(Debug, Default)]
 pub struct Growth {
@@ -231,7 +234,9 @@ impl Rewriting {
             }
         }
         // Without percentage nothing happens by itself, as in stock.
-        let short = case.percentage > 0 && self.growth.is_short(case.size, case.base);
+        let rested = self.last.as_ref().is_none_or(|last| now.saturating_sub(last.at) >= SPACE_AGAIN);
+        let worth = rested || case.size.saturating_sub(case.base) >= self.growth.free.unwrap_or(0) / 8;
+        let short = case.percentage > 0 && worth && self.growth.is_short(case.size, case.base);
         short.then_some(Reason::Space { free: self.growth.free.unwrap_or(0) })
     }
 }
@@ -588,5 +593,16 @@ mod tests {
         rewriting.growth.look(Duration::from_secs(100), 100 * MB, 500 * MB);
         assert_eq!(rewriting.reason(Duration::ZERO, &small), Some(Reason::Space { free: 500 * MB }));
         assert_eq!(rewriting.reason(Duration::ZERO, &case(19 * MB, 10 * MB)), None, "there is little to gain");
+        // Not over and over, unless it gains much.
+        let (at, took) = (Duration::from_secs(100), Duration::ZERO);
+        rewriting.last = Some(Ended { error: None, full: false, at, took });
+        let seconds = Duration::from_secs;
+        for (now, size, expected) in [
+            (159, 30 * MB, None),
+            (160, 30 * MB, Some(Reason::Space { free: 500 * MB })),
+            (159, 63 * MB, Some(Reason::Space { free: 500 * MB })),
+        ] {
+            assert_eq!(rewriting.reason(seconds(now), &case(size, MB / 2)), expected, "{now} {size}");
+        }
     }
 }
