@@ -197,6 +197,7 @@ fn plan_over(
     let mut search = Search {
         moment,
         paths: &paths,
+        base: base.filter(|_| position.is_some()).map(|base| base.path.as_path()),
         here: begin,
         unit: begin,
         in_transaction: false,
@@ -310,6 +311,8 @@ fn plan_over(
 struct Search<'s> {
     moment: &'s Moment<'s>,
     paths: &'s [PathBuf],
+    /// A base that says where it stands.
+    base: Option<&'s Path>,
     /// Behind the last whole unit, and where the unit under way began.
     here: Place,
     unit: Place,
@@ -385,6 +388,11 @@ impl Visitor for Search<'_> {
     }
 
     fn command(&mut self, spot: &Spot<'_>, words: &[&[u8]]) -> Flow {
+        if self.base == Some(spot.path) {
+            // The state at a position, though it is written as commands: none of them was logged.
+            self.here.commands += 1;
+            return Continue(());
+        }
         let end = spot.lsn.map(|lsn| lsn.plus(spot.len));
         if spot.lsn.is_none()
             && let Some(time) = spot.time

@@ -331,6 +331,9 @@ fn a_hole_in_the_archive_costs_the_moments_in_it_and_no_others() {
         let (found, _) = restored(&disk, &options, &Moment::Before(&set(key)), &format!("/before-{at}")).unwrap();
         assert_eq!(found, history.states[at].1);
     }
+    // It stands in bases of commands, too, where nobody logged it.
+    let gone = restored(&disk, &options, &Moment::Before(&set(b"1")), "/none").unwrap_err();
+    assert!(matches!(gone, RestoreError::NoCommand(_)), "{gone}");
 }
 
 /// Writes, rewrites and archiving, in an order that the seed chooses.
