@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::env::disk::DiskLayer;
+use crate::env::disk::{DiskLayer, FileLayer};
 use crate::env::{Clock, Disk, DiskFile, OpenMode, UnixMillis};
 
 /// A start that takes less than this is not worth an error to those who come meanwhile: they wait.
@@ -138,31 +138,15 @@ struct CountingFile {
     loading: Arc<Loading>,
 }
 
-impl DiskFile for CountingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+impl FileLayer for CountingFile {
+    fn below(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    fn read_below(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.file.read_at(buf, offset)?;
         self.loading.count(len);
         Ok(len)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(buf, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 

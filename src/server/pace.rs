@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::env::disk::DiskLayer;
+use crate::env::disk::{DiskLayer, FileLayer};
 use crate::env::{Clock, Disk, DiskFile, OpenMode};
 
 /// How fast, and whether to go on at all.
@@ -94,30 +94,14 @@ struct PacedFile {
     pace: Arc<Pace>,
 }
 
-impl DiskFile for PacedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+impl FileLayer for PacedFile {
+    fn below(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    fn read_below(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.pace.pay(buf.len())?;
         self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(buf, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 

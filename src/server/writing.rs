@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::env::disk::DiskLayer;
+use crate::env::disk::{DiskLayer, FileLayer};
 use crate::env::{Clock, Disk, DiskFile, OpenMode};
 
 /// How often progress is logged.
@@ -204,18 +204,18 @@ impl PacedFile {
     }
 }
 
-impl DiskFile for PacedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
+impl FileLayer for PacedFile {
+    fn below(&self) -> &dyn DiskFile {
+        &*self.file
     }
 
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_below(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let written = self.file.write_at(buf, offset)?;
         self.writing.wrote(written);
         Ok(written)
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync_data_below(&self) -> io::Result<()> {
         self.synced()?;
         let file = Arc::clone(&self.file);
         match Builder::new().name("rdb-sync".into()).spawn(move || file.sync_data()) {
@@ -225,17 +225,9 @@ impl DiskFile for PacedFile {
         Ok(())
     }
 
-    fn sync_all(&self) -> io::Result<()> {
+    fn sync_all_below(&self) -> io::Result<()> {
         self.synced()?;
         self.file.sync_all()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 

@@ -333,12 +333,11 @@ fn is_json(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     Ok(head.trim_ascii_start().first() == Some(&b'{'))
 }
 
+/// Is shown the keys of a data set, each with its database.
+type Show<'a> = dyn FnMut((u32, &Entry)) -> Result<(), Failed> + 'a;
+
 /// Reads JSON lines and shows each key; the libraries among them.
-fn from_lines(
-    disk: &Arc<dyn Disk>,
-    path: &Path,
-    show: &mut dyn FnMut((u32, &Entry)) -> Result<(), Failed>,
-) -> Result<Vec<Vec<u8>>, Failed> {
+fn from_lines(disk: &Arc<dyn Disk>, path: &Path, show: &mut Show<'_>) -> Result<Vec<Vec<u8>>, Failed> {
     let mut checked = DataSet::empty().map_err(|error| open_error(&error))?;
     let limits = checked.engine.store.limits;
     let mut libraries = Vec::new();

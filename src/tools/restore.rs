@@ -158,7 +158,7 @@ mod tests {
     use crate::persist::SyncPolicy;
     use crate::persist::tests::archive;
     use crate::persist::tests::compaction::{compaction, complete};
-    use crate::persist::tests::model::{History, START, State, Workload, open_db, options as names};
+    use crate::persist::tests::model::{Db, History, START, State, Workload, open_db, options as names};
     use std::time::Duration;
 
     fn asked(into: &str) -> Options {
@@ -170,6 +170,17 @@ mod tests {
             into: into.into(),
             json: false,
         }
+    }
+
+    /// Ends a life, cleanly or by a kill; the disk behind it.
+    fn end(disk: &SimDisk, mut db: Db, history: &mut History, workload: &mut Workload) -> SimDisk {
+        db.pump_for(history, Duration::from_millis(200));
+        if workload.below(2) == 0 {
+            db.log.buffer.close();
+            assert!(db.pump_for(history, Duration::from_millis(200)), "closes");
+        }
+        drop(db);
+        disk.crash(CrashMode::Kill, 0)
     }
 
     /// A history over segments, kills and clean ends.
@@ -187,13 +198,7 @@ mod tests {
                     db.pump_for(&mut history, Duration::from_millis(10));
                 }
             }
-            db.pump_for(&mut history, Duration::from_millis(200));
-            if workload.below(2) == 0 {
-                db.log.buffer.close();
-                assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
-            }
-            drop(db);
-            disk = disk.crash(CrashMode::Kill, 0);
+            disk = end(&disk, db, &mut history, &mut workload);
             match &mut all {
                 None => all = Some(history),
                 Some(all) => all.states.extend(history.states.into_iter().skip(1)),
@@ -266,13 +271,7 @@ mod tests {
                     db.pump_for(&mut history, Duration::ZERO);
                 }
             }
-            db.pump_for(&mut history, Duration::from_millis(200));
-            if workload.below(2) == 0 {
-                db.log.buffer.close();
-                assert!(db.pump_for(&mut history, Duration::from_millis(200)), "closes");
-            }
-            drop(db);
-            disk = disk.crash(CrashMode::Kill, 0);
+            disk = end(&disk, db, &mut history, &mut workload);
         }
         (disk, all)
     }

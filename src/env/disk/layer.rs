@@ -32,6 +32,61 @@ pub trait DiskLayer: Send + Sync + 'static {
     }
 }
 
+/// What a file of such a disk does in its own way.
+pub trait FileLayer: Send + Sync {
+    fn below(&self) -> &dyn DiskFile;
+
+    /// # Errors
+    /// As [`DiskFile::read_at`].
+    fn read_below(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.below().read_at(buf, offset)
+    }
+
+    /// # Errors
+    /// As [`DiskFile::write_at`].
+    fn write_below(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.below().write_at(buf, offset)
+    }
+
+    /// # Errors
+    /// As [`DiskFile::sync_data`].
+    fn sync_data_below(&self) -> io::Result<()> {
+        self.below().sync_data()
+    }
+
+    /// # Errors
+    /// As [`DiskFile::sync_all`].
+    fn sync_all_below(&self) -> io::Result<()> {
+        self.below().sync_all()
+    }
+}
+
+impl<L: FileLayer> DiskFile for L {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_below(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_below(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync_data_below()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_all_below()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        FileLayer::below(self).set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        FileLayer::below(self).len()
+    }
+}
+
 impl<L: DiskLayer> Disk for L {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         self.open_through(path, mode)

@@ -10,7 +10,7 @@ pub mod sim;
 #[cfg(test)]
 mod tests;
 
-pub use layer::DiskLayer;
+pub use layer::{DiskLayer, FileLayer};
 pub use os::OsDisk;
 pub use sim::SimDisk;
 
