@@ -146,6 +146,7 @@ def main():
         for what in ("log", "base"):
             with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
                 work = Path(name)
+                (work / "data").mkdir()
                 server = Server(arguments.binary, work / "data")
                 server.fill(mib)
                 if what == "base":
