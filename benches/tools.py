@@ -32,7 +32,7 @@ def free_port():
 class Server:
     def __init__(self, binary, directory):
         self.port = free_port()
-        words = ["--port", self.port, "--dir", directory, "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
+        words = ["--port", self.port, "--dir", directory, "--appendonly", "yes", "--appendfsync", "no", "--save", "", "--auto-aof-rewrite-percentage", 0]
         self.process = subprocess.Popen([binary, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.time() + 60
         while True:
