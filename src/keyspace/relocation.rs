@@ -5,6 +5,8 @@
 //! - A step is bounded: a bucket of about a dozen keys, or a stretch of one large value.
 //! - What comes, goes or changes its place during a pass may be visited twice or not at all.
 
+use std::ops::AddAssign;
+
 use super::database::Database;
 use super::store::Keyspace;
 use crate::ds::Mover;
@@ -44,6 +46,15 @@ pub struct RelocationFigures {
     pub misses: u64,
     pub key_hits: u64,
     pub key_misses: u64,
+}
+
+impl AddAssign for RelocationFigures {
+    fn add_assign(&mut self, more: Self) {
+        self.hits += more.hits;
+        self.misses += more.misses;
+        self.key_hits += more.key_hits;
+        self.key_misses += more.key_misses;
+    }
 }
 
 impl Relocation {

@@ -11,7 +11,7 @@
 //! - The engine is held for [`SLICE`] at a time, but for one bucket or stretch of a value more.
 //! - Nothing moves while a snapshot is being written: what it shares would be there twice.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -83,18 +83,15 @@ pub struct Defrag {
     stopping: AtomicBool,
     asked: Mutex<()>,
     changed: Condvar,
-    totals: Totals,
+    totals: Mutex<Totals>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Totals {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    key_hits: AtomicU64,
-    key_misses: AtomicU64,
-    /// Microseconds that it was at work, breaks included; of runs that are over, and when the present one began.
-    micros: AtomicU64,
-    since: Mutex<Option<Duration>>,
+    moved: RelocationFigures,
+    /// For how long it was at work, breaks included, in runs that are over; and when the present one began.
+    worked: Duration,
+    since: Option<Duration>,
 }
 
 /// The fields of INFO.
@@ -118,7 +115,9 @@ impl Defrag {
         if retained >= settings.ignore_bytes {
             self.passes_behind_snapshot.store(PASSES_BEHIND_SNAPSHOT, Ordering::Relaxed);
         }
-        self.held_up.store(snapshots, Ordering::Relaxed);
+        if self.held_up.swap(snapshots, Ordering::Relaxed) != snapshots {
+            self.wake();
+        }
         let wanted = settings.active || self.passes_behind_snapshot.load(Ordering::Relaxed) > 0;
         let fragmentation = Fragmentation::of(figures);
         let (before, worth) = (self.effort(), fragmentation.effort(settings));
@@ -130,10 +129,9 @@ impl Defrag {
                 fragmentation.per_cent,
                 fragmentation.bytes
             );
-            self.totals.since.lock().get_or_insert(now);
+            self.totals.lock().since.get_or_insert(now);
             self.effort.store(worth, Ordering::Relaxed);
-            let _asked = self.asked.lock();
-            self.changed.notify_all();
+            self.wake();
         }
     }
 
@@ -154,9 +152,9 @@ impl Defrag {
 
     fn rest(&self, now: Duration) {
         self.effort.store(0, Ordering::Relaxed);
-        if let Some(since) = self.totals.since.lock().take() {
-            let micros = now.saturating_sub(since).as_micros() as u64;
-            self.totals.micros.fetch_add(micros, Ordering::Relaxed);
+        let mut totals = self.totals.lock();
+        if let Some(since) = totals.since.take() {
+            totals.worked += now.saturating_sub(since);
         }
     }
 
@@ -166,35 +164,29 @@ impl Defrag {
     }
 
     pub fn figures(&self, now: Duration) -> DefragFigures {
-        let Totals { hits, misses, key_hits, key_misses, micros, since } = &self.totals;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let current = since.lock().map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        DefragFigures {
-            moved: RelocationFigures {
-                hits: count(hits),
-                misses: count(misses),
-                key_hits: count(key_hits),
-                key_misses: count(key_misses),
-            },
-            total: Duration::from_micros(count(micros)) + current,
-            current,
-        }
+        let Totals { moved, worked, since } = *self.totals.lock();
+        let current = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        DefragFigures { moved, total: worked + current, current }
     }
 
     /// CONFIG RESETSTAT.
     pub fn reset_stats(&self) {
-        let Totals { hits, misses, key_hits, key_misses, micros, .. } = &self.totals;
-        [hits, misses, key_hits, key_misses, micros].iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        let mut totals = self.totals.lock();
+        *totals = Totals { since: totals.since, ..Totals::default() };
     }
 
     /// Ends the thread.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let _asked = self.asked.lock();
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do; the effort, or none when the server ends.
+    /// Waits until there is something to do and no snapshot is being written; the effort, or none when the server ends.
     fn work(&self) -> Option<u32> {
         let mut asked = self.asked.lock();
         loop {
@@ -202,8 +194,8 @@ impl Defrag {
                 return None;
             }
             match self.effort() {
-                0 => self.changed.wait(&mut asked),
-                effort => return Some(effort),
+                effort if effort > 0 && !self.held_up.load(Ordering::Relaxed) => return Some(effort),
+                _ => self.changed.wait(&mut asked),
             }
         }
     }
@@ -214,14 +206,6 @@ impl Defrag {
         if !self.stopping.load(Ordering::Relaxed) {
             self.changed.wait_for(&mut asked, time);
         }
-    }
-
-    fn add(&self, moved: RelocationFigures) {
-        let Totals { hits, misses, key_hits, key_misses, .. } = &self.totals;
-        hits.fetch_add(moved.hits, Ordering::Relaxed);
-        misses.fetch_add(moved.misses, Ordering::Relaxed);
-        key_hits.fetch_add(moved.key_hits, Ordering::Relaxed);
-        key_misses.fetch_add(moved.key_misses, Ordering::Relaxed);
     }
 }
 
@@ -236,19 +220,18 @@ pub fn run(shared: &Shared) {
     while let Some(effort) = defrag.work() {
         let first = *begun.get_or_insert_with(|| shared.clock.monotonic());
         let (mut goes_on, mut took) = (true, Duration::ZERO);
-        if !defrag.held_up.load(Ordering::Relaxed) {
-            let elements_max = shared.settings().defrag.elements_max;
-            let mut engine = shared.engine.lock_patiently();
-            let since = shared.clock.monotonic();
-            while goes_on && took < SLICE {
-                goes_on = pass.step(&mut engine.store, elements_max, &mut |place| (probe.is_sparse)(place));
-                took = shared.clock.monotonic().saturating_sub(since);
-            }
+        let elements_max = shared.settings().defrag.elements_max;
+        let mut engine = shared.engine.lock_patiently();
+        let since = shared.clock.monotonic();
+        while goes_on && took < SLICE {
+            goes_on = pass.step(&mut engine.store, elements_max, &mut |place| (probe.is_sparse)(place));
+            took = shared.clock.monotonic().saturating_sub(since);
         }
+        drop(engine);
         shared.gauge.report();
         let figures = std::mem::take(&mut pass.figures);
-        (moved.hits, moved.misses) = (moved.hits + figures.hits, moved.misses + figures.misses);
-        defrag.add(figures);
+        moved += figures;
+        defrag.totals.lock().moved += figures;
         if !goes_on {
             // Pages that are free by now go back to the system.
             (probe.purge)();

@@ -3,7 +3,7 @@
 
 use super::compaction::{DIRECTORY, compaction, complete, files, manifest, write};
 use super::crashes::{crashes, judge, runs};
-use super::model::{Db, History, State, Workload, open_db, options as plain_options};
+use super::model::{Db, History, State, Workload, begin_life, open_db, options as plain_options};
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
 use crate::env::disk::{DiskLayer, read_file};
 use crate::env::{Clock, Disk, OpenMode, SeededEntropy, UnixMillis};
@@ -339,14 +339,7 @@ fn a_hole_in_the_archive_costs_the_moments_in_it_and_no_others() {
 /// Writes, rewrites and archiving, in an order that the seed chooses.
 fn run(disk: &SimDisk, options: &OpenOptions, retain: Retain, seed: u64, rounds: u64) -> Option<History> {
     let mut workload = Workload::new(seed);
-    let mut db = match open_db(disk, options, seed) {
-        Ok(db) => db,
-        Err(error) => {
-            assert!(disk.is_frozen(), "starts without help: {error}");
-            return None;
-        }
-    };
-    let mut history = History::from(db.store.state.clone());
+    let (mut db, mut history) = begin_life(disk, options, seed)?;
     history.states[0].0 = db.log.buffer.next().0;
     let mut archiver = archiver(disk, &db, options, retain);
     for round in 0..rounds {

@@ -2,7 +2,7 @@
 //! every call; and saves beside it.
 
 use super::crashes::{crashes, judge, runs};
-use super::model::{Db, History, State, Workload, open_db, options, word_list};
+use super::model::{Db, History, State, Workload, begin_life, open_db, options, word_list};
 use crate::env::disk::read_file;
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
 use crate::env::{Disk, UnixMillis};
@@ -298,14 +298,7 @@ fn superseded_files_stay_where_that_is_wanted() {
 /// Writes, rewrites and a save, in an order that the seed chooses.
 fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, rounds: u64) -> Option<History> {
     let mut workload = Workload::new(seed);
-    let mut db = match open_db(disk, options, seed) {
-        Ok(db) => db,
-        Err(error) => {
-            assert!(disk.is_frozen(), "starts without help: {error}");
-            return None;
-        }
-    };
-    let mut history = History::from(db.store.state.clone());
+    let (mut db, mut history) = begin_life(disk, options, seed)?;
     let (mut rewrite, mut save): (Option<Compaction>, Option<DraftWriter>) = (None, None);
     for round in 0..rounds {
         for _ in 0..=workload.below(2) {

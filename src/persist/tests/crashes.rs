@@ -1,6 +1,6 @@
 //! Every write, sync, rename and cut of a run as its last; then recovery, more writes, and the same again.
 
-use super::model::{Db, History, State, Workload, open_db, options};
+use super::model::{History, State, Workload, begin_life, open_db, options};
 use crate::env::disk::sim::{CrashMode, SimDisk};
 use crate::persist::{OpenOptions, SyncPolicy};
 use std::time::Duration;
@@ -19,14 +19,7 @@ pub fn crashes() -> Vec<(CrashMode, u64)> {
 /// Opens, writes, perhaps closes; what was acknowledged when it ended. `None` where opening was cut off.
 fn run(disk: &SimDisk, options: &OpenOptions, seed: u64, units: u64, close: bool) -> Option<History> {
     let mut workload = Workload::new(seed);
-    let mut db: Db = match open_db(disk, options, seed) {
-        Ok(db) => db,
-        Err(error) => {
-            assert!(disk.is_frozen(), "starts without help: {error}");
-            return None;
-        }
-    };
-    let mut history = History::from(db.store.state.clone());
+    let (mut db, mut history) = begin_life(disk, options, seed)?;
     for _ in 0..units {
         for _ in 0..=workload.below(3) {
             let (number, commands) = workload.unit();

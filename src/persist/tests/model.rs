@@ -126,6 +126,20 @@ pub fn options(policy: SyncPolicy) -> OpenOptions {
     }
 }
 
+/// Begins a life with its history; `None` where the disk gives out meanwhile, which alone may keep it from starting.
+pub fn begin_life(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Option<(Db, History)> {
+    match open_db(disk, options, seed) {
+        Ok(db) => {
+            let history = History::from(db.store.state.clone());
+            Some((db, history))
+        }
+        Err(error) => {
+            assert!(disk.is_frozen(), "starts without help: {error}");
+            None
+        }
+    }
+}
+
 pub fn open_db(disk: &SimDisk, options: &OpenOptions, seed: u64) -> Result<Db, OpenError> {
     let clock = Arc::new(ManualClock::at(START));
     let mut store = Store::default();

@@ -469,12 +469,12 @@ fn mended(seed: u64) -> Result<&'static str, String> {
     }
 }
 
-#[test]
-fn repair_saves_every_frame_that_verifies() {
+/// How often each outcome was met, over all seeds; none may be wrong.
+fn outcomes<T: Ord>(of: impl Fn(u64) -> Result<T, String>) -> BTreeMap<T, usize> {
     let more = std::env::var("GRAVEN_DAMAGES").ok().and_then(|text| text.parse().ok());
     let (mut wrong, mut outcomes) = (Vec::new(), BTreeMap::new());
     for seed in 0..more.unwrap_or(DAMAGES) {
-        match mended(seed) {
+        match of(seed) {
             Ok(outcome) => *outcomes.entry(outcome).or_insert(0) += 1,
             Err(reason) => wrong.push(format!("seed {seed}: {reason}")),
         }
@@ -482,6 +482,12 @@ fn repair_saves_every_frame_that_verifies() {
     let shown = wrong.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
     let brief: Vec<&str> = wrong.iter().filter_map(|reason| reason.lines().next()).collect();
     assert!(wrong.is_empty(), "{} are wrong:\n{}\n{shown}", wrong.len(), brief.join("\n"));
+    outcomes
+}
+
+#[test]
+fn repair_saves_every_frame_that_verifies() {
+    let outcomes = outcomes(mended);
     assert!(
         ["all saved", "some saved", "nothing to do"].iter().all(|outcome| outcomes.contains_key(outcome)),
         "{outcomes:?}"
@@ -490,16 +496,7 @@ fn repair_saves_every_frame_that_verifies() {
 
 #[test]
 fn damage_is_refused_or_harmless_or_a_torn_tail() {
-    let more = std::env::var("GRAVEN_DAMAGES").ok().and_then(|text| text.parse().ok());
-    let (mut wrong, mut outcomes) = (Vec::new(), BTreeMap::new());
-    for seed in 0..more.unwrap_or(DAMAGES) {
-        match one(seed) {
-            Ok(outcome) => *outcomes.entry(outcome).or_insert(0) += 1,
-            Err(reason) => wrong.push(format!("seed {seed}: {reason}")),
-        }
-    }
-    let shown = wrong.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
-    assert!(wrong.is_empty(), "{} are wrong:\n{shown}", wrong.len());
+    let outcomes = outcomes(one);
     let met = [Outcome::Refused, Outcome::FoundAndHarmless, Outcome::Harmless, Outcome::Cut];
     assert!(
         met.iter().all(|outcome| outcomes.contains_key(outcome)),
