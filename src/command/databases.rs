@@ -131,6 +131,15 @@ fn those_concerned(cx: &Cx<'_>, db: u32) -> Vec<Vec<u8>> {
     [cx.host.watched_keys(db), cx.host.awaited_keys(db)].concat()
 }
 
+/// Forgets all keys of all databases; those who watch one of them, or wait for one, are told before.
+pub fn forget_all(cx: &mut Cx<'_>) {
+    for db in 0..cx.store.len() {
+        announce(cx, db);
+    }
+    cx.store.flush_all(cx.turn.stamp);
+    cx.host.flushed();
+}
+
 /// Tells those who watch a key of this database, or wait for one, that it is about to go.
 fn announce(cx: &mut Cx<'_>, db: u32) {
     let now = cx.turn.expiry_now();
@@ -156,13 +165,8 @@ fn flushdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
 
 fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     flush_mode(args)?;
-    for db in 0..cx.store.len() {
-        announce(cx, db);
-    }
-    let stamp = cx.turn.stamp;
     let removed = cx.store.key_count().max(1);
-    cx.store.flush_all(stamp);
-    cx.host.flushed();
+    forget_all(cx);
     cx.dirty(removed);
     cx.reply.ok();
     Ok(())

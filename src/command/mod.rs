@@ -36,6 +36,7 @@ mod zset;
 pub use crate::keyspace::Ttl;
 pub use args::Args;
 pub use cx::{Collection, Cx, Edit, Kind};
+pub use databases::forget_all;
 pub use declare::{
     Begin, CallKeys, Command, Deprecated, Find, FindKeys, Flags, Group, KeyFlags, KeySpec, Run, Secrets,
 };

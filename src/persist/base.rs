@@ -9,7 +9,7 @@ use super::feed::Feed;
 use super::rdb::{self, Division, Loaded, RdbEntry, RdbSink, Read, Refusal};
 use super::replay::Piece;
 use crate::env::{DiskFile, UnixMillis};
-use crate::keyspace::{AccessClock, AccessPolicy, Batch, Entry};
+use crate::keyspace::{AccessClock, AccessPolicy, Batch};
 use crate::value::Limits;
 
 /// Keys of a base that are handed over together when it is read from front to end.
@@ -102,15 +102,6 @@ impl PieceSink {
             self.pieces.push(Piece::Keys { db: self.db, batch: self.batch.take() });
         }
     }
-
-    /// The access clock of a key: what the file says where the policy has a use for it.
-    fn access(&self, entry: &RdbEntry<'_>) -> u32 {
-        match self.clock.policy() {
-            AccessPolicy::Lru => entry.idle_seconds.map(|idle| self.clock.with_idle_seconds(idle)),
-            AccessPolicy::Lfu { .. } => entry.frequency.map(|counter| self.clock.with_frequency(counter)),
-        }
-        .unwrap_or_else(|| self.clock.fresh())
-    }
 }
 
 impl RdbSink for PieceSink {
@@ -119,8 +110,7 @@ impl RdbSink for PieceSink {
             self.end_batch();
             self.db = entry.db;
         }
-        let access = self.access(&entry);
-        self.batch.push(Entry::new(entry.key, entry.value, entry.expiry, access));
+        self.batch.push(entry.into_entry(self.clock));
         Ok(())
     }
 

@@ -141,6 +141,44 @@ def test_reload(ours):
         assert connection.call("DEBUG", "DIGEST") == digest
 
 
+LIBRARY = "#!lua name={0}\nredis.register_function('{0}', function() return 7 end)"
+RELOADS = [
+    ("FUNCTION", "LOAD", LIBRARY.format("kept")), ("SET", "a", 1), ("SELECT", 3), ("SET", "b", 2, "PX", 100000000), ("SELECT", 0),
+    ("DEBUG", "RELOAD"), ("FUNCTION", "LIST"), ("GET", "a"),
+    ("SET", "late", 1), ("FUNCTION", "LOAD", LIBRARY.format("late")), ("DEBUG", "RELOAD", "NOSAVE"), ("FUNCTION", "LIST"), ("DBSIZE",),
+    ("SET", "late", 1), ("SET", "a", "changed"), ("DEBUG", "RELOAD", "nosave", "noflush", "merge"), ("MGET", "a", "late"), ("FUNCTION", "LIST"),
+    ("WATCH", "a"), ("DEBUG", "RELOAD"), ("MULTI",), ("GET", "a"), ("EXEC",),
+    ("WATCH", "none"), ("DEBUG", "RELOAD", "NOSAVE"), ("MULTI",), ("GET", "a"), ("EXEC",),
+    ("MULTI",), ("SET", "in", 1), ("DEBUG", "RELOAD"), ("GET", "in"), ("EXEC",),
+    ("DEBUG", "RELOAD", "NOSAVE", "WHAT"),
+    ("PEXPIRE", "in", 1), ("SAVE",), ("DEBUG", "RELOAD", "NOSAVE"), ("EXISTS", "a"), ("SELECT", 3), ("PEXPIRETIME", "b"), ("GET", "b"), ("SELECT", 0),
+]
+
+
+@pytest.mark.parametrize("log", ["no", "yes"])
+def test_reload_is_as_in_stock(make_server, make_stock, log):
+    """Also what was loaded without having been saved is there after a kill."""
+    directives = {"appendonly": log, "maxmemory-policy": "allkeys-lfu", "enable-debug-command": "yes"}
+    ours, stock = make_server(directives=directives).start(), make_stock(directives={**directives, "appendonly": "no"}).start()
+    both = []
+    for server in (ours, stock):
+        with server.connect(timeout=30) as connection:
+            both.append([str(reply) for reply in connection.pipeline(RELOADS)])
+            connection.pipeline([("GET", "a")] * 500)
+            frequency = connection.call("OBJECT", "FREQ", "a")
+            assert frequency > 5 and connection.pipeline([("DEBUG", "RELOAD"), ("OBJECT", "FREQ", "a")]) == [b"OK", frequency]
+            if server is ours:
+                held = dump_all(ours.port)
+    for request, mine, theirs in zip(RELOADS, *both):
+        assert mine == theirs or request[0] == "PEXPIRETIME", request
+    if log == "yes":
+        ours.kill9()
+        ours.start()
+        assert dump_all(ours.port) == held
+        with ours.connect() as connection:
+            assert connection.call("FCALL", "kept", 0) == 7
+
+
 @pytest.mark.parametrize("policy", ["always", "everysec"])
 def test_the_log_is_loaded_again(make_server, policy):
     """DEBUG LOADAOF: what comes back from the log is what was there, and the server goes on with it."""

@@ -14,6 +14,7 @@ use super::format::{
 };
 use super::index::{BLOCK_FIELD_BYTES, BlockField};
 use crate::env::UnixMillis;
+use crate::keyspace::{AccessClock, AccessPolicy, Entry};
 use crate::value::payload::{DecodeError, Input, SliceSource, Source, decode_object, object};
 use crate::value::{Limits, Value};
 
@@ -31,6 +32,17 @@ pub struct RdbEntry<'a> {
     pub frequency: Option<u8>,
     /// Offset of the key's record in the file.
     pub offset: u64,
+}
+
+impl RdbEntry<'_> {
+    /// As the keyspace holds it. Its access clock is what the file says, where the policy has a use for that.
+    pub fn into_entry(self, clock: AccessClock) -> Entry {
+        let access = match clock.policy() {
+            AccessPolicy::Lru => self.idle_seconds.map(|idle| clock.with_idle_seconds(idle)),
+            AccessPolicy::Lfu { .. } => self.frequency.map(|counter| clock.with_frequency(counter)),
+        };
+        Entry::new(self.key, self.value, self.expiry, access.unwrap_or_else(|| clock.fresh()))
+    }
 }
 
 /// Why a sink does not take what it is given.

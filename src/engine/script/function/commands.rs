@@ -367,18 +367,8 @@ fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     };
     let any_checksum = Parts::of(cx).settings.payload.any_checksum;
     let texts = restore_libraries(payload, any_checksum).map_err(|error| CommandError::new(format!("ERR {error}")))?;
-    changing(cx, |parts, libraries| {
-        let mut restored = Libraries::default();
-        for text in texts {
-            parts.load_into(&mut restored, &text, false, false)?;
-        }
-        if policy == Policy::Flush {
-            *libraries = restored;
-            return Ok(());
-        }
-        let joined = libraries.join(restored, policy == Policy::Replace);
-        joined.map_err(|reason| CommandError::new(format!("ERR {reason}")))
-    })?;
+    Parts::of(cx).put_libraries(&texts, policy != Policy::Flush, policy == Policy::Replace)?;
+    cx.dirty(1);
     cx.reply.ok();
     Ok(())
 }

@@ -17,6 +17,26 @@ impl Parts {
         loaded.map(|_| ())
     }
 
+    /// Puts libraries of these texts beside those that are there (`keep`; `replace`: in the place of those of the same
+    /// names), or in the place of them all.
+    ///
+    /// # Errors
+    /// Why one of them cannot be loaded: nothing has changed then.
+    pub fn put_libraries(&mut self, texts: &[Vec<u8>], keep: bool, replace: bool) -> Result<(), CommandError> {
+        let mut fresh = Libraries::default();
+        for text in texts {
+            self.load_into(&mut fresh, text, false, false)?;
+        }
+        let libraries = &mut self.scripts.libraries;
+        if keep {
+            libraries.join(fresh, replace).map_err(|reason| CommandError::new(format!("ERR {reason}")))?;
+        } else {
+            *libraries = fresh;
+        }
+        self.scripts.count_functions();
+        Ok(())
+    }
+
     /// Runs a library's body and adds what it registers to `libraries`; its name. `timed`: it may not take long, as
     /// somebody waits for it.
     pub(super) fn load_into(

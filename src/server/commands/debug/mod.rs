@@ -6,6 +6,7 @@ mod keys;
 mod process;
 mod reload;
 mod reload_log;
+mod replace;
 
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group, parse_i64};
 use crate::engine::Parts;

@@ -1,35 +1,44 @@
 //! DEBUG RELOAD: the data set as it comes back from a dump.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::command::{Args, CommandError, Cx, Ttl};
+use super::replace::put;
+use crate::command::{Args, CommandError, Cx, forget_all};
+use crate::engine::Parts;
 use crate::env::disk::OsDisk;
 use crate::env::{Disk, OpenMode, UnixMillis};
+use crate::keyspace::{AccessClock, Entry};
 use crate::persist::rdb::{FileSource, RdbEntry, RdbSink, Refusal, read};
 use crate::server::Server;
 use crate::server::saving;
-use crate::value::Value;
+use crate::value::payload::{dump, dump_libraries};
 
-/// The keys of a dump.
-#[derive(Default)]
-struct Keys(Vec<(u32, Vec<u8>, Value, Option<UnixMillis>)>);
+/// What a dump holds: its keys with their databases, and the texts of its libraries.
+struct Dump {
+    clock: AccessClock,
+    now: UnixMillis,
+    keys: Vec<(u32, Entry)>,
+    libraries: Vec<Vec<u8>>,
+}
 
-impl RdbSink for Keys {
+impl RdbSink for Dump {
     fn entry(&mut self, entry: RdbEntry<'_>) -> Result<(), Refusal> {
-        self.0.push((entry.db, entry.key.to_vec(), entry.value, entry.expiry));
+        if entry.expiry.is_none_or(|due| due >= self.now) {
+            self.keys.push((entry.db, entry.into_entry(self.clock)));
+        }
         Ok(())
     }
 
-    /// Functions are no keys: those that are loaded stay.
-    fn library(&mut self, _: &[u8]) -> Result<(), Refusal> {
+    fn library(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.libraries.push(text.to_vec());
         Ok(())
     }
 }
 
-/// Saves, forgets, loads. The engine is held meanwhile, which is what is asked for.
+/// Saves, forgets, loads. The engine is held meanwhile, which is what is asked for. The file is read to its end before
+/// anything is forgotten.
 ///
-/// Loading anything but what was saved just now would leave an append-only file behind that tells another story, so that
-/// is refused where there is one. The file is read to its end before anything is forgotten.
+/// What was saved just now is what the log holds already; anything else goes into the log as what was loaded.
 pub(super) fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
     let (mut save, mut flush, mut merge) = (true, true, false);
     while !args.is_empty() {
@@ -43,42 +52,76 @@ pub(super) fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), Command
             return Err(CommandError::fixed("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
         }
     }
-    let shared = Server::of(cx)?.shared()?;
-    if !save && shared.log().is_some() {
-        return Err(CommandError::fixed("ERR DEBUG RELOAD NOSAVE is not possible while the append-only file is on"));
-    }
     if save {
         saving::save_now(cx)?;
     }
-    let settings = shared.settings();
     let failed = |error: String| {
         tracing::warn!("DEBUG RELOAD: {error}");
         CommandError::fixed("ERR Error trying to load the RDB dump, check server logs")
     };
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let path = settings.dump_path();
-    let file = disk.open(&path, OpenMode::Read).map_err(|error| failed(format!("{}: {error}", path.display())))?;
-    let mut keys = Keys::default();
-    let mut source = FileSource::new(&*file).map_err(|error| failed(error.to_string()))?;
-    read(&mut source, &cx.limits(), &mut keys).map_err(|error| failed(error.to_string()))?;
-    let (stamp, present) = (cx.turn.stamp, cx.store.len());
-    let held = |cx: &Cx<'_>, db: u32, key: &[u8]| cx.store.db(db).contains(key, UnixMillis(i64::MIN));
-    for (db, key, ..) in &keys.0 {
+    let shared = Server::of(cx)?.shared()?;
+    let dump = read_dump(cx, &shared.settings().dump_path()).map_err(failed)?;
+    let present = cx.store.len();
+    for (db, entry) in &dump.keys {
         if *db >= present {
             return Err(failed(format!("database {db} is beyond what this server has")));
         }
-        if !flush && !merge && held(cx, *db, key) {
-            return Err(failed(format!("the key '{}' is there already", key.escape_ascii())));
+        if !flush && !merge && cx.store.db(*db).contains(entry.key(), UnixMillis(i64::MIN)) {
+            return Err(failed(format!("the key '{}' is there already", entry.key().escape_ascii())));
         }
     }
+    let put_libraries = Parts::of(cx).put_libraries(&dump.libraries, !flush, merge);
+    put_libraries.map_err(|error| failed(error.text().to_owned()))?;
     if flush {
-        cx.store.flush_all(stamp);
+        forget_all(cx);
     }
-    for (db, key, value, expiry) in keys.0 {
-        cx.store.db_mut(db).set(&key, value, Ttl::from(expiry), stamp);
+    if !save && shared.log().is_some() {
+        log(cx, &dump, flush);
+    }
+    let mut keys = dump.keys.into_iter().peekable();
+    while let Some(&(db, _)) = keys.peek() {
+        let of_db = std::iter::from_fn(|| keys.next_if(|(of, _)| *of == db)).map(|(_, entry)| entry);
+        put(cx, db, of_db).map_err(failed)?;
     }
     cx.reads_all();
     tracing::warn!("DB reloaded by DEBUG RELOAD");
     cx.reply.ok();
     Ok(())
+}
+
+fn read_dump(cx: &Cx<'_>, path: &Path) -> Result<Dump, String> {
+    let mut dump =
+        Dump { clock: cx.store.db(0).access_clock(), now: cx.now(), keys: Vec::new(), libraries: Vec::new() };
+    let file = OsDisk.open(path, OpenMode::Read).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut source = FileSource::new(&*file).map_err(|error| error.to_string())?;
+    read(&mut source, &cx.limits(), &mut dump).map_err(|error| error.to_string())?;
+    Ok(dump)
+}
+
+/// Logs what has the effect of loading the dump.
+fn log(cx: &mut Cx<'_>, loaded: &Dump, flush: bool) {
+    let compression = cx.host.payload_rules().compression;
+    if flush {
+        cx.log_as(&[b"FUNCTION", b"FLUSH"]);
+        cx.log_as(&[b"FLUSHALL"]);
+    }
+    if !loaded.libraries.is_empty() {
+        let payload = dump_libraries(loaded.libraries.iter().map(Vec::as_slice), compression);
+        cx.log_as(&[b"FUNCTION", b"RESTORE", &payload, b"REPLACE"]);
+    }
+    let selected = cx.db;
+    for (db, entry) in &loaded.keys {
+        cx.db = *db;
+        let due = entry.expiry().map_or(0, |due| due.0);
+        let payload = dump(entry.value(), compression);
+        cx.log_as(&[
+            b"RESTORE",
+            entry.key(),
+            itoa::Buffer::new().format(due).as_bytes(),
+            &payload,
+            b"ABSTTL",
+            b"REPLACE",
+        ]);
+    }
+    cx.db = selected;
 }

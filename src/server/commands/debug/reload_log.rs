@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::replace::put;
 use crate::command::{CommandError, Cx};
 use crate::engine::{Engine, families};
 use crate::env::SystemEntropy;
 use crate::env::disk::OsDisk;
-use crate::keyspace::{Batch, Keyspace};
+use crate::keyspace::Keyspace;
 use crate::persist::{OpenOptions, Reading, examine};
 use crate::server::Server;
 use crate::server::log_driver::RunningLog;
 use crate::server::shared::Shared;
-
-/// Keys that change hands together.
-const BATCH: usize = 1000;
 
 /// Writes what waits to be written, loads the log as a start would, and only then forgets what was there. The engine is held
 /// meanwhile, which is what is asked for: the log and the data are of one moment.
@@ -52,16 +50,7 @@ pub(super) fn reload_log(cx: &mut Cx<'_>) -> Result<(), CommandError> {
     let stamp = cx.turn.stamp;
     cx.store.flush_all(stamp);
     for (db, database) in (0..).zip(loaded.store.databases()) {
-        let mut batch = Batch::new(limits.hash_seed);
-        let mut keys = database.iter().peekable();
-        while let Some(entry) = keys.next() {
-            batch.push(entry.clone());
-            if batch.len() == BATCH || keys.peek().is_none() {
-                cx.store.db_mut(db).load(batch.take(), stamp).map_err(|twice| {
-                    failed(format!("the key '{}' is there twice in database {db}", twice.key().escape_ascii()))
-                })?;
-            }
-        }
+        put(cx, db, database.iter().cloned()).map_err(failed)?;
     }
     cx.reads_all();
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
