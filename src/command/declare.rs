@@ -179,7 +179,7 @@ impl Flags {
     pub const DANGEROUS: Self = Self(1 << 20);
     pub const CONNECTION: Self = Self(1 << 21);
     pub const KEYSPACE: Self = Self(1 << 22);
-    /// The reply follows from the keys reached through `cx` alone, so it need not wait for other writes.
+    /// The reply follows from the keys reached through `cx` alone, which may be none, so it need not wait for other writes.
     pub const KEY_READ: Self = Self(1 << 23);
     /// Runs a script: the server moves it to the thread that may be busy for long.
     pub const SCRIPT: Self = Self(1 << 24);
@@ -187,6 +187,10 @@ impl Flags {
     pub const TRANSACTION: Self = Self(1 << 25);
     /// Sent by servers and by their tests, not by applications.
     pub const SYSTEM: Self = Self(1 << 26);
+
+    /// The operator's, who sees no more of the data than has to be known: waits for the writes before it while the log is
+    /// well, and for none when it is not, since then it is needed most.
+    pub const OPERATOR: Self = Self(1 << 27);
 
     /// A pure read of the keys it names.
     pub const READ: Self = Self::READONLY.and(Self::KEY_READ);

@@ -78,7 +78,10 @@ impl Engine {
         shown_call(&mut cx, resolved, Call { argv, raw: request.resp_bytes() });
         self.parts.stats.command_time += self.parts.looked.saturating_sub(began);
         // A script says itself when it has seen more than keys.
-        let pure = resolved.command.flags.has(Flags::KEY_READ) || runs_script;
+        let flags = resolved.command.flags;
+        let needed_now = flags.has(Flags::OPERATOR) && self.log.doubt().is_some();
+        self.turn.reads_all &= !needed_now;
+        let pure = flags.has(Flags::KEY_READ) || runs_script || needed_now;
         if let Some(mut block) = self.turn.block.take() {
             self.reply.clear();
             let call = block.call.take().map_or_else(|| request.clone(), |words| Request::from_args(&words));

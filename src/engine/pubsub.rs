@@ -207,7 +207,7 @@ fn may_subscribe(cx: &mut Cx<'_>, command: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-const FLAGS: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+const FLAGS: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::KEY_READ);
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -287,7 +287,12 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "publish",
         arity: 3,
-        flags: Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::MAY_REPLICATE),
+        flags: Flags::PUBSUB
+            .and(Flags::LOADING)
+            .and(Flags::STALE)
+            .and(Flags::FAST)
+            .and(Flags::MAY_REPLICATE)
+            .and(Flags::KEY_READ),
         run: publish,
         group: Group::Pubsub,
         since: "2.0.0",
@@ -300,7 +305,12 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "spublish",
         arity: 3,
-        flags: Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::MAY_REPLICATE),
+        flags: Flags::PUBSUB
+            .and(Flags::LOADING)
+            .and(Flags::STALE)
+            .and(Flags::FAST)
+            .and(Flags::MAY_REPLICATE)
+            .and(Flags::KEY_READ),
         keys: &[crate::command::KeySpec::first(crate::command::KeyFlags::NOT_KEY)],
         run: spublish,
         group: Group::Pubsub,
@@ -324,7 +334,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 const SHARD_KEYS: &[crate::command::KeySpec] = &[crate::command::KeySpec::all(crate::command::KeyFlags::NOT_KEY)];
 
-const QUERY: Flags = Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE);
+const QUERY: Flags = Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::KEY_READ);
 
 static SUBCOMMANDS: &[Command] = &[
     Command {

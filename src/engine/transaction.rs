@@ -77,6 +77,7 @@ const BASE: Flags = Flags::NOSCRIPT
     .and(Flags::STALE)
     .and(Flags::FAST)
     .and(Flags::ALLOW_BUSY)
+    .and(Flags::KEY_READ)
     .and(Flags::TRANSACTION);
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -129,7 +130,12 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "unwatch",
         arity: 1,
-        flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY),
+        flags: Flags::NOSCRIPT
+            .and(Flags::LOADING)
+            .and(Flags::STALE)
+            .and(Flags::FAST)
+            .and(Flags::ALLOW_BUSY)
+            .and(Flags::KEY_READ),
         run: unwatch,
         group: Group::Transactions,
         since: "2.2.0",

@@ -577,6 +577,7 @@ fn error_stats(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
 }
 
 fn keyspace(cx: &mut Cx<'_>, out: &mut String) -> Result<(), CommandError> {
+    cx.reads_all();
     let now = cx.now();
     for (index, db) in cx.store.databases().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         let _ =

@@ -161,6 +161,14 @@ def test_an_emptied_database_is_not_shown(make_server, tmp_path, command):
     server.end()
 
 
+def test_what_shows_no_key_is_answered_at_once(gated):
+    server, shim = gated
+    quick = [request for request in ALWAYS_ANSWERED if request[0] not in ("INFO", "SLOWLOG", "MEMORY") and "SET" not in request] + [("INFO", "persistence")]
+    with server.connect(timeout=60.0) as reader, Hold(server, shim, WRITE):
+        for request in quick:
+            assert not isinstance(reader.call(*request), ServerError), request
+
+
 def test_other_keys_are_answered_at_once(gated):
     """Reading what is durable costs nothing: only keys that share a leaf with the write may wait."""
     server, shim = gated
@@ -404,6 +412,14 @@ def test_a_fault_that_passes(tmp_path, make_stock, what, appendfsync):
     server.end()
 
 
+# What shows no key is answered whatever the log does: with it the operator finds out, and clients come and go.
+ALWAYS_ANSWERED = [
+    ("INFO",), ("INFO", "keyspace"), ("HELLO", 2), ("SELECT", 0), ("PING",), ("TIME",), ("CONFIG", "GET", "appendonly"), ("CONFIG", "SET", "maxclients", 1000),
+    ("CLIENT", "LIST"), ("CLIENT", "SETNAME", "operator"), ("SLOWLOG", "GET"), ("LATENCY", "LATEST"), ("MEMORY", "STATS"), ("ACL", "WHOAMI"), ("COMMAND", "COUNT"),
+    ("PUBLISH", "channel", "message"), ("MULTI",), ("DISCARD",), ("WATCH", "k"), ("UNWATCH",), ("LASTSAVE",), ("SCRIPT", "EXISTS", "none"),
+]
+
+
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
 @pytest.mark.parametrize("fault", ["write enospc", "write eio", "sync eio"])
 def test_the_log_cannot_be_made_durable_at_all(tmp_path, make_stock, fault, appendfsync):
@@ -438,6 +454,13 @@ def test_the_log_cannot_be_made_durable_at_all(tmp_path, make_stock, fault, appe
         if appendfsync == "always":
             assert "in doubt" in refused, refused
         began = time.monotonic()
+        for asking in (connection, server.connect(timeout=30.0)):
+            replies = asking.pipeline(ALWAYS_ANSWERED)
+            for request, reply in zip(ALWAYS_ANSWERED, replies):
+                assert not isinstance(reply, ServerError), request
+            status = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
+            assert status["aof_last_write_status"] == "err" and status["db0"].startswith("keys=")
+        asking.close()
         if appendfsync == "always":
             with pytest.raises(ServerError) as caught:
                 connection.call("GET", "k")

@@ -105,7 +105,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "load",
         arity: 3,
-        flags: Flags::NOSCRIPT.and(Flags::STALE),
+        flags: Flags::NOSCRIPT.and(Flags::STALE).and(Flags::KEY_READ),
         run: script_load,
         group: Group::Scripting,
         since: "2.6.0",
@@ -118,7 +118,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "exists",
         arity: -3,
-        flags: Flags::NOSCRIPT,
+        flags: Flags::NOSCRIPT.and(Flags::KEY_READ),
         run: script_exists,
         group: Group::Scripting,
         since: "2.6.0",
@@ -132,7 +132,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "flush",
         arity: -2,
-        flags: Flags::NOSCRIPT,
+        flags: Flags::NOSCRIPT.and(Flags::KEY_READ),
         run: script_flush,
         group: Group::Scripting,
         since: "2.6.0",
@@ -145,7 +145,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "kill",
         arity: 2,
-        flags: Flags::NOSCRIPT.and(Flags::ALLOW_BUSY),
+        flags: Flags::NOSCRIPT.and(Flags::ALLOW_BUSY).and(Flags::KEY_READ),
         run: script_kill,
         group: Group::Scripting,
         since: "2.6.0",
@@ -157,7 +157,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "show",
         arity: 3,
-        flags: Flags::NOSCRIPT,
+        flags: Flags::NOSCRIPT.and(Flags::KEY_READ),
         run: script_show,
         group: Group::Scripting,
         since: "8.0.0",
@@ -169,7 +169,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "debug",
         arity: 3,
-        flags: Flags::NOSCRIPT,
+        flags: Flags::NOSCRIPT.and(Flags::KEY_READ),
         run: script_debug,
         group: Group::Scripting,
         since: "3.2.0",

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::server::errand;
 use crate::server::listener::os_text;
 
-const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
+const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::KEY_READ);
 const ADMIN: Flags = BASE.and(Flags::ADMIN);
 
 pub static COMMANDS: &[Command] = &[Command {

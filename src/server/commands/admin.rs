@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::server::shutdown::{self, Request};
 use crate::server::{info, rewriting, saving};
 
-const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS);
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS).and(Flags::KEY_READ);
 const READY: Flags = Flags::LOADING.and(Flags::STALE);
 
 const SERVER: Command = Command { group: Group::Server, complexity: "O(1)", ..Command::DEFAULT };
@@ -16,7 +16,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "info",
         arity: -1,
-        flags: READY.and(Flags::DANGEROUS),
+        flags: READY.and(Flags::DANGEROUS).and(Flags::OPERATOR).and(Flags::KEY_READ),
         run: info_command,
         summary: "Returns information and statistics about the server.",
         syntax: "[section [section ...]]",
@@ -53,7 +53,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "role",
         arity: 1,
-        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::DANGEROUS),
+        flags: READY.and(Flags::FAST).and(Flags::NOSCRIPT).and(Flags::DANGEROUS).and(Flags::KEY_READ),
         run: role,
         also_in: &["@admin"],
         since: "2.8.12",

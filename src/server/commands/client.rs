@@ -11,7 +11,7 @@ use crate::env::UnixMillis;
 use crate::resp::Protocol;
 use crate::server::Server;
 
-const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::CONNECTION);
+const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::CONNECTION).and(Flags::KEY_READ);
 const ADMIN: Flags = BASE.and(Flags::ADMIN).and(Flags::DANGEROUS);
 
 pub static COMMANDS: &[Command] = &[Command {

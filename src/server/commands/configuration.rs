@@ -9,7 +9,10 @@ use crate::server::state::apply_settings;
 use crate::server::{Server, errand, standing, switching};
 use std::sync::Arc;
 
-const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS);
+const OPERATOR: Flags =
+    Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::DANGEROUS).and(Flags::OPERATOR);
+/// What changes nothing that the log has to do with.
+const ADMIN: Flags = OPERATOR.and(Flags::KEY_READ);
 
 pub static COMMANDS: &[Command] = &[Command {
     name: "config",
@@ -38,7 +41,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "set",
         arity: -4,
-        flags: ADMIN,
+        flags: OPERATOR,
         run: set,
         secrets: Some(secret_values),
         group: Group::Server,

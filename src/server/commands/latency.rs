@@ -5,7 +5,7 @@ use crate::command::{Args, Command, CommandError, Cx, Flags, Group, quoted};
 use crate::engine::{Parts, Spikes};
 use crate::server::Server;
 
-const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::KEY_READ);
 
 const SUB: Command =
     Command { group: Group::Server, flags: ADMIN, since: "2.8.13", complexity: "O(1)", ..Command::DEFAULT };

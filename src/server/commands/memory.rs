@@ -29,6 +29,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "stats",
         arity: 2,
+        flags: Flags::OPERATOR,
         run: stats,
         complexity: "O(1)",
         summary: "Returns details about memory usage.",
@@ -38,6 +39,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "doctor",
         arity: 2,
+        flags: Flags::OPERATOR,
         run: doctor,
         complexity: "O(1)",
         summary: "Outputs a memory problems report.",
@@ -47,6 +49,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "malloc-stats",
         arity: 2,
+        flags: Flags::KEY_READ,
         run: malloc_stats,
         complexity: "Depends on how much memory is allocated, could be slow",
         summary: "Returns the allocator statistics.",
@@ -56,6 +59,7 @@ static SUBCOMMANDS: &[Command] = &[
     Command {
         name: "purge",
         arity: 2,
+        flags: Flags::KEY_READ,
         run: purge,
         complexity: "Depends on how much memory is allocated, could be slow",
         summary: "Asks the allocator to release memory.",

@@ -5,7 +5,8 @@ use crate::server::Server;
 use crate::server::saving::{self, AskedBy, Waited};
 use crate::value::Type;
 
-const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS).and(Flags::NO_ASYNC_LOADING);
+const ADMIN: Flags =
+    Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::DANGEROUS).and(Flags::NO_ASYNC_LOADING).and(Flags::KEY_READ);
 
 const SERVER: Command = Command { group: Group::Server, complexity: "O(1)", ..Command::DEFAULT };
 
@@ -13,7 +14,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "lastsave",
         arity: 1,
-        flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST).and(Flags::DANGEROUS),
+        flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST).and(Flags::DANGEROUS).and(Flags::KEY_READ),
         run: lastsave,
         also_in: &["@admin"],
         summary: "Returns the Unix timestamp of the last successful save to disk.",

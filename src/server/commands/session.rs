@@ -6,7 +6,7 @@ use crate::resp::{Protocol, Reply};
 use crate::server::REDIS_VERSION;
 
 const FAST: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
-const SESSION: Flags = FAST.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
+const SESSION: Flags = FAST.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY).and(Flags::KEY_READ);
 
 pub static COMMANDS: &[Command] = &[
     Command {

@@ -3,7 +3,7 @@
 use crate::command::{Args, Command, CommandError, Cx, Flags, Group};
 use crate::engine::Parts;
 
-const ADMIN: Flags = Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE);
+const ADMIN: Flags = Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE).and(Flags::OPERATOR);
 
 const SUB: Command = Command { group: Group::Server, flags: ADMIN, since: "2.2.12", ..Command::DEFAULT };
 

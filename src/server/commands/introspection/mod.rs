@@ -8,7 +8,7 @@ use crate::engine::Parts;
 use describe::{describe, words};
 use docs::document;
 
-const BASE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::CONNECTION);
+const BASE: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::CONNECTION).and(Flags::KEY_READ);
 
 const SUB: Command = Command { group: Group::Server, flags: BASE, ..Command::DEFAULT };
 
