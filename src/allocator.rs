@@ -5,18 +5,11 @@ use std::sync::OnceLock;
 
 use graven::server::{Allocator, AllocatorProbe};
 use tikv_jemalloc_ctl::thread::{self, ThreadLocal};
-use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats};
 use tikv_jemalloc_sys::{mallctlbymib, mallctlnametomib};
 
 pub const PROBE: AllocatorProbe =
     AllocatorProbe { figures, by_thread, report, purge, is_sparse, without_cache, setting, text };
-
-/// Has free pages go back to the system on threads of jemalloc's own, where it has such: otherwise whoever allocates does it
-/// now and then, for milliseconds after much was freed.
-pub fn purge_in_background() {
-    // Where it cannot, it goes on as before.
-    let _ = background_thread::write(true);
-}
 
 /// What lies in the threads' caches, all arenas together: 4096 is jemalloc's number for all of them.
 const ALL_CACHES: &[u8] = b"stats.arenas.4096.tcache_bytes\0";

@@ -14,6 +14,5 @@ fn main() -> ExitCode {
         return exit;
     }
     let argv: Vec<Vec<u8>> = argv.into_iter().map(OsStringExt::into_vec).collect();
-    allocator::purge_in_background();
     graven::server::run(&argv, allocator::PROBE)
 }

@@ -4,6 +4,7 @@
 //! of its seed.
 
 mod clock;
+pub mod collation;
 pub mod disk;
 mod entropy;
 mod remedy;

@@ -77,7 +77,7 @@ impl Acceptor {
     /// # Errors
     /// One of them cannot be opened; then none is.
     pub fn open_tcp(&self, epoll: &Epoll, settings: &Settings) -> Result<(), ListenError> {
-        let opened = super::listener::open_tcp(&settings.bind, settings.port, settings.tcp_backlog)?;
+        let opened = super::listener::open_tcp(settings)?;
         let mut sockets = self.sockets.lock();
         for (token, listener) in (TOKEN_LISTENERS + 1..).zip(opened) {
             epoll

@@ -1,8 +1,9 @@
 //! Putting changed settings into effect where more than a new value is needed.
 
 use super::config::Settings;
-use super::log_line;
+use super::memory::AllocatorProbe;
 use super::shared::Shared;
+use super::{log_line, title};
 use crate::env::UnixMillis;
 
 /// A change that could not be made; nothing was changed.
@@ -47,6 +48,13 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
         tracing::warn!("Unable to write oom_score_adj: {}", super::listener::os_text(&error));
         return Err(refused("oom-score-adj", "Failed to apply new oom_score_adj configuration, check server logs."));
     }
+    if before.collation != after.collation && !crate::env::collation::set(&after.collation) {
+        return Err(refused("locale-collate", "Invalid locale name"));
+    }
+    if before.purges_aside != after.purges_aside {
+        purge_aside(shared.gauge.probe(), after.purges_aside);
+    }
+    title::show(after);
     tell_log(shared, after);
     if before.memory != after.memory {
         let (max, used) = (after.memory.max, shared.gauge.used().saturating_sub(shared.gauge.log_bytes()));
@@ -65,7 +73,19 @@ pub fn apply(shared: &Shared, before: &Settings, after: &Settings) -> Result<(),
     {
         log.set_level(after.loglevel);
     }
+    if before.log_form != after.log_form
+        && let Some(log) = log_line::installed()
+    {
+        log.set_form(after.log_form);
+    }
     Ok(())
+}
+
+/// Has free pages go back to the system on threads of the allocator's own, where it has such, or not: then whoever allocates
+/// does it now and then, for milliseconds after much was freed.
+pub fn purge_aside(allocator: AllocatorProbe, purges_aside: bool) {
+    // Where it cannot, it goes on as before.
+    let _ = (allocator.setting)("background_thread", Some(purges_aside.into()));
 }
 
 /// Has the log go by these settings.

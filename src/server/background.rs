@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::memory::Gauge;
+use super::cpus::Work;
 use super::shared::Shared;
 use super::state::Server;
 use super::{defrag, rewriting, saving, switching};
@@ -23,16 +23,17 @@ const TICK_MILLIS: i64 = 100;
 /// The system has no thread to give.
 pub fn start(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (discard, garbage) = channel();
-    let (ticker, mover, gauge) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(&shared.gauge));
+    let (ticker, mover, freeing) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     Ok(vec![
         Builder::new().name("ticker".into()).spawn(move || tick(&ticker, &discard))?,
         Builder::new().name("defrag".into()).spawn(move || defrag::run(&mover))?,
-        Builder::new().name("reaper".into()).spawn(move || reap(&garbage, &gauge))?,
+        Builder::new().name("reaper".into()).spawn(move || reap(&garbage, &freeing))?,
     ])
 }
 
 /// Expires keys, ends waits, goes on evicting, ends connections that hold too much, samples rates, collects garbage, sets the gauge right.
 fn tick(shared: &Arc<Shared>, discard: &Sender<Garbage>) {
+    shared.settings().cpus.take(Work::Serving);
     let mut sampled = shared.clock.monotonic();
     let mut calibrated = sampled;
     let mut looked_at_disk = None;
@@ -122,7 +123,9 @@ fn look_again_at_syncs(engine: &mut Engine, shared: &Shared) {
 }
 
 /// Frees what the ticker collects, away from the engine.
-fn reap(garbage: &Receiver<Garbage>, gauge: &Gauge) {
+fn reap(garbage: &Receiver<Garbage>, shared: &Shared) {
+    shared.settings().cpus.take(Work::Aside);
+    let gauge = &shared.gauge;
     gauge.report();
     while let Ok(garbage) = garbage.recv() {
         gauge.free(garbage);

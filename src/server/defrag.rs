@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::cpus::Work;
 use super::memory::Allocator;
 use super::shared::Shared;
 use crate::keyspace::{Relocation, RelocationFigures};
@@ -211,6 +212,7 @@ impl Defrag {
 
 /// The thread.
 pub fn run(shared: &Shared) {
+    shared.settings().cpus.take(Work::Serving);
     let probe = shared.gauge.probe();
     (probe.without_cache)();
     shared.gauge.report();

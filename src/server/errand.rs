@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::cpus::Work;
 use super::shared::Shared;
 use super::state::Server;
 use crate::command::{ClientId, CommandError, Cx, TimeoutReply};
@@ -31,6 +32,7 @@ pub fn run(cx: &mut Cx<'_>, work: impl FnOnce() -> Outcome + Send + 'static) -> 
         return Ok(Some(one_at_a_time(&shared, work)));
     }
     let started = std::thread::Builder::new().name("errand".into()).spawn(move || {
+        shared.settings().cpus.take(Work::Aside);
         let outcome = one_at_a_time(&shared, work);
         report(&shared, id, outcome);
     });

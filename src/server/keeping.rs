@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::config::Settings;
+use super::cpus::Work;
 use super::log_driver::RunningLog;
 use super::pace::{Pace, PacedReads};
 use super::shared::Shared;
@@ -159,6 +160,7 @@ pub fn spare(log: &RunningLog) -> u64 {
 }
 
 fn archive(shared: &Arc<Shared>) {
+    shared.settings().cpus.take(Work::Aside);
     let keeping = &shared.keeping;
     let mut current: Option<(Arc<RunningLog>, Archiver)> = None;
     while !shared.is_stopping() {
@@ -221,6 +223,7 @@ fn run(shared: &Shared, archiver: &mut Archiver) -> Option<Duration> {
 }
 
 fn scrub(shared: &Arc<Shared>) {
+    shared.settings().cpus.take(Work::Aside);
     let keeping = &shared.keeping;
     let mut last = shared.clock.monotonic();
     let mut first = true;

@@ -8,7 +8,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 
-use super::config::{BindAddress, Settings};
+use super::config::Settings;
 
 /// Sockets that accept connections.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Listeners {
     /// # Errors
     /// One of them cannot be opened; why stands in the log.
     pub fn open(settings: &Settings) -> Result<Self, ListenError> {
-        let tcp = open_tcp(&settings.bind, settings.port, settings.tcp_backlog)?;
+        let tcp = open_tcp(settings)?;
         let unix = match &settings.unixsocket {
             Some(path) => Some(
                 open_unix(path, settings)
@@ -54,13 +54,14 @@ impl Listeners {
 ///
 /// # Errors
 /// An address that is not optional cannot be used.
-pub fn open_tcp(bind: &[BindAddress], port: u16, backlog: i32) -> Result<Vec<std::net::TcpListener>, ListenError> {
+pub fn open_tcp(settings: &Settings) -> Result<Vec<std::net::TcpListener>, ListenError> {
     let mut listeners = Vec::new();
+    let (bind, port) = (&settings.bind, settings.port);
     if port == 0 {
         return Ok(listeners);
     }
     for address in bind {
-        match open_address(&address.host, port, backlog) {
+        match open_address(&address.host, settings) {
             Ok(listener) => listeners.push(listener),
             Err(error) if address.optional && is_absence(&error) => {}
             Err(error) => {
@@ -79,7 +80,8 @@ pub fn open_tcp(bind: &[BindAddress], port: u16, backlog: i32) -> Result<Vec<std
     Ok(listeners)
 }
 
-fn open_address(host: &str, port: u16, backlog: i32) -> io::Result<std::net::TcpListener> {
+fn open_address(host: &str, settings: &Settings) -> io::Result<std::net::TcpListener> {
+    let port = settings.port;
     let address: SocketAddr = match host {
         "*" => ([0, 0, 0, 0], port).into(),
         "::*" => ([0u16; 8], port).into(),
@@ -91,8 +93,14 @@ fn open_address(host: &str, port: u16, backlog: i32) -> io::Result<std::net::Tcp
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // What is accepted here inherits it.
+    if settings.socket_mark > 0
+        && let Err(error) = socket.set_mark(settings.socket_mark)
+    {
+        tracing::warn!("Packets cannot be marked (socket-mark-id): {}", os_text(&error));
+    }
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(backlog)?;
+    socket.listen(settings.tcp_backlog)?;
     Ok(socket.into())
 }
 
@@ -162,12 +170,18 @@ mod tests {
 
     #[test]
     fn optional_addresses_may_be_missing_others_not() {
-        let port = free_port();
-        let opened = open_tcp(&bind(&["127.0.0.1", "-192.0.2.1"]), port, 5).expect("loopback is there");
+        let mut settings = Settings::resolve(&Config::new(Profile::Own), Path::new("/"));
+        settings.port = free_port();
+        let mut open = |words: &[&str]| {
+            settings.bind = bind(words);
+            open_tcp(&settings)
+        };
+        let opened = open(&["127.0.0.1", "-192.0.2.1"]).expect("loopback is there");
         assert_eq!(opened.len(), 1);
-        assert!(matches!(open_tcp(&bind(&["192.0.2.1"]), port, 5), Err(ListenError::Port { .. })));
-        assert!(matches!(open_tcp(&bind(&["127.0.0.1"]), port, 5), Err(ListenError::Port { .. })));
-        assert!(open_tcp(&bind(&["127.0.0.1"]), 0, 5).expect("port 0 opens nothing").is_empty());
+        assert!(matches!(open(&["192.0.2.1"]), Err(ListenError::Port { .. })));
+        assert!(matches!(open(&["127.0.0.1"]), Err(ListenError::Port { .. })));
+        settings.port = 0;
+        assert!(open_tcp(&settings).expect("port 0 opens nothing").is_empty());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct LocalTime {
     pub hour: i32,
     pub minute: i32,
     pub second: i32,
+    /// Seconds that the zone is ahead of UTC.
+    pub utc_offset: i64,
 }
 
 /// `unix_seconds` in the local time zone (`TZ`, `/etc/localtime`).
@@ -29,6 +31,7 @@ pub fn local_time(unix_seconds: i64) -> LocalTime {
         hour: parts.tm_hour,
         minute: parts.tm_min,
         second: parts.tm_sec,
+        utc_offset: parts.tm_gmtoff,
     }
 }
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::cpus::Work;
 use super::io_thread::IoLoop;
 use super::knobs::nap;
-use super::memory::Gauge;
 use super::shared::Shared;
 use crate::engine::Gate;
 use crate::env::Clock;
@@ -213,7 +213,7 @@ pub fn begin_writing(shared: &Arc<Shared>, log: &Arc<RunningLog>, writer: LogWri
     }));
     let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
     let (jobs, queue) = channel();
-    let (driving, driven, syncing) = (Arc::clone(shared), Arc::clone(log), Arc::clone(&shared.gauge));
+    let (driving, driven, syncing) = (Arc::clone(shared), Arc::clone(log), Arc::clone(shared));
     let (done, woken) = (Arc::clone(&finished), Arc::clone(&log.progress));
     let sync = Builder::new().name("aof-sync".into()).spawn(move || sync(&queue, &done, &woken, &syncing))?;
     let write = Builder::new().name("aof-writer".into()).spawn(move || drive(&driving, &driven, &jobs, &finished))?;
@@ -223,6 +223,7 @@ pub fn begin_writing(shared: &Arc<Shared>, log: &Arc<RunningLog>, writer: LogWri
 
 /// Steps the writer until its log is sealed.
 fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finished: &Mutex<Vec<SyncDone>>) {
+    shared.settings().cpus.take(Work::Serving);
     let RunningLog { buffer, progress, writer, .. } = log;
     loop {
         shared.gauge.report();
@@ -263,7 +264,9 @@ fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finishe
     }
 }
 
-fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &Progress, gauge: &Gauge) {
+fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &Progress, shared: &Shared) {
+    shared.settings().cpus.take(Work::Aside);
+    let gauge = &shared.gauge;
     gauge.report();
     while let Ok(job) = queue.recv() {
         let done = job.run();

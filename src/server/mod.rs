@@ -10,6 +10,7 @@ mod background;
 mod commands;
 pub mod config;
 mod connection;
+mod cpus;
 mod defrag;
 mod errand;
 mod host;
@@ -39,6 +40,7 @@ mod state;
 mod switching;
 #[cfg(test)]
 mod tests;
+mod title;
 mod unsent;
 mod waits;
 mod writing;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::config::Settings;
+use super::cpus::Work;
 use super::log_driver::RunningLog;
 use super::shared::Shared;
 use super::state::Server;
@@ -161,6 +162,7 @@ fn schedule_rewrite(shared: &Shared) {
 
 /// Fills or releases it, on a thread of its own.
 fn work(shared: &Shared, log: &RunningLog, wanted: u64, task: Task) {
+    shared.settings().cpus.take(Work::Aside);
     let path = reserve_path(parent(&log.options.directory));
     let done = match task {
         Task::Release => release_reserve(&OsDisk, &path).map(|()| 0),

@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::config::Settings;
+use super::cpus::Work;
 use super::keeping;
 use super::log_driver::{self, RunningLog};
 use super::reserve;
@@ -366,6 +367,7 @@ fn launch(
     let shared = Server::in_parts(parts)?.shared()?;
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("aof-rewrite".into()).spawn(move || {
+        for_thread.settings().cpus.take(Work::Rewriting);
         let outcome = work(&for_thread, &seen);
         finish(&for_thread, outcome);
     });

@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::config::{Settings, ShutdownFlags};
+use super::cpus::Work;
 
 use super::retention::Retained;
 use super::shared::Shared;
@@ -283,6 +284,7 @@ fn begin(parts: &mut Parts, moment: Moment, by: AskedBy) -> Result<u64, CommandE
     let writer = rdb::begin(disk, moment.snapshot, options);
     let (seen, for_thread) = (Arc::clone(&writing), Arc::clone(&shared));
     let thread = Builder::new().name("rdb-save".into()).spawn(move || {
+        for_thread.settings().cpus.take(Work::Saving);
         let outcome = write(writer, &place, &for_thread, &seen);
         finish(&for_thread, outcome, &seen);
     });

@@ -12,6 +12,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use super::config::Settings;
+use super::cpus::Work;
 use super::shared::Shared;
 use crate::env::disk::OsDisk;
 use crate::persist::{self, log::Order};
@@ -133,7 +134,10 @@ pub fn prune(shared: &Shared) {
 /// The same on a thread of its own, for whoever must not wait.
 pub fn prune_soon(shared: &Arc<Shared>) {
     let pruned = Arc::clone(shared);
-    if let Err(error) = Builder::new().name("prune".into()).spawn(move || prune(&pruned)) {
+    if let Err(error) = Builder::new().name("prune".into()).spawn(move || {
+        pruned.settings().cpus.take(Work::Aside);
+        prune(&pruned);
+    }) {
         tracing::warn!("What is older than snapshot-generations stays until the next save: {error}");
     }
 }

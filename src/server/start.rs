@@ -9,6 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use super::acceptor::Acceptor;
 use super::commands::describe_client;
 use super::config::{Config, ConfigError, Invocation, Profile, Settings, ShutdownFlags, Sources, parse_argv};
+use super::cpus::Work;
 use super::host::{self, Supervisor};
 use super::io_thread::{IoLoop, SCRIPT_STACK_BYTES};
 use super::listener::{ListenError, Listeners};
@@ -24,12 +25,12 @@ use super::standing::{self, Standing};
 use super::state::{Rates, Server, apply_settings};
 use super::{
     GRAVEN_VERSION, REDIS_VERSION, apply, background, keeping, limits, listener, loading, log_driver, rewriting,
-    saving, signals,
+    saving, signals, title,
 };
 use crate::command::{Command, CommandTable};
 use crate::engine::{Engine, Gate, Stats, Terms, Users, hexadecimal};
 use crate::env::disk::{OsDisk, read_file};
-use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy};
+use crate::env::{Clock, Disk, Entropy, SystemClock, SystemEntropy, collation};
 use crate::keyspace::Keyspace;
 use crate::persist::{
     LoadReport, NotLoaded, OpenError, OpenOptions, Reading, SyncPolicy, World, generations, remove_drafts,
@@ -75,7 +76,7 @@ pub fn run(argv: &[Vec<u8>], allocator: AllocatorProbe) -> ExitCode {
         }
         Invocation::Serve { sources, stock } => {
             let profile = if stock { Profile::Stock } else { Profile::Own };
-            match serve(&sources, profile, &working_directory, allocator) {
+            match serve(&sources, profile, &working_directory, allocator, argv) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(Failed::Said) => ExitCode::FAILURE,
                 Err(Failed::Config(error)) => fail(&error.to_string()),
@@ -116,6 +117,7 @@ fn serve(
     profile: Profile,
     working_directory: &Path,
     allocator: AllocatorProbe,
+    argv: &[Vec<u8>],
 ) -> Result<(), Failed> {
     let mut config = Config::new(profile);
     config.load(&sources.read()?)?;
@@ -126,9 +128,19 @@ fn serve(
     if settings.daemonize {
         nix::unistd::daemon(true, false).map_err(|errno| Failed::Because(format!("Can't daemonize: {errno}")))?;
     }
+    if settings.sets_title {
+        let program = argv.first().map(|name| String::from_utf8_lossy(name).into_owned());
+        title::make_room(program.unwrap_or_default(), sources.file.as_ref().map(|path| path.display().to_string()));
+    }
+    apply::purge_aside(allocator, settings.purges_aside);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = start_log(&clock, &settings)?;
     announce(&config, &settings, profile);
+    // What the environment names and the system does not have leaves everything in the order of its bytes.
+    if !collation::set(&settings.collation) && !settings.collation.is_empty() {
+        tracing::warn!("Failed to configure LOCALE for invalid locale name.");
+        return Err(Failed::Said);
+    }
     let users = load_users(&config, &settings)?;
     abort_on_panic();
     let fitting = limits::open_files_for(settings.maxclients);
@@ -151,6 +163,7 @@ fn serve(
             return Err(Failed::Said);
         }
     };
+    title::show(&settings);
     tracing::info!("Server initialized");
     let shared = build(config, &settings, sources, working_directory, &clock, allocator, users)?;
     let nowhere = listeners.is_empty();
@@ -354,6 +367,10 @@ fn enter_data_directory(dir: &Path, profile: Profile) -> Result<PathBuf, Failed>
 fn start_log(clock: &Arc<dyn Clock>, settings: &Settings) -> Result<Arc<LogLines>, Failed> {
     let log = LogLines::new(Arc::clone(clock));
     log.set_level(settings.loglevel);
+    log.set_form(settings.log_form);
+    if let Some(syslog) = &settings.syslog {
+        log.add_syslog(syslog);
+    }
     log.set_file(settings.logfile.clone()).map_err(|error| because("Can't open the log file", &error))?;
     log.install();
     Ok(log)
@@ -532,7 +549,11 @@ fn start_threads(
     for (number, io) in shared.loops().iter().enumerate() {
         let (io, shared) = (Arc::clone(io), Arc::clone(shared));
         let builder = Builder::new().name(format!("io-{number}")).stack_size(SCRIPT_STACK_BYTES);
-        let thread = builder.spawn(move || io.run(&shared)).map_err(failed)?;
+        let thread = builder.spawn(move || {
+            shared.settings().cpus.take(Work::Serving);
+            io.run(&shared);
+        });
+        let thread = thread.map_err(failed)?;
         threads.push(thread);
     }
     start_signals(shared).map_err(failed)?;

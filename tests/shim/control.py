@@ -21,15 +21,15 @@ RULES_AT = 16
 COUNTS_AT = 2048
 
 
-def library() -> pathlib.Path:
-    """The shim, built once for each state of its source."""
+def library(source: pathlib.Path = SOURCE) -> pathlib.Path:
+    """A shim, built once for each state of its source."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", SOURCE.parents[2] / "target")) / "tmp"
     target.mkdir(parents=True, exist_ok=True)
-    library = target / f"libfaults-{hashlib.sha1(SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    library = target / f"lib{source.stem}-{hashlib.sha1(source.read_bytes()).hexdigest()[:16]}.so"
     if not library.exists():
-        building = target / f"libfaults-{os.getpid()}.py.building"
-        command = ["rustc", "--edition", "2024", "--crate-type", "cdylib", "--crate-name", "faults", "-O", "-o"]
-        subprocess.run([*command, building, SOURCE], check=True)
+        building = target / f"lib{source.stem}-{os.getpid()}.py.building"
+        command = ["rustc", "--edition", "2024", "--crate-type", "cdylib", "--crate-name", source.stem, "-O", "-o"]
+        subprocess.run([*command, building, source], check=True)
         building.rename(library)
     return library
 

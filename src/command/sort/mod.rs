@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use pattern::Pattern;
 
 use super::{Args, CallKeys, Command, CommandError, Cx, Flags, Group, KeyFlags, KeySpec, parse_f64};
+use crate::env::collation;
 use crate::value::{End, Item, List, Value};
 use smallvec::smallvec;
 
@@ -152,10 +153,21 @@ impl<'a> Query<'a> {
             (false, _) => {
                 a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal).then_with(|| order_of(a.item, b.item))
             }
-            (true, Some(_)) => a.weight.cmp(&b.weight),
-            (true, None) => order_of(a.item, b.item),
+            (true, Some(_)) => match (&a.weight, &b.weight) {
+                (Some(a), Some(b)) => self.order_of_texts(a, b),
+                (a, b) => a.is_some().cmp(&b.is_some()),
+            },
+            (true, None) => {
+                let (mut left, mut right) = (itoa::Buffer::new(), itoa::Buffer::new());
+                self.order_of_texts(a.item.as_bytes(&mut left), b.item.as_bytes(&mut right))
+            }
         };
         if self.descending { order.reverse() } else { order }
+    }
+
+    /// What is stored is in the same order everywhere, what is shown in that of the reader's language.
+    fn order_of_texts(&self, a: &[u8], b: &[u8]) -> Ordering {
+        if self.store.is_some() { a.cmp(b) } else { collation::compare(a, b) }
     }
 
     /// Whether elements may be equal in the order asked for and yet differ: then it is not the same everywhere.

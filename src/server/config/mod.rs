@@ -18,6 +18,6 @@ pub use declarations::DIRECTIVES;
 pub use directive::{Change, Directive, Effect, Kind, is_secret};
 pub use file::{ConfigError, Line, Sources};
 pub use rewrite::rewritten;
-pub use settings::{BindAddress, Locality, LogLevel, OomScore, Settings, ShutdownFlags};
+pub use settings::{BindAddress, Locality, LogForm, LogLevel, OomScore, Settings, ShutdownFlags, Stamps, Syslog};
 pub use store::{Config, Profile, Rename, failed};
 pub use value::{BufferLimit, SavePoint, Value, memory as parse_memory};

@@ -11,6 +11,7 @@ use crate::engine::MemoryLimit;
 use crate::keyspace::{AccessPolicy, EvictionOrder, EvictionPolicy};
 use crate::persist::archive::Retain;
 use crate::persist::rdb::SavedAccess;
+use crate::server::cpus::CpuLists;
 use crate::server::defrag::DefragSettings;
 use crate::value::Limits;
 
@@ -40,6 +41,33 @@ pub enum LogLevel {
     Warning,
 }
 
+/// How a line of the log is written (`log-format`, `log-timestamp-format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogForm {
+    /// As `key=value` pairs.
+    pub logfmt: bool,
+    pub stamps: Stamps,
+}
+
+/// How the log tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// `dd Mon yyyy hh:mm:ss.mmm`.
+    Legacy,
+    /// `yyyy-mm-ddThh:mm:ss.mmm+hh:mm`.
+    Iso8601,
+    /// Since 1970.
+    Milliseconds,
+}
+
+/// The system's log, and who writes there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    pub ident: Vec<u8>,
+    /// `user` or `local0` to `local7`.
+    pub facility: &'static str,
+}
+
 /// What a signal or SHUTDOWN asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownFlags {
@@ -66,6 +94,8 @@ pub struct Settings {
     pub bind: Vec<BindAddress>,
     pub port: u16,
     pub tcp_backlog: i32,
+    /// What the system marks the packets of connections with (`socket-mark-id`); 0: nothing.
+    pub socket_mark: u32,
     pub tcp_keepalive: Option<Duration>,
     pub unixsocket: Option<PathBuf>,
     pub unixsocket_mode: Option<u32>,
@@ -83,6 +113,19 @@ pub struct Settings {
     pub pidfile: Option<PathBuf>,
     pub logfile: Option<PathBuf>,
     pub loglevel: LogLevel,
+    pub log_form: LogForm,
+    /// Where else the log's lines go (`syslog-enabled`).
+    pub syslog: Option<Syslog>,
+    /// `set-proc-title`.
+    pub sets_title: bool,
+    /// `proc-title-template`.
+    pub title_template: String,
+    /// `locale-collate`; empty: that of the environment.
+    pub collation: String,
+    /// The processors that threads run on.
+    pub cpus: CpuLists,
+    /// `jemalloc-bg-thread`.
+    pub purges_aside: bool,
     /// `always-show-logo`.
     pub show_logo: bool,
     /// `no`, `systemd`, `upstart` or `auto`.
@@ -183,6 +226,7 @@ impl Settings {
             bind: bind_addresses(config),
             port: int(config, "port") as u16,
             tcp_backlog: int(config, "tcp-backlog") as i32,
+            socket_mark: int(config, "socket-mark-id") as u32,
             tcp_keepalive: seconds(int(config, "tcp-keepalive")),
             unixsocket: path_in_dir("unixsocket"),
             unixsocket_mode: match config.value("unixsocketperm") {
@@ -206,6 +250,26 @@ impl Settings {
                 "warning" => LogLevel::Warning,
                 _ => LogLevel::Notice,
             },
+            log_form: LogForm {
+                logfmt: choice(config, "log-format") == "logfmt",
+                stamps: match choice(config, "log-timestamp-format") {
+                    "iso8601" => Stamps::Iso8601,
+                    "milliseconds" => Stamps::Milliseconds,
+                    _ => Stamps::Legacy,
+                },
+            },
+            syslog: flag(config, "syslog-enabled")
+                .then(|| Syslog { ident: text(config, "syslog-ident"), facility: choice(config, "syslog-facility") }),
+            sets_title: flag(config, "set-proc-title"),
+            title_template: lossy(config, "proc-title-template"),
+            collation: lossy(config, "locale-collate"),
+            cpus: CpuLists {
+                serving: lossy(config, "server_cpulist"),
+                aside: lossy(config, "bio_cpulist"),
+                rewriting: lossy(config, "aof_rewrite_cpulist"),
+                saving: lossy(config, "bgsave_cpulist"),
+            },
+            purges_aside: flag(config, "jemalloc-bg-thread"),
             show_logo: flag(config, "always-show-logo"),
             supervised: choice(config, "supervised"),
             disable_huge_pages: flag(config, "disable-thp"),
