@@ -7,6 +7,8 @@ from pathlib import Path
 
 from . import Refused, log, manifest, rdb
 
+SUM = 55
+
 
 @dataclass
 class Directory:
@@ -68,8 +70,52 @@ def read_base(found: Directory, home: Path, contents: dict[str, bytes]) -> rdb.P
     position, at = base_position(path, content), 0
     if position:
         at = content.index(b"\r\n") + 2
+    end = verified(path, content)
+    if end is not None and end < len(content):
+        raise Refused(path, end, "bytes behind the last checksum line")
     found.base_commands = log.stock_commands(path, content, at, 0, last=False)
     return position
+
+
+def verified(path: Path, content: bytes) -> int | None:
+    """Where the last checksum line of a base of commands ends, when all of them are right; nothing of a file without them."""
+    expected, right, at = content.startswith(b"#GRAVEN-BASE 2 "), 0, 0
+    while at < len(content):
+        if content[at : at + 1] != b"#":
+            read = log.command(content, at, len(content))
+            if read is None:
+                break
+            at = read[1]
+            continue
+        line = sum_line(content, at)
+        if line is None:
+            at = content.find(b"\r\n", at) + 2
+            if at == 1:
+                break
+            continue
+        expected = True
+        total, last = line
+        if log.zlib.crc32(content[:at]) != total:
+            raise Refused(path, right, "what lies before the next checksum line is not what was written")
+        right = at = at + SUM
+        if last:
+            return at
+    if expected:
+        raise Refused(path, right, "the last checksum line is missing")
+    return None
+
+
+def sum_line(content: bytes, at: int) -> tuple[int, bool] | None:
+    line = content[at : at + SUM]
+    fields = line[:-2].split(b" ")
+    if len(line) < SUM or not line.startswith(b"#GRAVEN-SUM 1 ") or len(fields) != 6 or not line.endswith(b"\r\n"):
+        return None
+    _, _, offset, total, kind, crc = fields
+    try:
+        right = int(offset, 16) == at and int(crc, 16) == log.zlib.crc32(line[:45]) and kind in (b"more", b"last")
+        return (int(total, 16), kind == b"last") if right else None
+    except ValueError:
+        return None
 
 
 def base_position(path: Path, content: bytes) -> rdb.Position | None:
@@ -78,7 +124,7 @@ def base_position(path: Path, content: bytes) -> rdb.Position | None:
         return None
     try:
         _, version, timeline, parent, fork, lsn, crc = line.split(b" ")
-        if version != b"1" or int(crc, 16) != log.zlib.crc32(line[: -len(crc) - 1]):
+        if version not in (b"1", b"2") or int(crc, 16) != log.zlib.crc32(line[: -len(crc) - 1]):
             raise ValueError
         return rdb.Position(timeline.decode(), int(lsn, 16), parent.decode(), int(fork, 16))
     except ValueError:

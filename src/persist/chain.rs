@@ -131,6 +131,19 @@ pub fn judge_plain(
     }
 }
 
+/// Whether a base that a manifest names ends where its last checksum line says, if it has one. Stock writes behind no base, but
+/// behind an append-only file of a single part, which keeps its name when it becomes a base.
+pub fn judge_base(path: &Path, loaded: &PlainLoaded, options: &OpenOptions) -> Result<(), OpenError> {
+    match loaded.closed {
+        _ if path.ends_with(&options.append_file) => Ok(()),
+        Some(end) if end < loaded.end || loaded.rest.is_some() => {
+            let damage = plain_damage(path, loaded, DamageKind::BytesBehindEnd);
+            Err(OpenError::Rotten(Damage { offset: end, ..damage }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Loads the incremental files of a manifest, behind a base that stands at `base`, where it says so.
 pub fn load(
     disk: &dyn Disk,

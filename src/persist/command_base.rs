@@ -1,20 +1,25 @@
 //! A base as commands (`aof-use-rdb-preamble no`): what, executed on an empty server, makes the data set of one moment.
 //!
-//! A first comment line says where in the log's history it stands.
+//! A first comment line says where in the log's history it stands; others verify what stands before them (`sums.rs`).
 
 use std::io::{self, Write};
 use std::sync::Arc;
+
+use crc_fast::CrcAlgorithm;
 
 use super::Position;
 use super::draft::{DraftOptions, DraftWriter, Form, KeyEncoder, Out};
 use super::log::format::timestamp;
 use super::position::position_line;
 use super::rdb::RdbOptions;
+use super::sums::SumLine;
 use crate::env::Disk;
 use crate::keyspace::{DatabaseView, Entry, Snapshot};
 use crate::resp::{DoubleBuffer, format_double};
 use crate::value::{Group, StrRef, Stream, StreamId, ValueRef};
 
+/// A block is closed when it has this many bytes: where damage is told, and what of the file it costs.
+const BLOCK_BYTES: u64 = 1 << 20;
 /// Elements that one command adds, as in stock.
 const ELEMENTS_PER_COMMAND: usize = 64;
 
@@ -27,9 +32,11 @@ pub fn begin(
     position: Position,
     timestamp: Option<i64>,
 ) -> DraftWriter {
-    let RdbOptions { path, sync_every, libraries, helpers, .. } = options;
-    let draft = DraftOptions { path, checksum: false, sync_every, helpers };
-    DraftWriter::new(disk, snapshot, draft, Box::new(CommandForm { libraries, position, timestamp }))
+    let RdbOptions { path, sync_every, libraries, helpers, block_bytes, .. } = options;
+    let draft = DraftOptions { path, checksum: Some(CrcAlgorithm::Crc32IsoHdlc), sync_every, helpers };
+    let block_bytes = block_bytes.unwrap_or(BLOCK_BYTES);
+    let form = CommandForm { libraries, position, timestamp, block_bytes, begun: 0, db: 0, selected: false };
+    DraftWriter::new(disk, snapshot, draft, Box::new(form))
 }
 
 /// See the module's header.
@@ -37,6 +44,30 @@ struct CommandForm {
     libraries: Vec<Vec<u8>>,
     position: Position,
     timestamp: Option<i64>,
+    block_bytes: u64,
+    /// Where the block under way began.
+    begun: u64,
+    /// The database under way, and whether the block under way selects it already.
+    db: u32,
+    selected: bool,
+}
+
+impl CommandForm {
+    /// Each block can be read without those before it.
+    fn begin_block(&mut self, out: &mut Out) -> io::Result<()> {
+        if std::mem::replace(&mut self.selected, true) { Ok(()) } else { write_select(self.db, out) }
+    }
+
+    fn end_block_if_full(&mut self, out: &mut Out) -> io::Result<()> {
+        if out.offset() - self.begun < self.block_bytes { Ok(()) } else { self.end_block(false, out) }
+    }
+
+    fn end_block(&mut self, last: bool, out: &mut Out) -> io::Result<()> {
+        let sum = out.sum().map_or(0, |sum| sum as u32);
+        out.write_all(&SumLine { offset: out.offset(), sum, last }.encode())?;
+        (self.begun, self.selected) = (out.offset(), false);
+        Ok(())
+    }
 }
 
 impl Form for CommandForm {
@@ -48,12 +79,15 @@ impl Form for CommandForm {
         self.libraries.iter().try_for_each(|library| write_library(library, out))
     }
 
-    fn database(&mut self, db: usize, _: &DatabaseView, out: &mut Out) -> io::Result<()> {
-        write_select(db as u32, out)
+    fn database(&mut self, db: usize, _: &DatabaseView, _: &mut Out) -> io::Result<()> {
+        (self.db, self.selected) = (db as u32, false);
+        Ok(())
     }
 
     fn entry(&mut self, entry: &Entry, out: &mut Out) -> io::Result<()> {
-        write_commands(entry, out)
+        self.begin_block(out)?;
+        write_commands(entry, out)?;
+        self.end_block_if_full(out)
     }
 
     fn encoder(&self) -> Box<dyn KeyEncoder> {
@@ -61,15 +95,17 @@ impl Form for CommandForm {
     }
 
     fn encoded(&mut self, bytes: &[u8], _: &[usize], out: &mut Out) -> io::Result<()> {
-        out.write_all(bytes)
+        self.begin_block(out)?;
+        out.write_all(bytes)?;
+        self.end_block_if_full(out)
     }
 
     fn database_ends(&mut self, _: &mut Out) -> io::Result<()> {
         Ok(())
     }
 
-    fn end(&mut self, _: &mut Out) -> io::Result<()> {
-        Ok(())
+    fn end(&mut self, out: &mut Out) -> io::Result<()> {
+        self.end_block(true, out)
     }
 }
 

@@ -22,7 +22,7 @@ pub enum DamageKind {
     BadPayload,
     #[error("a frame does not follow the one before it")]
     BrokenChain,
-    #[error("bytes follow the end of the sealed segment")]
+    #[error("bytes follow what the file says is its end")]
     BytesBehindEnd,
     #[error("the file ends before the position at which the next segment begins")]
     EndsEarly,
@@ -34,6 +34,10 @@ pub enum DamageKind {
     BadCommand,
     #[error("the file ends inside a command")]
     ShortCommand,
+    #[error("the commands from here to the next checksum line are not those that were written")]
+    BadSum,
+    #[error("the base ends without its last checksum line")]
+    NoLastSum,
 }
 
 /// Damage with its place.

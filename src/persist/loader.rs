@@ -1,13 +1,15 @@
 //! Loads bases and stock files: RDB, RESP, or RDB followed by RESP.
 //!
 //! Invariant: of a file by stock nothing is believed beyond stock's own rules: whole commands count, a transaction
-//! counts when its EXEC is there, a command cut off at the end of the last file may be dropped.
+//! counts when its EXEC is there, a command cut off at the end of the last file may be dropped. Of a base of commands by us
+//! nothing is handed over before the checksum line behind it was right.
 
 use super::base::load_base;
 use super::feed::Feed;
 use super::rdb::{self, RdbEntry, RdbSink, Refusal};
 use super::replay::{Block, Piece};
 use super::resp_scan::{Scanned, Words, scan};
+use super::sums::{Meaning, Sums};
 use super::{Damage, DamageKind, Lsn, OpenError};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::value::Limits;
@@ -31,6 +33,8 @@ pub struct PlainLoaded {
     pub db: u32,
     /// Bytes of a transaction that stock's seam ended: they do not count, and stock would not load what follows them.
     pub dropped: Option<(u64, u64)>,
+    /// Where the last checksum line of a base of commands ends.
+    pub closed: Option<u64>,
 }
 
 /// Loads a base or a stock file from its beginning.
@@ -83,14 +87,26 @@ pub fn load_commands(
     let mut block = Block::default();
     let mut transaction: Option<Vec<Words>> = None;
     let mut before_seam = begins == Begins::TornFrame;
+    let mut sums = (start == 0).then(Sums::begin);
     // Bytes of the transaction under way.
     let mut queued_bytes = 0;
     loop {
         match scan(&buffer, at) {
             Scanned::Comment { end } => {
+                let meaning = sums.as_mut().map_or(Meaning::Comment, |sums| sums.comment(&buffer, base, at, end));
+                if meaning == Meaning::Wrong {
+                    loaded.rest = Some(DamageKind::BadSum);
+                    break;
+                }
                 at = end;
                 if transaction.is_none() {
                     loaded.end = base + at as u64;
+                    if meaning == Meaning::Verified {
+                        hand_over(&mut block, &buffer[..at], path, loaded.end, feed)?;
+                        buffer.drain(..at);
+                        base += at as u64;
+                        at = 0;
+                    }
                 }
             }
             Scanned::Command { words, end } => {
@@ -134,8 +150,13 @@ pub fn load_commands(
                 break;
             }
             Scanned::Incomplete => {
-                // A transaction under way keeps its bytes; otherwise what was looked at is handed over.
-                if transaction.is_none() {
+                // A transaction under way keeps its bytes, and so does what is not verified; otherwise what was looked at is
+                // handed over.
+                let holds = sums.as_ref().is_some_and(Sums::holds);
+                if transaction.is_none() && !holds {
+                    if let Some(sums) = &mut sums {
+                        sums.take(&buffer, base, base + at as u64);
+                    }
                     hand_over(&mut block, &buffer[..at], path, loaded.end, feed)?;
                     buffer.drain(..at);
                     base += at as u64;
@@ -144,7 +165,11 @@ pub fn load_commands(
                 let held = base + buffer.len() as u64;
                 if held >= len {
                     let ends_whole = transaction.is_none() && at == buffer.len();
-                    loaded.rest = (!ends_whole).then_some(DamageKind::ShortCommand);
+                    loaded.rest = if holds {
+                        Some(DamageKind::NoLastSum)
+                    } else {
+                        (!ends_whole).then_some(DamageKind::ShortCommand)
+                    };
                     break;
                 }
                 let more = (BLOCK_BYTES.max(buffer.len())).min((len - held) as usize);
@@ -153,6 +178,17 @@ pub fn load_commands(
                 file.read_exact_at(&mut buffer[from..], held).map_err(OpenError::io(path))?;
             }
         }
+    }
+    if let Some(sums) = sums.filter(|sums| sums.holds() || sums.is_closed()) {
+        if sums.holds() {
+            // Where a command cannot be read, one before it may have another length than it had.
+            if loaded.rest == Some(DamageKind::BadCommand) {
+                loaded.rest = Some(DamageKind::BadSum);
+            }
+            loaded.end = sums.verified();
+            return Ok(loaded);
+        }
+        loaded.closed = Some(sums.verified());
     }
     hand_over(&mut block, &buffer, path, loaded.end, feed)?;
     Ok(loaded)

@@ -30,6 +30,7 @@ mod reserve;
 mod resp_scan;
 mod scrub;
 mod strays;
+mod sums;
 mod survey;
 mod tape;
 #[cfg(test)]
@@ -61,6 +62,8 @@ pub use reserve::{fill_reserve, release_reserve, reserve_bytes, reserve_path};
 pub use resp_scan::{Scanned, scan};
 pub use scrub::{Finding, ScrubStep, Scrubber};
 pub use strays::base_identity;
+#[cfg(test)]
+pub use sums::blocks as summed_blocks;
 pub use survey::{Contents, PlainSurvey, SegmentSurvey, survey_plain, survey_segment};
 pub use tape::{Next, Tape};
 pub use walk::{Flow, Form, Gap, LogFile, Pause, SegmentWalk, Spot, Visitor, log_files, walk_file, walk_log};

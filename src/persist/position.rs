@@ -8,16 +8,23 @@ use super::{OpenError, Position};
 use crate::env::{Disk, DiskFile, OpenMode};
 use std::path::Path;
 
-const LINE: &[u8] = b"#GRAVEN-BASE 1 ";
+const LINE: &[u8] = b"#GRAVEN-BASE ";
+/// Behind it. A file of the first version has no checksum lines.
+const VERSIONS: [&[u8]; 2] = [b"1 ", b"2 "];
 /// Where the first line of a file of commands ends at the latest.
 const LINE_BYTES_MAX: usize = 256;
 
 /// The first line of a file of commands that holds the state at a position.
 pub fn position_line(position: &Position) -> Vec<u8> {
-    let mut line = [LINE, position.encode().as_bytes()].concat();
+    let mut line = [LINE, VERSIONS[1], position.encode().as_bytes()].concat();
     let crc = crc32fast::hash(&line);
     line.extend_from_slice(format!(" {crc:08x}\r\n").as_bytes());
     line
+}
+
+/// Whether a file of commands, by its first line, has checksum lines.
+pub fn is_summed(head: &[u8]) -> bool {
+    head.strip_prefix(LINE).is_some_and(|line| line.starts_with(VERSIONS[1]))
 }
 
 /// Where a snapshot stands; nothing where it does not say so, because another server wrote it.
@@ -44,7 +51,8 @@ pub fn position_in(file: &dyn DiskFile, path: &Path) -> Result<Option<Position>,
     let position = line.and_then(|line| {
         let (said, crc) = line.split_at_checked(line.len().checked_sub(9)?)?;
         let right = crc == format!(" {:08x}", crc32fast::hash(said)).as_bytes();
-        right.then(|| Position::parse(&said[LINE.len()..]))?
+        let position = VERSIONS.iter().find_map(|version| said[LINE.len()..].strip_prefix(*version))?;
+        right.then(|| Position::parse(position))?
     });
     match position {
         Some(position) => Ok(Some(position)),

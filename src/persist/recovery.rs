@@ -20,7 +20,7 @@ use super::log::{LogBuffer, LogWriter, Progress, Segment, SegmentPlace, SyncPoli
 use super::manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, SavedDump};
 use super::position::position_of;
 use super::replay::Replay;
-use super::{Lineage, Lsn, OpenError, Position, Timeline, founding, generations, repair, strays};
+use super::{DamageKind, Lineage, Lsn, OpenError, Position, Timeline, founding, generations, repair, strays, sums};
 use crate::env::disk::{DiskLock, parent, read_file, replace_file};
 use crate::env::{Clock, Disk, Entropy, OpenMode, SeededEntropy, UnixMillis};
 use crate::value::Limits;
@@ -392,14 +392,18 @@ impl Recovery<'_> {
             }
             let identity = strays::base_identity(&*self.disk, &path).map_err(OpenError::io(&path))?;
             if manifest.base_identity.is_some_and(|named| named != identity) {
+                if let Some(damage) = sums::damage(&*self.disk, &path).map_err(OpenError::io(&path))? {
+                    return Err(OpenError::Rotten(damage));
+                }
                 let reason = "it is not the file that the manifest names: another size or content".into();
                 return Err(OpenError::BadBase { path, reason });
             }
             position = self.position_of(&path)?;
             let loaded = loader::load_plain(&*self.disk, &path, &self.options.limits, feed)?;
-            if loaded.end == 0 {
+            if loaded.end == 0 && matches!(loaded.rest, None | Some(DamageKind::ShortCommand)) {
                 return Err(OpenError::BadBase { path, reason: "it is empty".into() });
             }
+            chain::judge_base(&path, &loaded, self.options)?;
             self.accept_plain(&path, &loaded, manifest.incremental().next().is_none())?;
             bytes += loaded.end;
         }

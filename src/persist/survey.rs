@@ -56,6 +56,8 @@ pub struct PlainSurvey {
     pub end: u64,
     /// Why the file does not end there.
     pub damage: Option<DamageKind>,
+    /// Where a base of commands says that it ends.
+    pub closed: Option<u64>,
 }
 
 /// Walks a segment; `None` when the file does not begin with a segment header that verifies.
@@ -127,7 +129,8 @@ pub fn survey_plain(disk: &dyn Disk, path: &Path, limits: &Limits) -> Result<Pla
 }
 
 fn plain(loaded: &loader::PlainLoaded) -> PlainSurvey {
-    PlainSurvey { keys: loaded.keys, commands: loaded.commands, end: loaded.end, damage: loaded.rest }
+    let loader::PlainLoaded { keys, commands, end, rest: damage, closed, .. } = *loaded;
+    PlainSurvey { keys, commands, end, damage, closed }
 }
 
 fn count(contents: &mut Contents, payload: &[u8]) {

@@ -125,6 +125,11 @@ impl<'f> Tape<'f> {
         }
     }
 
+    /// What was passed since an offset, which is that of what was handed out last.
+    pub fn bytes_since(&self, offset: u64) -> &[u8] {
+        &self.buffer[offset.saturating_sub(self.base) as usize..self.at]
+    }
+
     fn comment(&self, end: usize) -> Next {
         let line = self.buffer[self.at..end].trim_ascii_end();
         let seconds = line.strip_prefix(b"#TS:").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());

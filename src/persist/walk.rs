@@ -13,12 +13,13 @@ use super::log::{Item, OpenedSegment, SegmentReader, WriterOptions};
 use super::rdb::{self, Index, RdbEntry, RdbSink, Refusal};
 use super::resp_scan::{Scanned, scan};
 use super::tape::{Next, Tape};
-use super::{CloseState, DamageKind, Lsn, Manifest, OpenError, OpenOptions, strays};
+use super::{CloseState, DamageKind, Lsn, Manifest, OpenError, OpenOptions, strays, sums};
 use crate::env::disk::read_file;
 use crate::env::{Disk, DiskFile, OpenMode, UnixMillis};
 use crate::value::Limits;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Whether whoever looks wants to see more.
@@ -391,7 +392,7 @@ fn walk_segment(
         let reader = &mut walk.reader;
         let (from, lsn, mark) = (reader.offset(), reader.lsn(), reader.mark());
         if let Some(visit) = visit(reader, next, path)? {
-            let flow = walk_commands(file, path, visit.start, next.is_none(), visitor)?;
+            let flow = walk_commands(file, path, visit.start..reader.file_len(), next.is_none(), visitor)?;
             return Ok((flow, next.map(|next| next.previous_end)));
         }
         if kind == DamageKind::EndsEarly && until.is_some_and(|(end, _)| end <= lsn) {
@@ -436,13 +437,35 @@ fn walk_plain(
     if visitor.file(path, if is_rdb { &Form::Rdb } else { &Form::Commands }).is_break() {
         return Ok(Break(()));
     }
-    if !is_rdb {
-        return walk_commands(file, path, 0, last, visitor);
+    let end = file.len().map_err(OpenError::io(path))?;
+    if is_rdb {
+        return match walk_rdb(file, path, limits, visitor)? {
+            Continue(start) => walk_commands(file, path, start..end, last, visitor),
+            Break(()) => Ok(Break(())),
+        };
     }
-    match walk_rdb(file, path, limits, visitor)? {
-        Continue(end) => walk_commands(file, path, end, last, visitor),
-        Break(()) => Ok(Break(())),
+    let Some((blocks, behind)) = sums::blocks(file).map_err(OpenError::io(path))? else {
+        return walk_commands(file, path, 0..end, last, visitor);
+    };
+    for sums::Block { range, damage } in blocks {
+        let flow = match damage {
+            None => walk_commands(file, path, range, false, visitor)?,
+            Some(kind) => visitor.gap(&Gap {
+                path,
+                from: range.start,
+                to: range.end,
+                lsn: None,
+                next: None,
+                keys: None,
+                reason: kind.to_string(),
+                torn: false,
+            }),
+        };
+        if flow.is_break() {
+            return Ok(flow);
+        }
     }
+    walk_commands(file, path, behind..end, last, visitor)
 }
 
 /// Walks an RDB file, or the one in front of commands; the offset behind it.
@@ -562,16 +585,17 @@ impl<'f> StockWalk<'f> {
     }
 }
 
-/// Walks commands by a stock server, from an offset to the end of a file. One that cannot be parsed is told as a gap, and
+/// Walks the commands of a stretch of a file by a stock server, or of ours without frames. One that cannot be parsed is told as a gap, and
 /// the walk goes on at the next line that begins a whole command.
 fn walk_commands(
     file: &dyn DiskFile,
     path: &Path,
-    start: u64,
+    range: Range<u64>,
     last: bool,
     visitor: &mut dyn Visitor,
 ) -> Result<Flow, OpenError> {
-    let mut walk = StockWalk::new(file, path, start)?;
+    let tape = Tape::stretch(file, range);
+    let mut walk = StockWalk { tape, path, db: 0, time: None, transaction: None };
     loop {
         let next = match walk.advance(visitor)? {
             Break(()) => return Ok(Break(())),

@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use crc_fast::CrcAlgorithm;
+
 use self::crew::Crew;
 pub(super) use self::crew::KeyEncoder;
 pub(super) use self::out::Out;
@@ -68,8 +70,8 @@ pub(super) trait Form: Send {
 /// How a draft is written.
 pub(super) struct DraftOptions {
     pub path: PathBuf,
-    /// A CRC-64 of all bytes is kept for the form.
-    pub checksum: bool,
+    /// The checksum of all bytes that is kept for the form.
+    pub checksum: Option<CrcAlgorithm>,
     /// The file is synced each time when so many bytes more were written.
     pub sync_every: Option<u64>,
     /// Threads that encode beside the one that writes.

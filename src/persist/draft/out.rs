@@ -21,14 +21,14 @@ pub struct Out {
 }
 
 impl Out {
-    pub fn new(file: Box<dyn DiskFile>, checksum: bool, sync_every: Option<u64>) -> Self {
+    pub fn new(file: Box<dyn DiskFile>, checksum: Option<CrcAlgorithm>, sync_every: Option<u64>) -> Self {
         Self {
             file,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             written: 0,
             synced: 0,
             sync_every,
-            digest: checksum.then(|| Digest::new(CrcAlgorithm::Crc64Redis)),
+            digest: checksum.map(Digest::new),
             summed: 0,
         }
     }
@@ -38,7 +38,7 @@ impl Out {
         self.written + self.buffer.len() as u64
     }
 
-    /// CRC-64 of all bytes so far, where one is kept.
+    /// The checksum of all bytes so far, where one is kept.
     pub fn sum(&mut self) -> Option<u64> {
         let digest = self.digest.as_mut()?;
         digest.update(&self.buffer[self.summed..]);

@@ -5,7 +5,7 @@
 
 use crc_fast::{CrcAlgorithm, checksum, checksum_combine};
 
-const CRC: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
+pub const CRC: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
 
 /// The sum of these bytes.
 pub(super) fn sum(bytes: &[u8]) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the file has its name when it is whole and durable; before it is a draft.
 
+use super::checksum::CRC;
 use super::writer::{RdbForm, RdbOptions};
 use crate::env::disk::parent;
 use crate::env::{Disk, OpenMode};
@@ -29,7 +30,8 @@ impl StreamWriter {
     pub fn begin(disk: Arc<dyn Disk>, options: RdbOptions) -> io::Result<Self> {
         let path = options.path.clone();
         let draft = path.with_added_extension("tmp");
-        let mut out = Out::new(disk.open(&draft, OpenMode::Truncate)?, options.checksum, options.sync_every);
+        let mut out =
+            Out::new(disk.open(&draft, OpenMode::Truncate)?, options.checksum.then_some(CRC), options.sync_every);
         let mut form = RdbForm::new(options);
         form.begin(&mut out)?;
         Ok(Self { disk, path, draft, out, form, keys: 0 })

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::active;
-use super::checksum::between;
+use super::checksum::{CRC, between};
 use super::format::{MAGIC, opcode};
 use super::index::{IndexedBlock, write_index};
 use crate::env::Disk;
@@ -65,6 +65,7 @@ const LARGE_FROM: u64 = 1 << 30;
 /// An RDB file of a snapshot, to be written step by step.
 pub fn begin(disk: Arc<dyn Disk>, snapshot: Snapshot, options: RdbOptions) -> DraftWriter {
     let RdbOptions { checksum, sync_every, helpers, .. } = options;
+    let checksum = checksum.then_some(CRC);
     let draft = DraftOptions { path: options.path.clone(), checksum, sync_every, helpers };
     DraftWriter::new(disk, snapshot, draft, Box::new(RdbForm::new(options)))
 }

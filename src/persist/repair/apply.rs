@@ -9,8 +9,10 @@ use crate::env::disk::{FromFront, parent};
 use crate::env::{Disk, DiskFile, Entropy, OpenMode};
 use crate::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader, select};
 use crate::persist::log::{Item, OpenedSegment, Segment, SegmentPlace, SegmentReader, WriterOptions};
+use crate::persist::position::position_line;
 use crate::persist::recovery::create_durable_directory;
 use crate::persist::resp_scan::{Scanned, scan};
+use crate::persist::sums::SummedWriter;
 use crate::persist::tape::{Next, Tape};
 use crate::persist::{
     BaseIdentity, CloseState, FileEntry, FileKind, Lineage, Lsn, Manifest, OpenOptions, Timeline, strays,
@@ -188,6 +190,17 @@ impl<'w> Work<'w> {
                 Extent::Whole => copy(&*from, 0..from.len()?, &mut out)?,
                 Extent::Prefix(len) => copy(&*from, 0..*len, &mut out)?,
                 Extent::Ranges(ranges) => ranges.iter().try_for_each(|range| copy(&*from, range.clone(), &mut out))?,
+                Extent::Summed(position, ranges) => {
+                    let mut out = SummedWriter::new(&mut out);
+                    if let Some(position) = position {
+                        out.write_all(&position_line(position))?;
+                    }
+                    for range in ranges {
+                        copy(&*from, range.clone(), &mut out)?;
+                        out.end_block(false)?;
+                    }
+                    out.end_block(true)?;
+                }
                 Extent::Keys(salvage, ranges) => {
                     salvage.write(&*from, &mut out)?;
                     ranges.iter().try_for_each(|range| copy(&*from, range.clone(), &mut out))?;

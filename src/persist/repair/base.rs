@@ -3,11 +3,14 @@
 use super::journal::made_sequence;
 use super::log::Planner;
 use super::{Crossing, Extent, KeptFile, Seam};
-use crate::env::OpenMode;
+use crate::env::{DiskFile, OpenMode};
 use crate::persist::log::WriterOptions;
 use crate::persist::position::position_of;
 use crate::persist::rdb::{self, Salvage};
-use crate::persist::{OpenError, Position, strays, survey_plain};
+use crate::persist::sums::{self, Block};
+use crate::persist::tape::{Next, Tape};
+use crate::persist::{DamageKind, OpenError, Position, strays, survey_plain};
+use std::ops::Range;
 use std::path::Path;
 
 impl Planner<'_> {
@@ -64,8 +67,21 @@ impl Planner<'_> {
             .and_then(|manifest| manifest.base_identity)
             .is_some_and(|said| said != identity);
         let losses = self.plan.losses.len();
-        let (file, position) = self.base_file(&path, name, sequence)?;
-        let has_checksums = path.extension().is_some_and(|form| form == "rdb");
+        let opened = self.disk.open(&path, OpenMode::Read).map_err(OpenError::io(&path))?;
+        let summed = sums::blocks(&*opened).map_err(OpenError::io(&path))?;
+        let (mut file, position) = self.base_file(&path, name, sequence)?;
+        let len = opened.len().map_err(OpenError::io(&path))?;
+        if let (Some((_, end)), Extent::Whole) = (&summed, &file.extent)
+            && *end < len
+            && !path.ends_with(&self.options.append_file)
+        {
+            let mut loss = self.loss(&path, *end..len, DamageKind::BytesBehindEnd.to_string());
+            self.readable(&*opened, &path, *end..len, &mut loss)?;
+            (loss.crossed, loss.before) = (true, None);
+            self.plan.losses.push(loss);
+            file.extent = Extent::Prefix(*end);
+        }
+        let has_checksums = summed.is_some() || path.extension().is_some_and(|form| form == "rdb");
         if is_other && self.plan.losses.len() == losses && !has_checksums {
             let reason = "it is not the file that the manifest names, and commands have no checksums: which of them have \
                           changed cannot be told";
@@ -120,6 +136,10 @@ impl Planner<'_> {
         let shown = head.len().min(usize::try_from(len).unwrap_or(9));
         file.read_exact_at(&mut head[..shown], 0).map_err(OpenError::io(path))?;
         let as_rdb = rdb::is_rdb(&head[..shown]) || path.extension().is_some_and(|extension| extension == "rdb");
+        if !as_rdb && let Some((blocks, end)) = sums::blocks(&*file).map_err(OpenError::io(path))? {
+            let ranges = self.blocks(&*file, path, blocks, end..len)?;
+            return Ok((kept(Extent::Summed(position, ranges)), position));
+        }
         if !as_rdb {
             let ranges = self.commands(&*file, path, 0..len, true)?;
             return Ok((kept(Extent::Ranges(ranges)), position));
@@ -138,5 +158,34 @@ impl Planner<'_> {
         };
         let position = salvage.position;
         Ok((kept(Extent::Keys(Box::new(salvage), behind)), position))
+    }
+
+    /// The stretches of a base of commands that verify, first lines and checksum lines left out; of what stands behind its end,
+    /// those that can be read.
+    fn blocks(
+        &mut self,
+        file: &dyn DiskFile,
+        path: &Path,
+        blocks: Vec<Block>,
+        behind: Range<u64>,
+    ) -> Result<Vec<Range<u64>>, OpenError> {
+        let mut ranges = Vec::new();
+        for Block { range, damage } in blocks {
+            let Some(kind) = damage else {
+                let mut tape = Tape::stretch(file, range.clone());
+                let has_first_line =
+                    range.start == 0 && matches!(tape.next().map_err(OpenError::io(path))?, Next::Comment);
+                let begin = if has_first_line { tape.offset() } else { range.start };
+                ranges.extend(self.commands(file, path, begin..range.end, false)?);
+                continue;
+            };
+            let mut loss = self.loss(path, range.clone(), kind.to_string());
+            self.readable(file, path, range, &mut loss)?;
+            (loss.crossed, loss.before) = (true, None);
+            self.watched.push(self.plan.losses.len());
+            self.plan.losses.push(loss);
+        }
+        ranges.extend(self.commands(file, path, behind, true)?);
+        Ok(ranges)
     }
 }

@@ -312,7 +312,7 @@ impl<'w> Work<'w> {
             let known = self.plan.manifest.iter().flat_map(|known| known.base()).map(|file| file.sequence).max();
             let highest = highest(names, writer, strays::base_sequence_of);
             let sequence = highest.max(known.unwrap_or(0)).max(base.sequence) + 1;
-            let kind = if matches!(base.extent, Extent::Ranges(_)) { "base.aof" } else { "base.rdb" };
+            let kind = if matches!(base.extent, Extent::Whole | Extent::Keys(..)) { "base.rdb" } else { "base.aof" };
             (made_name(writer, sequence, kind), sequence)
         } else {
             (base.name.clone(), base.sequence)

@@ -92,6 +92,8 @@ pub(super) enum Extent {
     Prefix(u64),
     /// These stretches, joined.
     Ranges(Vec<Range<u64>>),
+    /// The same, of a base of commands: they get a first line, where it is known what that says, and checksum lines of their own.
+    Summed(Option<Position>, Vec<Range<u64>>),
     /// The keys that can be saved, and stretches of commands behind them.
     Keys(Box<Salvage>, Vec<Range<u64>>),
 }

@@ -125,14 +125,19 @@ fn of_segment(path: &Path, survey: &SegmentSurvey) -> FileReport {
 
 /// A base or a stock file; `last`: a crash may have cut it inside a command.
 fn of_plain(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> FileReport {
+    plain_with_end(disk, path, role, last).0
+}
+
+/// The same, and where a base of commands says that it ends.
+fn plain_with_end(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> (FileReport, Option<u64>) {
     let bytes = size(disk, path);
     match survey_plain(disk, path, &Limits::default()) {
         Err(error @ OpenError::BadBase { .. }) => {
             let mut report = unreadable(path, role, bytes, &error);
             saved_keys(disk, path, &mut report);
-            report
+            (report, None)
         }
-        Err(error) => unreadable(path, role, bytes, &error),
+        Err(error) => (unreadable(path, role, bytes, &error), None),
         Ok(survey) => {
             let torn = last && survey.damage == Some(DamageKind::ShortCommand);
             let verdict = match survey.damage {
@@ -142,7 +147,7 @@ fn of_plain(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> FileReport 
             };
             let damage = survey.damage.map(|kind| damaged(disk, path, survey.end, None, kind.to_string()));
             let (keys, commands) = (survey.keys, survey.commands);
-            FileReport { keys, commands, damage, ..blank(path, role, verdict, bytes) }
+            (FileReport { keys, commands, damage, ..blank(path, role, verdict, bytes) }, survey.closed)
         }
     }
 }
@@ -333,7 +338,15 @@ impl Files<'_> {
     }
 
     fn base(&self, path: &Path, manifest: &Manifest, last: bool) -> FileReport {
-        let mut report = of_plain(self.disk, path, Role::Base, last);
+        let (mut report, end) = plain_with_end(self.disk, path, Role::Base, last);
+        if let Some(end) = end
+            && end < report.bytes
+            && report.damage.is_none()
+            && !path.ends_with(&self.options.append_file)
+        {
+            report.verdict = Verdict::Damaged;
+            report.damage = Some(damaged(self.disk, path, end, None, DamageKind::BytesBehindEnd.to_string()));
+        }
         let identity = crate::persist::base_identity(self.disk, path);
         if let (Some(named), Ok(there)) = (manifest.base_identity, identity)
             && named != there

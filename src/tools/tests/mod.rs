@@ -12,8 +12,8 @@ use crate::persist::tests::compaction::{compaction_in_blocks, complete};
 use crate::persist::tests::lineage::save_beside;
 use crate::persist::tests::model::{Db, History, START, State, Store, open_db, options, word_list};
 use crate::persist::{
-    CloseState, Flow, Lsn, Manifest, OpenError, OpenOptions, Reading, Spot, SyncPolicy, Visitor, examine_file,
-    survey_segment, walk_file,
+    CloseState, Flow, Lsn, Manifest, OpenError, OpenOptions, Reading, Scanned, Spot, SyncPolicy, Visitor, examine_file,
+    scan, summed_blocks, survey_segment, walk_file,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,15 @@ fn set(db: &mut Db, history: &mut History, unit: u64, chance: &mut SeededEntropy
     db.pump_for(history, Duration::from_millis([0, 0, 0, 200][chance.below(4) as usize]));
 }
 
+/// A base of commands with this key is larger than what a manifest says of its two ends.
+fn large(db: &mut Db, history: &mut History, unit: u64, chance: &mut SeededEntropy) {
+    for part in 0..3 {
+        let value = "w".repeat(3_000 + chance.below(6_000) as usize);
+        db.submit(0, &[word_list(&["SET", &format!("k{unit}.{part}"), &value])], history);
+    }
+    db.pump_for(history, Duration::ZERO);
+}
+
 /// A life with the log on: units, rewrites, saves; then its end.
 fn live(
     disk: &SimDisk,
@@ -71,6 +80,10 @@ fn live(
             0..3 => earlier.push(disk.contents()),
             3 => {
                 let (as_commands, blocks) = (chance.below(3) == 0, Some(200 + chance.below(800)));
+                if as_commands && chance.below(2) == 0 {
+                    large(&mut db, &mut history, *unit, chance);
+                    *unit += 1;
+                }
                 let mut compaction = compaction_in_blocks(disk, &db, &config(), as_commands, blocks);
                 complete(&mut compaction, &mut db, &mut history).expect("an undamaged disk");
             }
@@ -340,13 +353,25 @@ fn whole_blocks(before: &Contents, after: &Contents) -> Vec<(PathBuf, BTreeSet<(
         }
     }
     let mut found = Vec::new();
-    for (path, content) in before.iter().filter(|(path, _)| path.extension().is_some_and(|form| form == "rdb")) {
+    for (path, content) in before.iter().filter(|(path, _)| !path.to_string_lossy().ends_with(".incr.aof")) {
         let (Some(now), scratch) = (after.get(path), SimDisk::new()) else { continue };
         scratch.create_dir(Path::new("/scratch")).expect("made");
         put(&scratch, Path::new("/scratch/file"), content);
         let file = scratch.open(Path::new("/scratch/file"), OpenMode::Read).expect("opens");
-        let Some(index) = rdb::Index::read(&*file).expect("can be read") else { continue };
         let mut names = Names(BTreeSet::new());
+        if path.extension().is_some_and(|form| form == "aof") {
+            let (blocks, end) = summed_blocks(&*file).expect("can be read").expect("has checksum lines");
+            let lines = blocks[1..].iter().map(|block| block.range.start).chain([end]);
+            for (block, behind) in blocks.iter().zip(lines) {
+                let range = block.range.start as usize..behind as usize;
+                if memchr::memmem::find(now, &content[range]).is_some() {
+                    names_in(&content[block.range.start as usize..block.range.end as usize], &mut names.0);
+                }
+            }
+            found.push((path.clone(), names.0));
+            continue;
+        }
+        let Some(index) = rdb::Index::read(&*file).expect("can be read") else { continue };
         for block in &index.blocks {
             let with_field = block.offset as usize..(block.offset + block.len + rdb::BLOCK_FIELD_BYTES) as usize;
             if memchr::memmem::find(now, &content[with_field]).is_some() {
@@ -356,6 +381,24 @@ fn whole_blocks(before: &Contents, after: &Contents) -> Vec<(PathBuf, BTreeSet<(
         found.push((path.clone(), names.0));
     }
     found
+}
+
+/// The keys that are set in a block of commands.
+fn names_in(block: &[u8], names: &mut BTreeSet<(u32, String)>) {
+    let mut store = Store::default();
+    let mut at = 0;
+    while at < block.len() {
+        at = match scan(block, at) {
+            Scanned::Command { words, end } => {
+                let words: Vec<&[u8]> = words.into_iter().map(|word| &block[word]).collect();
+                store.apply(&words);
+                end
+            }
+            Scanned::Comment { end } => end,
+            _ => panic!("a block that was whole holds no command at {at}"),
+        };
+    }
+    names.extend(store.state.into_keys());
 }
 
 /// Keys and values of one file.
@@ -374,10 +417,10 @@ fn mended(seed: u64) -> Result<&'static str, String> {
     if chance.below(5) == 0 {
         what = format!("{what}; {}", damage(&known, &mut chance));
     }
-    // Not repaired as it should be yet: a file of another log among ours, a base that is empty or whose commands are damaged, one
-    // that changed places with the manifest, and some of two damages at once.
-    let open = ["from another directory", "emptied", ".base.aof", "; "].iter().any(|kind| what.contains(kind));
-    if open || (what.contains("swapped") && what.contains(".base.rdb")) {
+    // Not repaired as it should be yet: a file of another log among ours, a base that is empty or that changed places with the
+    // manifest, and some of two damages at once.
+    let open = ["from another directory", "emptied", "; "].iter().any(|kind| what.contains(kind));
+    if open || (what.contains("swapped") && what.contains(".base.")) {
         return Ok("left open");
     }
     let before = known.disk.contents();

@@ -1,6 +1,7 @@
 //! Bases and what may become one: stock's files, dumps, damaged and exchanged ones.
 
 use super::*;
+use crate::persist::tests::compaction::{compaction_in_blocks, complete};
 
 const BASE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/rdb/base.rdb"));
 const EMPTY: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/rdb/empty.rdb"));
@@ -123,4 +124,91 @@ fn an_empty_log_does_not_hide_a_dump_and_a_missing_dump_does_not_hide_a_log() {
 
 fn open_off(disk: &SimDisk, options: &OpenOptions) -> Result<State, OpenError> {
     crate::persist::tests::model::open_without_log(disk, options)
+}
+
+/// A base of commands of more than 20 KB in blocks of 2, and what it holds.
+fn commands() -> (SimDisk, PathBuf, State) {
+    let disk = SimDisk::new();
+    let mut db = open_db(&disk, &config(), 1).expect("a fresh directory opens");
+    let mut history = History::from(db.store.state.clone());
+    for unit in 0..30 {
+        let command = word_list(&["SET", &format!("k{unit}"), &"v".repeat(300 + unit * 40)]);
+        db.submit(unit as u32 % 3, &[command], &mut history);
+        db.pump_for(&mut history, Duration::ZERO);
+    }
+    let mut compaction = compaction_in_blocks(&disk, &db, &config(), true, Some(2_000));
+    complete(&mut compaction, &mut db, &mut history).expect("an undamaged disk");
+    let state = db.store.state.clone();
+    drop(db);
+    (disk.crash(CrashMode::Kill, 0), "/data/appendonlydir/appendonly.aof.1.base.aof".into(), state)
+}
+
+/// The manifest as stock leaves it: without comments.
+fn as_stock_leaves_it(disk: &SimDisk) {
+    let content = read_file(disk, &manifest()).expect("is there");
+    let lines = content.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#"));
+    put(disk, &manifest(), &lines.collect::<Vec<_>>().concat());
+}
+
+/// In the middle of such a file nothing in the manifest tells of a changed bit; and stock drops what the manifest tells of its ends.
+#[test]
+fn no_flipped_bit_in_a_base_of_commands_is_loaded_also_behind_a_visit_by_stock() {
+    let (disk, base, state) = commands();
+    let bare = disk.fork();
+    as_stock_leaves_it(&bare);
+    let bytes = len(&disk, &base);
+    assert!(bytes > 20_000, "{bytes}");
+    for disk in [&disk, &bare] {
+        assert_eq!(load(&disk.fork()).expect("undamaged").0, state);
+        for (turn, at) in (0..bytes).step_by(11).enumerate() {
+            let damaged = disk.fork();
+            damaged.flip(&base, at, (turn % 8) as u8).expect("flips");
+            let refused = load(&damaged).map(|_| ());
+            let named =
+                matches!(&refused, Err(OpenError::Rotten(damage)) if damage.file == base && damage.offset <= at);
+            let first_line = at < 160 && matches!(refused, Err(OpenError::BadBase { .. }));
+            assert!(named || first_line, "byte {at}: {refused:?}");
+        }
+        for at in [1, 100, 200, bytes / 2, bytes - 1] {
+            let damaged = disk.fork();
+            let content = read_file(&damaged, &base).expect("is there");
+            put(&damaged, &base, &content[..at as usize]);
+            assert!(load(&damaged).is_err(), "cut at {at}");
+            put(&damaged, &base, &[&content[..], &content[200..300]].concat());
+            assert!(load(&damaged).is_err(), "bytes behind its end");
+        }
+    }
+}
+
+#[test]
+fn a_base_of_commands_of_the_first_version_loads_without_checksum_lines() {
+    let (disk, base, state) = commands();
+    as_stock_leaves_it(&disk);
+    let content = read_file(&disk, &base).expect("is there");
+    let mut old: Vec<u8> = Vec::new();
+    for line in content.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#GRAVEN-SUM ")) {
+        if let Some(said) = line.strip_prefix(b"#GRAVEN-BASE 2 ") {
+            let said = [b"#GRAVEN-BASE 1 ", &said[..said.len() - 11]].concat();
+            old.extend_from_slice(&said);
+            old.extend_from_slice(format!(" {:08x}\r\n", crc32fast::hash(&said)).as_bytes());
+        } else {
+            old.extend_from_slice(line);
+        }
+    }
+    put(&disk, &base, &old);
+    lives_on(&disk, &state);
+}
+
+/// Whoever takes the file for one of a single part (as servers before Redis 7 do) appends to it.
+#[test]
+fn a_base_of_commands_with_commands_by_stock_behind_it_is_adopted() {
+    let (disk, base, mut state) = commands();
+    let content = read_file(&disk, &base).expect("is there");
+    let behind = resp(&[&["SELECT", "3"], &["SET", "old", "x"]]);
+    let single = directory(&[("/data/appendonly.aof", &[&content[..], &behind].concat())]);
+    state.insert((3, "old".into()), "x".into());
+    lives_on(&single, &state);
+    let damaged = directory(&[("/data/appendonly.aof", &[&content[..], &behind].concat())]);
+    damaged.flip(Path::new("/data/appendonly.aof"), 10_000, 2).expect("flips");
+    assert!(matches!(load(&damaged), Err(OpenError::Rotten(_))));
 }
