@@ -17,7 +17,7 @@ pub use decimal::parse_canonical_i64;
 pub use intset::{Intset, IntsetDamage};
 pub use left::{leave, own, take_left};
 pub use listpack::{
-    Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Pos, element_bytes,
+    Item, Iter as ListpackIter, Listpack, ListpackBuilder, ListpackDamage, ListpackSlice, Needle, Pos, element_bytes,
     item_bytes, run,
 };
 pub use relocate::{Mover, Relocate, relocated};

@@ -55,6 +55,8 @@ pub(super) struct ExpiryIndex {
     twins: BTreeMap<Mark, usize>,
     twin_count: usize,
     sum: i128,
+    /// The earliest deadline: every write asks for it.
+    first: Option<UnixMillis>,
 }
 
 impl ExpiryIndex {
@@ -69,6 +71,7 @@ impl ExpiryIndex {
             self.twin_count += 1;
         }
         self.sum += i128::from(deadline.0);
+        self.first = Some(self.first.map_or(deadline, |first| first.min(deadline)));
     }
 
     pub(super) fn remove(&mut self, deadline: UnixMillis, hash: u64) {
@@ -86,6 +89,9 @@ impl ExpiryIndex {
         };
         debug_assert!(removed, "every key with a deadline has a mark");
         self.sum -= i128::from(deadline.0);
+        if self.first == Some(deadline) {
+            self.first = self.marks.first().map(|mark| mark.deadline());
+        }
     }
 
     /// Moves some of the index from a mark on; the mark where that goes on.
@@ -96,7 +102,7 @@ impl ExpiryIndex {
 
     /// The earliest deadline.
     pub(super) fn first(&self) -> Option<UnixMillis> {
-        self.marks.first().map(|mark| mark.deadline())
+        self.first
     }
 
     /// Marks whose keys are expired at `now`, the earliest first.

@@ -250,6 +250,42 @@ pub(super) fn body_size(rest: &[u8]) -> Option<usize> {
     })
 }
 
+/// What is looked for among elements.
+#[derive(Clone, Copy)]
+pub struct Needle<'n> {
+    text: &'n [u8],
+    number: Option<i64>,
+}
+
+impl<'n> Needle<'n> {
+    pub fn new(text: &'n [u8]) -> Self {
+        Self { text, number: parse_canonical_i64(text) }
+    }
+
+    /// Whether the element that `rest` begins with is the one, and its size without its back length; `None` when it is not
+    /// whole. Cheaper than decoding it: nearly all elements differ in their lengths or last bytes.
+    pub(super) fn is_at(self, rest: &[u8]) -> Option<(bool, usize)> {
+        let size = body_size(rest)?;
+        let head = match *rest.first()? {
+            0x80..=0xbf => 1,
+            0xe0..=0xef => 2,
+            STR32 => 5,
+            _ if self.number.is_none() => return Some((false, size)),
+            _ => {
+                let (item, size) = decode_body(rest)?;
+                return Some((self.number.map(Item::Int) == Some(item), size));
+            }
+        };
+        let text = rest.get(head..size)?;
+        Some((text.len() == self.text.len() && text.last() == self.text.last() && text == self.text, size))
+    }
+}
+
+/// Size of an element with its back length, from that without.
+pub(super) fn with_back_length(body: usize) -> usize {
+    body + back_length_size(body)
+}
+
 /// Where the element that ends right before `end` starts. The bytes have been checked.
 pub(super) fn entry_before(bytes: &[u8], end: usize) -> usize {
     let (mut len, mut shift, mut at) = (0, 0, end);

@@ -24,7 +24,7 @@ use crate::ds::cow_bytes::CowBytes;
 use crate::ds::relocate::Mover;
 
 use encoding::{Element, decode};
-pub use encoding::{Item, element_bytes, item_bytes};
+pub use encoding::{Item, Needle, element_bytes, item_bytes};
 pub use iter::{Entries, Iter};
 pub use slice::ListpackSlice;
 

@@ -3,7 +3,7 @@
 //! A run is plain bytes, to be kept in whatever holds them. What is read with [`split_first`] must have been written by
 //! the functions here.
 
-use super::encoding::{Element, Item, body_size, decode_body};
+use super::encoding::{Element, Item, Needle, body_size, decode_body};
 
 /// Appends an element in the form that it has.
 pub fn push(run: &mut Vec<u8>, item: Item<'_>) {
@@ -17,6 +17,12 @@ pub fn push(run: &mut Vec<u8>, item: Item<'_>) {
 pub fn split_first(run: &[u8]) -> Option<(Item<'_>, &[u8])> {
     let (item, size) = decode_body(run)?;
     Some((item, &run[size..]))
+}
+
+/// Whether the first element is the one, and what follows it; `None` at the end.
+pub fn split_first_if<'r>(run: &'r [u8], needle: Needle<'_>) -> Option<(bool, &'r [u8])> {
+    let (found, size) = needle.is_at(run)?;
+    Some((found, run.get(size..)?))
 }
 
 /// What follows the first so many elements, which are not looked into; nothing where there are no more.
@@ -41,7 +47,11 @@ mod tests {
             let mut read = Vec::new();
             while let Some((item, behind)) = split_first(rest) {
                 read.push(item.to_vec());
-                if behind != super::behind(rest, 1) || behind != super::behind(&run, read.len()) {
+                let text = item.to_vec();
+                let (found, other) = (Needle::new(&text), Needle::new(b"another"));
+                if split_first_if(rest, found) != Some((true, behind))
+                    || split_first_if(rest, other) != Some((text == b"another", behind))
+                    || behind != super::behind(rest, 1) || behind != super::behind(&run, read.len()) {
                     return false;
                 }
                 rest = behind;

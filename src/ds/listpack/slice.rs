@@ -4,10 +4,12 @@ use std::borrow::Borrow;
 
 use ref_cast::RefCast;
 
-use super::encoding::{Item, decode, entry_before};
+use super::encoding::{Item, Needle, body_size, decode, entry_before, with_back_length};
 use super::{BYTES_MAX, COUNT_UNKNOWN, Entries, HEADER, Iter, Listpack, Pos};
 use crate::ds::cow_bytes::CowBytes;
-use crate::ds::decimal::parse_canonical_i64;
+
+/// Why elements can be read.
+const CHECKED: &str = "elements are checked where they enter";
 
 /// The bytes of a listpack: to [`Listpack`] what `str` is to `String`.
 #[derive(RefCast)]
@@ -117,18 +119,15 @@ impl ListpackSlice {
 
     /// The first element equal to `needle` at `from` or behind, looking at one element and then skipping `skip`.
     pub fn find(&self, needle: &[u8], from: Option<Pos>, skip: usize) -> Option<Pos> {
-        let number = parse_canonical_i64(needle);
+        let needle = Needle::new(needle);
         let (mut at, end) = (from?.0, self.end());
+        let elements = &self.as_bytes()[..end];
         while at < end {
-            let (item, size) = self.decode_at(Pos(at));
-            let found = match item {
-                Item::Int(n) => number == Some(n),
-                Item::Bytes(bytes) => bytes == needle,
-            };
+            let (found, size) = needle.is_at(&elements[at..]).expect(CHECKED);
             if found {
                 return Some(Pos(at));
             }
-            at += size;
+            at += with_back_length(size);
             for _ in 0..skip {
                 if at < end {
                     at += self.entry_size(Pos(at));
@@ -144,11 +143,11 @@ impl ListpackSlice {
     }
 
     pub(super) fn entry_size(&self, pos: Pos) -> usize {
-        self.decode_at(pos).1
+        with_back_length(body_size(&self.as_bytes()[pos.0..]).expect(CHECKED))
     }
 
     fn decode_at(&self, pos: Pos) -> (Item<'_>, usize) {
-        decode(&self.as_bytes()[..self.end()], pos.0).expect("elements are checked where they enter")
+        decode(&self.as_bytes()[..self.end()], pos.0).expect(CHECKED)
     }
 
     pub(super) fn declared_count(&self) -> u16 {

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::order;
-use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, ListpackSlice, parse_canonical_i64, run};
+use crate::ds::{CowBytes, Item, Listpack, ListpackBuilder, ListpackSlice, Needle, run};
 
 /// Whole numbers up to here are stored as such: the stock server's bound, half of what an `i64` holds.
 const WHOLE_MAX: f64 = (i64::MAX / 2) as f64;
@@ -55,12 +55,8 @@ impl<'a> Packed<'a> {
 
     /// Members from this rank on, all of them up to the last where there are fewer.
     pub(super) fn iter_from(self, rank: usize) -> Pairs<'a> {
-        let mut pairs = Pairs { bytes: self.0, at: COUNT };
-        for _ in 0..2 * rank.min(self.len()) {
-            pairs.at += run::split_first(&pairs.bytes[pairs.at..])
-                .map_or(0, |(_, rest)| pairs.bytes.len() - pairs.at - rest.len());
-        }
-        pairs
+        let rest = run::behind(self.0.get(COUNT..).unwrap_or_default(), 2 * rank.min(self.len()));
+        Pairs { bytes: self.0, at: self.0.len() - rest.len() }
     }
 
     /// Members at these ranks, the last one first.
@@ -93,14 +89,37 @@ impl<'a> Packed<'a> {
         listpack.finish()
     }
 
+    /// Where a member that is not there would stand.
+    fn place_of(self, member: &[u8], score: f64) -> usize {
+        let mut rest = self.0.get(COUNT..).unwrap_or_default();
+        let mut text = itoa::Buffer::new();
+        while let Some((own, behind)) = run::split_first(run::behind(rest, 1)) {
+            let own = score_of(own);
+            let is_before = own < score
+                || own == score
+                    && run::split_first(rest).is_some_and(|(other, _)| {
+                        order((own, other.as_bytes(&mut text)), (score, member)) == Ordering::Less
+                    });
+            if !is_before {
+                break;
+            }
+            rest = behind;
+        }
+        self.0.len() - rest.len()
+    }
+
     fn find(self, member: &[u8]) -> Option<(usize, Placed<'a>)> {
-        let number = parse_canonical_i64(member);
-        let mut pairs = self.iter_from(0);
-        let all = std::iter::from_fn(|| pairs.placed());
-        all.enumerate().find(|(_, placed)| match placed.member {
-            Item::Int(own) => number == Some(own),
-            Item::Bytes(own) => own == member,
-        })
+        let needle = Needle::new(member);
+        let mut rest = self.0.get(COUNT..)?;
+        for rank in 0.. {
+            let (found, score) = run::split_first_if(rest, needle)?;
+            if found {
+                let mut pairs = Pairs { bytes: self.0, at: self.0.len() - rest.len() };
+                return pairs.placed().map(|placed| (rank, placed));
+            }
+            rest = run::behind(score, 1);
+        }
+        None
     }
 }
 
@@ -179,11 +198,7 @@ pub(super) fn set(bytes: &mut CowBytes, member: &[u8], score: f64, room: bool) -
         None if room => Placement::Added,
         None => return None,
     };
-    let mut pairs = Packed(bytes).iter_from(0);
-    let mut text = itoa::Buffer::new();
-    let behind = std::iter::from_fn(|| pairs.placed())
-        .find(|placed| order((placed.score, placed.member.as_bytes(&mut text)), (score, member)) == Ordering::Greater);
-    let at = behind.map_or(bytes.len(), |placed| placed.at);
+    let at = Packed(bytes).place_of(member, score);
     let mut pair = Vec::with_capacity(member.len() + 16);
     run::push(&mut pair, Item::new(member));
     push_score(&mut pair, score);
