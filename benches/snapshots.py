@@ -8,7 +8,7 @@
              gap that a client sees which asks without pause
     latency  p99.9 and longest time of a SET sent at a fixed rate, from when each was due (open loop): quiet, during BGSAVE, and
              with a log during BGREWRITEAOF; medians of several rounds. The generator runs ahead of everything else on the
-             machine where the system lets it (SCHED_FIFO, as root): otherwise its own waiting for a processor is measured
+             machine where the system lets it (SCHED_FIFO, as root): otherwise its own waiting for a processor is measured too
     memory   PSS of all processes during a snapshot under writers at full speed, uniform over the keys, as part of what it
              was before; and some seconds later
     cpu      processor time of a SET (all threads but the one that saves, no child) with a snapshot alive, by that without
@@ -20,12 +20,10 @@ here, `rdb-key-save-delay` at stock. Missing a target ends the run with an error
 """
 
 import argparse
-import gc
 import json
 import os
 import random
 import re
-import select
 import shutil
 import signal
 import socket
@@ -198,72 +196,38 @@ def start(server: Server, arguments) -> dict:
     return {"command_ms": statistics.median(spent), "longest_ms": max(spent), "gap_ms": statistics.median(gaps), "quiet_gap_ms": quiet * 1000}
 
 
-def first_on_the_machine(on: bool) -> bool:
-    """Has this thread run before any other; whether the system lets it. Its children run as everybody."""
-    policy, priority = (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, 1) if on else (os.SCHED_OTHER, 0)
+def generator(place: Path) -> Path:
+    """The load generator, built."""
+    built = place / "open_loop"
+    source = Path(__file__).with_name("open_loop.rs")
+    subprocess.run(["rustc", "--edition", "2024", "-O", "--cap-lints", "allow", "-o", str(built), str(source)], check=True)
+    return built
+
+
+def first_on_the_machine() -> None:
+    """Has this process run before any other, where the system lets it."""
     try:
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except PermissionError:
-        return False
-    return True
+        pass
 
 
-def open_loop(server: Server, keys: int, rate: int, seconds: float, meanwhile: str | None = None) -> tuple[float, float]:
+def open_loop(built: Path, server: Server, arguments, meanwhile: str | None) -> tuple[float, float]:
     """p99.9 and the longest, in milliseconds."""
-    link, other, chance = Link(server.port), Link(server.port), random.Random(3)
-    noise, total = random.Random(2).randbytes(1 << 16), int(rate * seconds)
-    requests = [Server.set(chance.randrange(keys), noise, 32) for _ in range(total)]
-    link.socket.setblocking(False)
-    latencies, sent, pending, received = [], 0, b"", b""
-    asked = meanwhile is None
-    gc.disable()
-    first_on_the_machine(True)
-    began = time.perf_counter()
-    try:
-        while len(latencies) < total:
-            now = time.perf_counter()
-            if not asked and now - began > 0.2:
-                # Its reply is read afterwards: where the server stands still until then, requests are sent nevertheless.
-                other.socket.sendall(b"*1\r\n$%d\r\n%s\r\n" % (len(meanwhile), meanwhile.encode()))
-                asked = True
-            while sent < total and now >= began + sent / rate:
-                pending += requests[sent]
-                sent += 1
-            if pending:
-                try:
-                    pending = pending[link.socket.send(pending):]
-                except BlockingIOError:
-                    pass
-            try:
-                received += link.socket.recv(1 << 16)
-            except BlockingIOError:
-                due = began + sent / rate if sent < total else now + 1
-                select.select([link.socket], [link.socket] if pending else [], [], max(due - time.perf_counter(), 0))
-                continue
-            now = time.perf_counter()
-            for _ in range(len(received) // 5):
-                latencies.append(now - (began + len(latencies) / rate))
-            received = received[len(received) // 5 * 5:]
-    finally:
-        first_on_the_machine(False)
-        gc.enable()
-    if meanwhile and (reply := other.line()).startswith(b"-"):
-        raise RuntimeError(reply.decode())
-    ordered = sorted(latencies)
-    return ordered[int(total * 0.999)] * 1000, ordered[-1] * 1000
+    command = [str(built), *map(str, (server.port, arguments.keys, arguments.rate, arguments.seconds)), *([meanwhile] if meanwhile else [])]
+    p999, longest = subprocess.run(command, stdout=subprocess.PIPE, check=True, preexec_fn=first_on_the_machine).stdout.split()
+    return float(p999), float(longest)
 
 
 def latency(server: Server, arguments) -> dict:
-    if not first_on_the_machine(True):
-        print("  the generator may not run before others: its own waiting is part of the figures")
-    first_on_the_machine(False)
+    built = generator(server.directory)
     words = {"quiet": None, "bgsave": "BGSAVE"}
     if server.info("persistence")["aof_enabled"] == "1":
         words["rewrite"] = "BGREWRITEAOF"
     rounds = {name: [] for name in words}
     for _ in range(arguments.rounds):
         for name, word in words.items():
-            rounds[name].append(open_loop(server, arguments.keys, arguments.rate, arguments.seconds, word))
+            rounds[name].append(open_loop(built, server, arguments, word))
             server.wait()
     measured = {}
     for name, figures in rounds.items():
