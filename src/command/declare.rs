@@ -243,6 +243,7 @@ pub enum Group {
     Transactions,
     Connection,
     Server,
+    Cluster,
     Scripting,
     Hyperloglog,
     Geo,
@@ -263,6 +264,7 @@ impl Group {
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
+            Self::Cluster => "cluster",
             Self::Scripting => "scripting",
             Self::Hyperloglog => "hyperloglog",
             Self::Geo => "geo",
@@ -288,7 +290,7 @@ impl Group {
             Self::Geo => Some("@geo"),
             Self::Stream => Some("@stream"),
             Self::Bitmap => Some("@bitmap"),
-            Self::Server => None,
+            Self::Server | Self::Cluster => None,
         }
     }
 }

@@ -103,6 +103,43 @@ def test_what_stock_does_not_have_is_newer(pair):
     assert {version for version in since.values()} <= {"7.2.0", "8.0.0"}, since
 
 
+# Commands of 7.0 that graven does not have.
+MISSING = {
+    "migrate": "comes with the cluster",
+    "cluster|": "the name stands alone, to refuse it clearly",
+}
+
+
+@pytest.mark.graven_only
+def test_what_graven_does_not_have_has_a_reason(pair):
+    ours, stock = map(everything, pair)
+    missing = {"cluster|" if name.startswith("cluster|") else name for name in stock.keys() - ours.keys()}
+    assert missing == MISSING.keys()
+
+
+def test_commands_about_other_servers(pair):
+    """Of a server that has neither replicas nor a cluster."""
+    for words in (
+        ("READONLY",), ("READWRITE",), ("ASKING",), ("READONLY", "x"), ("CLUSTER", "INFO"), ("FAILOVER",), ("FAILOVER", "ABORT"), ("FAILOVER", "ABORT", "x"),
+        ("FAILOVER", "TO", "h", 1), ("FAILOVER", "TO", "h", "x"), ("FAILOVER", "TO", "h", 1, "FORCE", "TIMEOUT", 7), ("FAILOVER", "TIMEOUT", 0), ("FAILOVER", "TIMEOUT", "x"),
+        ("FAILOVER", "FORCE"), ("FAILOVER", "TO"), ("FAILOVER", "TIMEOUT"), ("FAILOVER", "x"), ("FAILOVER", "TO", "h", 1, "TO", "h", 1), ("PSYNC", "x"), ("SYNC", "x"), ("REPLICAOF", "NO", "ONE"),
+    ):
+        replies = []
+        for server in pair:
+            with server.connect() as connection:
+                replies.append(connection.ask(*words).raw)
+        assert replies[0] == replies[1], words
+
+
+@pytest.mark.graven_only
+def test_replication_is_refused(pair):
+    ours, _ = pair
+    with ours.connect() as connection:
+        for words in (("PSYNC", "?", "-1"), ("SYNC",), ("REPLCONF", "listening-port", 1), ("REPLICAOF", "127.0.0.1", 1)):
+            with pytest.raises(ServerError, match="replication is not supported"):
+                connection.call(*words)
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_shapes_of_replies(pair, protocol):
     """Type by type the reply is that of stock: sets where stock has sets, status words where it has status words."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from support.resp import ServerError
+from support.resp import Connection, ServerError
 from support.server import Server, stock_binary, stock_under_test, wait_until
 
 
@@ -251,3 +252,131 @@ def test_the_loop_counts_its_work(pair):
         # The system tells user time from its own by sampling, so only their sum can be compared.
         main, all_threads = (sum(float(after[f"used_cpu_{kind}{suffix}"]) for kind in ("user", "sys")) for suffix in ("_main_thread", ""))
         assert 0 < main <= all_threads + 0.01
+
+
+def words_of_help(lines: list[bytes]) -> set[str]:
+    """The subcommands that a HELP names, each of those that share a line."""
+    return {part.split()[0].decode() for line in lines[1:] if not line.startswith(b" ") for part in line.split(b" | ")}
+
+
+@pytest.mark.graven_only
+def test_what_debug_does_not_have_has_a_reason(pair):
+    """allowed_differences.toml names each subcommand of stock's that is missing, and no other."""
+    import tomllib
+
+    shown = []
+    for server in pair:
+        with server.connect() as connection:
+            shown.append(words_of_help(connection.call("DEBUG", "HELP")))
+    with open(Path(__file__).with_name("allowed_differences.toml"), "rb") as file:
+        explained = {name for entry in tomllib.load(file)["debug"] for name in entry["names"]}
+    assert shown[1] - shown[0] == explained
+
+
+def test_debug_about_forms_and_peers(pair):
+    commands = [
+        ("FLUSHALL",), ("RPUSH", "quick", *range(5000)), ("HSET", "small", "f", "v"), ("ZADD", "z", 1, "m"), ("SET", "s", "x"), ("SADD", "i", 1),
+        ("DEBUG", "LISTPACK", "small"), ("DEBUG", "LISTPACK", "z"), ("DEBUG", "LISTPACK", "quick"), ("DEBUG", "LISTPACK", "s"), ("DEBUG", "LISTPACK", "i"),
+        ("DEBUG", "LISTPACK", "none"), ("DEBUG", "LISTPACK"), ("DEBUG", "QUICKLIST", "quick"), ("DEBUG", "QUICKLIST", "quick", 1), ("DEBUG", "QUICKLIST", "small"),
+        ("DEBUG", "QUICKLIST", "none"), ("DEBUG", "QUICKLIST"), ("DEBUG", "REPLICATE", "a", "b"), ("DEBUG", "REPLICATE"),
+        ("DEBUG", "LEAK", "x"), ("DEBUG", "LEAK"),
+        ("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1"), ("DEBUG", "PAUSE-CRON", 0), ("DEBUG", "SET-ACTIVE-EXPIRE", 1), ("FLUSHALL",),
+    ]  # fmt: skip
+    ours, stock = replies(pair, *commands)
+    assert list(zip(commands, ours)) == list(zip(commands, stock))
+
+
+@pytest.mark.graven_only
+def test_debug_prints_forms(make_server):
+    server = make_server().start()
+    with server.connect() as connection:
+        # (Stock looks for its cluster all the same, and crashes.)
+        with pytest.raises(ServerError, match="only available for cluster mode"):
+            connection.call("DEBUG", "CLUSTERLINK", "kill", "all", "x")
+        # (As 7.2 has it.)
+        assert [connection.call("DEBUG", "STRINGMATCH-LEN", pattern, text) for pattern, text in (("a*[b-d]?", "axxcz"), ("a", "b"))] == [1, 0]
+        connection.call("HSET", "small", "f", b"\xff\n")
+        connection.call("DEBUG", "LISTPACK", "small")
+        connection.call("CONFIG", "SET", "list-max-listpack-size", 2)
+        connection.call("RPUSH", "l", "a", "b", "c", "x" * 9000)
+        connection.call("DEBUG", "QUICKLIST", "l")
+        connection.call("DEBUG", "QUICKLIST", "l", 1)
+    text = server.log_since_start()
+    assert "0: f\n1: \\xff\\n\n" in text
+    assert "{count: 4}\n{nodes: 3}\n" in text and "entries}\n{node 1}" in text and "{plain: 9000 bytes}\n" in text
+    assert "0: a\n1: b\n{node 1}" in text
+
+
+@pytest.fixture
+def pair_with_sockets(make_server, make_stock, tmp_path):
+    """Both servers, and the unix socket of each."""
+    return [(make({"appendonly": "no", "unixsocket": tmp_path / name}, name).start(), tmp_path / name) for name, make in (
+        ("graven", lambda directives, name: make_server(name, directives=directives)), ("stock", lambda directives, name: make_stock(name, directives=directives)),
+    )]  # fmt: skip
+
+
+def test_every_line_of_monitor(pair_with_sockets):
+    """Byte for byte but for times and ports: scripts, functions, a unix socket, escapes, hidden passwords, transactions, what was refused."""
+    shown = []
+    for server, path in pair_with_sockets:
+        with server.connect() as monitor, server.connect() as client, Connection(path=str(path)) as local, server.connect() as last:
+            monitor.call("MONITOR")
+            for words in (
+                ("AUTH", "wrong"), ("AUTH", "default", "wrong"), ("HELLO", 2, "AUTH", "default", "wrong"), ("SET", "k", bytes(range(256))), ("SET", 'k"\\', "\n\r\t\a\b"),
+                ("EVAL", "redis.call('set', KEYS[1], ARGV[1]); redis.pcall('incr', KEYS[1]); return redis.call('select', 2)", 1, "a", "b"),
+                ("EVAL", "redis.call('HSET', 'h', '\\n', '\\255')", 0), ("MULTI",), ("SET", "a", 1), ("NOSUCH",), ("EXEC",), ("MULTI",), ("SET", "a", 1), ("INCR", "a"), ("EXEC",),
+                ("MULTI",), ("GET", "a"), ("DISCARD",), ("GET",), ("CONFIG", "SET", "masterauth", "secret"), ("CONFIG", "GET", "port"), ("ACL", "SETUSER", "u", ">secret"),
+                ("BLPOP", "none", "0.01"), ("FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return redis.call('get', 'zz') end)"), ("FCALL", "f", 0),
+                ("FUNCTION", "DELETE", "l"), ("SUBSCRIBE", "ch"), ("PING",),
+            ):  # fmt: skip
+                client.ask(*words)
+            for words in (("GET", "k"), ("SELECT", 3), ("SET", "x", "y")):
+                local.ask(*words)
+            last.call("SET", "last", "one")
+            lines = []
+            while not lines or b'"last"' not in lines[-1]:
+                line = re.sub(rb"127\.0\.0\.1:\d+", b"ADDRESS", monitor.read()).replace(str(path).encode(), b"SOCKET")
+                assert re.match(rb"\d{10}\.\d{6} \[", line), line
+                lines.append(line[18:])
+        shown.append(lines)
+    assert len(shown[0]) > 25
+    assert shown[0] == shown[1]
+
+
+def test_what_the_acl_log_remembers(pair):
+    shown = []
+    for server in pair:
+        with server.connect() as admin, server.connect() as limited, server.connect() as other:
+            admin.call("ACL", "SETUSER", "lim", "on", "nopass", "~a*", "&ch*", "+get", "+eval", "+multi", "+exec", "+publish")
+            admin.call("ACL", "LOG", "RESET")
+            for words in (
+                ("AUTH", "lim", "x"), ("GET", "zz"), ("GET", "zz"), ("SET", "a", 1), ("EVAL", "return redis.call('set', 'a', 1)", 0), ("EVAL", "return redis.call('get', 'zz')", 0),
+                ("PUBLISH", "news", "m"), ("MULTI",), ("GET", "zz"), ("EXEC",), ("ACL", "LOG"),
+            ):  # fmt: skip
+                limited.ask(*words)
+            other.ask("AUTH", "nobody", "x")
+            entries = [dict(zip(entry[::2], entry[1::2])) for entry in admin.call("ACL", "LOG")]
+            shown.append([[entry[name] for name in (b"count", b"reason", b"context", b"object", b"username")] for entry in entries])
+            admin.call("ACL", "DELUSER", "lim")
+    assert len(shown[0]) == 8
+    assert shown[0] == shown[1]
+
+
+def test_the_graph_of_a_latency(pair):
+    """The same picture of the same times; what it is drawn of are real calls, as long as asked for or longer."""
+    for server in pair:
+        with server.connect() as connection:
+            connection.call("CONFIG", "SET", "latency-monitor-threshold", 1)
+            connection.call("LATENCY", "RESET")
+            connection.call("DEBUG", "SLEEP", "0.02")
+            ((_, took),) = connection.call("LATENCY", "HISTORY", "command")
+            (_, _, latest, highest) = next(entry for entry in connection.call("LATENCY", "LATEST") if entry[0] == b"command")
+            assert 20 <= took == latest == highest
+            graph = connection.call("LATENCY", "GRAPH", "command").decode().splitlines()
+            assert graph[0] == f"command - high {took} ms, low {took} ms (all time high {took} ms)" and graph[1] == "-" * 80
+            assert graph[2:6] == [" ", " ", " ", "_"] and re.fullmatch(r"\d", graph[7]) and graph[8] == "s"
+            report = connection.call("LATENCY", "DOCTOR").decode()
+            assert f"1. command: 1 latency spikes (average {took}ms, mean deviation 0ms, period" in report and f"Worst all time event {took}ms." in report
+            assert connection.call("LATENCY", "RESET", "command") == 1
+            assert connection.call("LATENCY", "HISTORY", "command") == []
+            connection.call("CONFIG", "SET", "latency-monitor-threshold", 0)

@@ -53,6 +53,38 @@ def test_payloads_pass_both_ways(both, compression):
         assert not wrong, f"{source.name} to {target.name}:\n" + "\n".join(wrong)
 
 
+WAYS = [["RPUSH"], ["LPUSH"], ["RPUSH", "LPUSH"], ["RPUSH", "LPUSH", "LPOP", "RPOP"], ["RPUSH", "LREM"], ["RPUSH", "LTRIM"], ["LPUSH", "RPOP"]]
+
+
+@pytest.mark.parametrize("ways", WAYS, ids="+".join)
+def test_lists_are_cut_into_the_same_nodes(both, ways):
+    """Byte for byte, however a list has grown and shrunk at its ends, by LREM and by LTRIM, and as DEBUG OBJECT counts them."""
+    chance = random.Random(f"{SEED} {ways}")
+    with both[0].connect(timeout=60.0) as here, both[1].connect(timeout=60.0) as there:
+        for fill in (-5, -2, -1, 3, 7, 128):
+            for connection in (here, there):
+                connection.call("CONFIG", "SET", "list-max-listpack-size", fill, "rdbcompression", "no")
+                connection.call("DEL", "l")
+            calls = []
+            for _ in range(chance.randrange(1000, 2000)):
+                way = chance.choice(ways)
+                element = lambda longest: bytes(chance.choices(b"abc123", k=chance.choice([1, 3, 10, 100, 1000][:longest])))
+                if way.endswith("PUSH"):
+                    calls.append((way, "l", *(element(5) for _ in range(chance.randrange(1, 5)))))
+                elif way == "LREM":
+                    calls.append((way, "l", chance.choice([-2, 1, 3]), element(1)))
+                elif way.endswith("POP"):
+                    calls.append((way, "l"))
+                elif chance.random() < 0.05:
+                    calls.append((way, "l", 1, -2))
+            assert here.pipeline(calls) == there.pipeline(calls)
+            assert here.call("DUMP", "l") == there.call("DUMP", "l")
+            if here.call("OBJECT", "ENCODING", "l") == b"quicklist":
+                shown = [dict(field.split(b":", 1) for field in connection.call("DEBUG", "OBJECT", "l").split() if b":" in field) for connection in (here, there)]
+                for field in (b"ql_nodes", b"ql_avg_node", b"ql_listpack_max", b"ql_compressed", b"ql_uncompressed_size", b"serializedlength"):
+                    assert shown[0][field] == shown[1][field], field
+
+
 def test_a_large_set_passes(both):
     """A value that is written and read in pieces."""
     ours, stock = both

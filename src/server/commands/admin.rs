@@ -1,7 +1,7 @@
 //! Commands of the operator: time, shutdown, persistence, and answers for what one lone primary is.
 
 use super::debug::check_locality;
-use crate::command::{Args, Command, CommandError, Cx, Deprecated, Flags, Group, TimeoutReply, parse_i64};
+use crate::command::{Args, Command, CommandError, Cx, Flags, Group, TimeoutReply};
 use crate::engine::Parts;
 use crate::server::Server;
 use crate::server::shutdown::{self, Request};
@@ -83,36 +83,6 @@ pub static COMMANDS: &[Command] = &[
         summary: "Blocks until all of the preceding write commands sent by the connection are written to the \
                   append-only file of the master and/or replicas.",
         syntax: "numlocal:integer numreplicas:integer timeout:integer",
-        ..SERVER
-    },
-    Command {
-        name: "replicaof",
-        arity: 3,
-        flags: ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
-        run: replicaof,
-        since: "5.0.0",
-        summary: "Configures a server as replica of another, or promotes it to a master.",
-        syntax: "args:<host-port:(host port:integer) | no-one:(no:NO ONE)>",
-        ..SERVER
-    },
-    Command {
-        name: "slaveof",
-        arity: 3,
-        flags: ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
-        run: replicaof,
-        summary: "Sets a Redis server as a replica of another, or promotes it to being a master.",
-        syntax: "args:<host-port:(host port:integer) | no-one:(no:NO ONE)>",
-        deprecated: Some(Deprecated { since: "5.0.0", replaced_by: "`REPLICAOF`" }),
-        ..SERVER
-    },
-    Command {
-        name: "cluster",
-        arity: -2,
-        flags: Flags::STALE,
-        run: no_cluster,
-        group: Group::Server,
-        since: "3.0.0",
-        summary: "A container for Redis Cluster commands.",
         ..SERVER
     },
     Command {
@@ -304,22 +274,6 @@ fn reply_synced(cx: &mut Cx<'_>, local: i64) -> Result<(), CommandError> {
     cx.reply.int(local);
     cx.reply.int(0);
     Ok(())
-}
-
-fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
-    let (host, port) = (args.bytes(), args.bytes());
-    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
-        cx.reply.ok();
-        return Ok(());
-    }
-    if parse_i64(port).is_none_or(|port| !(0..=65535).contains(&port)) {
-        return Err(CommandError::fixed("ERR Invalid master port"));
-    }
-    Err(CommandError::fixed("ERR replication is not supported by this version"))
-}
-
-fn no_cluster(_: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::fixed("ERR This instance has cluster support disabled"))
 }
 
 fn module_list(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Result<(), CommandError> {

@@ -15,6 +15,7 @@ mod latency_report;
 mod lolwut;
 mod memory;
 mod monitor;
+mod peers;
 mod saving;
 mod session;
 mod slowlog;
@@ -33,6 +34,7 @@ pub fn families() -> Vec<&'static [Command]> {
         introspection::COMMANDS,
         configuration::COMMANDS,
         admin::COMMANDS,
+        peers::COMMANDS,
         debug::COMMANDS,
         saving::COMMANDS,
         slowlog::COMMANDS,

@@ -394,6 +394,7 @@ ALLOWED = [
     Allowed("7.2 has made the consumer when it asked for something", "xgroup", "^:0$", "^:1$"),
     Allowed("7.2 names the command", "xread(group)?", "^-ERR Unbalanced '", "^-ERR Unbalanced XREAD list"),
     Allowed("7.2 goes on to the end of the first bracket that is open", "acl", r"^-ERR Error in ACL SETUSER modifier '\(.* \(", r"^-ERR Error in ACL SETUSER modifier '\("),
+    Allowed("stock takes the error of an earlier conversion (ZADD z 5e-324 a) for one of its own", "sort(_ro)?", "^[*:]", "^-ERR One or more scores can't be converted into double"),
     Allowed("7.2 takes a command without arguments here", "command", "", "^-ERR wrong number of arguments for 'command\\|getkeys"),
 ]
 

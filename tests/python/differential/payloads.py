@@ -90,7 +90,8 @@ def tree(payload: bytes, counted: bool) -> tuple:
         # (The sign of a zero depends on what stock has kept it in.)
         said = [(reader.string(), struct.unpack("<d", reader.take(8))[0] + 0.0) for _ in range(reader.length())]
     elif form == LIST:
-        # Where a list is cut into nodes, and from which length on an element has one of its own, has changed with 7.2.
+        # From which length on an element has a node of its own has changed with 7.2. LSET lets a node of stock grow beyond list-max-listpack-size, which
+        # graven never does, and an insertion into a full node joins other neighbours; otherwise nodes are compared by a test of their own.
         said = [item for _ in range(reader.length()) for item in ([reader.string()] if reader.length() == 1 else elements(reader.string()))]
     elif form == STREAM:
         said = stream(reader, counted)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::command::{Args, CommandError, Cx, Event, Ttl};
+use crate::ds::ListpackSlice;
 use crate::keyspace::Entry;
 use crate::server::Server;
 use crate::value::payload::{Encoder, VERSION};
@@ -64,6 +65,58 @@ pub(super) fn object(cx: &mut Cx<'_>, key: &[u8]) -> Result<(), CommandError> {
     }
     cx.reply.simple(text);
     Ok(())
+}
+
+/// DEBUG LISTPACK: what lies in it, on standard output.
+pub(super) fn listpack(cx: &mut Cx<'_>, key: &[u8]) -> Result<(), CommandError> {
+    let entry = cx.peek(key).ok_or(CommandError::NO_SUCH_KEY)?;
+    let text = match entry.value() {
+        ValueRef::List(list) if list.encoding() == "listpack" => {
+            Some(list.nodes().map(|node| node_text(&node, true)).collect())
+        }
+        ValueRef::Hash(hash) => hash.packed().map(listpack_text),
+        ValueRef::Set(set) => set.listpack().map(|listpack| listpack_text(listpack)),
+        ValueRef::Zset(zset) => zset.to_listpack().map(|listpack| listpack_text(&listpack)),
+        _ => None,
+    };
+    print!("{}", text.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?);
+    cx.reply.simple("Listpack structure printed on stdout");
+    Ok(())
+}
+
+/// DEBUG QUICKLIST: its nodes, on standard output.
+pub(super) fn quicklist(cx: &mut Cx<'_>, key: &[u8], with_elements: bool) -> Result<(), CommandError> {
+    let entry = cx.peek(key).ok_or(CommandError::NO_SUCH_KEY)?;
+    let (ValueRef::List(list), "quicklist") = (entry.value(), entry.value().encoding()) else {
+        return Err(CommandError::fixed("ERR Not a quicklist encoded object."));
+    };
+    let mut text = format!("{{count: {}}}\n{{nodes: {}}}\n", list.len(), list.node_count());
+    for (number, node) in list.nodes().enumerate() {
+        text += &format!("{{node {number}}}\n{}", node_text(&node, with_elements));
+    }
+    print!("{text}");
+    cx.reply.simple("Quicklist structure printed on stdout");
+    Ok(())
+}
+
+fn node_text(node: &Node<'_>, with_elements: bool) -> String {
+    match node {
+        Node::Packed(listpack) if with_elements => listpack_text(listpack),
+        Node::Packed(listpack) => format!("{{listpack: {} bytes, {} entries}}\n", listpack.byte_len(), listpack.len()),
+        Node::Plain(element) if with_elements => {
+            format!("{{plain: {} bytes}}\n{}\n", element.len(), element.escape_ascii())
+        }
+        Node::Plain(element) => format!("{{plain: {} bytes}}\n", element.len()),
+    }
+}
+
+fn listpack_text(listpack: &ListpackSlice) -> String {
+    let mut text = format!("{{listpack: {} bytes, {} entries}}\n", listpack.byte_len(), listpack.len());
+    let mut number = itoa::Buffer::new();
+    for (index, item) in listpack.iter().enumerate() {
+        text += &format!("{index}: {}\n", item.as_bytes(&mut number).escape_ascii());
+    }
+    text
 }
 
 /// DEBUG POPULATE: logged as the strings that it makes.

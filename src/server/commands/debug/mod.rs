@@ -35,8 +35,18 @@ const NONE_OF_THEM: [&str; 4] = [
 ];
 
 /// What shows or changes the data, and so has to wait until it is loaded.
-const OF_THE_DATA: [&[u8]; 8] =
-    [b"digest", b"digest-value", b"object", b"populate", b"htstats", b"htstats-key", b"reload", b"loadaof"];
+const OF_THE_DATA: [&[u8]; 10] = [
+    b"listpack",
+    b"quicklist",
+    b"digest",
+    b"digest-value",
+    b"object",
+    b"populate",
+    b"htstats",
+    b"htstats-key",
+    b"reload",
+    b"loadaof",
+];
 
 /// The largest element that may be asked to be packed, as in stock: a little less than 4 GiB.
 const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
@@ -123,6 +133,25 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         b"config-rewrite-force-all" if args.is_empty() => process::rewrite_whole_file(cx),
         b"pause-cron" if args.remaining() == 1 => process::pause_cron(cx, number(args.bytes()) != 0),
         b"aof-flush-sleep" if args.remaining() == 1 => process::flush_sleep(cx, number(args.bytes())),
+        // To replicas alone: there are none.
+        b"replicate" if !args.is_empty() => {
+            args.rest();
+            cx.reply.ok();
+            Ok(())
+        }
+        b"clusterlink" if args.remaining() == 3 => {
+            Err(CommandError::fixed("ERR Debug option only available for cluster mode enabled setup!"))
+        }
+        b"leak" if args.remaining() == 1 => {
+            Box::leak(Box::<[u8]>::from(args.bytes()));
+            cx.reply.ok();
+            Ok(())
+        }
+        b"listpack" if args.remaining() == 1 => keys::listpack(cx, args.bytes()),
+        b"quicklist" if matches!(args.remaining(), 1 | 2) => {
+            let (key, level) = (args.bytes(), args.next());
+            keys::quicklist(cx, key, level.is_some_and(|level| number(level) != 0))
+        }
         b"replybuffer" if args.remaining() == 2 => process::reply_buffers(cx, args, subcommand),
         b"mallctl" if !args.is_empty() => process::allocator_number(cx, args),
         b"mallctl-str" if !args.is_empty() => process::allocator_text(cx, args),
