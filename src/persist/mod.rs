@@ -50,12 +50,13 @@ pub use generations::{Older, SUPERSEDED, generations, prune, remove_drafts};
 pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble, Waited};
 pub use lsn::{Lineage, Lsn, Position, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
+pub use position::position_of;
 pub use recovery::{
     LoadReport, NotLoaded, OpenOptions, Opened, OpenedLog, World, examine, examine_file, later_dump, open,
 };
 pub use repair::{
-    Applied, Available, Crossing, InPlace, Loss, Moment, Plan, Reached, RepairError, RestoreError, Target, Unused,
-    plan, restore_plan,
+    Applied, ArchivePlan, Available, Crossing, InPlace, Loss, Moment, Plan, Reached, RepairError, RestoreError,
+    SetAside, Target, Unused, plan, restore_plan,
 };
 pub use replay::{Block, Discard, Piece, Replay};
 pub use reserve::{fill_reserve, release_reserve, reserve_bytes, reserve_path};

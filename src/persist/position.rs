@@ -27,6 +27,11 @@ pub fn is_summed(head: &[u8]) -> bool {
     head.strip_prefix(LINE).is_some_and(|line| line.starts_with(VERSIONS[1]))
 }
 
+/// Whether a file of commands begins as one that says where it stands.
+pub fn is_position_line(head: &[u8]) -> bool {
+    head.starts_with(LINE)
+}
+
 /// Where a snapshot stands; nothing where it does not say so, because another server wrote it.
 ///
 /// # Errors

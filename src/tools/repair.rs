@@ -13,8 +13,8 @@ use crate::engine::quote;
 use crate::env::disk::parent;
 use crate::env::{Clock, Disk, Entropy};
 use crate::persist::{
-    Applied, Crossing, Discard, InPlace, LoadReport, Loss, OpenError, OpenOptions, Plan, RepairError, Target, Unused,
-    examine, plan,
+    Applied, ArchivePlan, Crossing, Discard, InPlace, LoadReport, Loss, OpenError, OpenOptions, Plan, RepairError,
+    SetAside, Target, Unused, examine, plan,
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -131,13 +131,18 @@ pub fn repair(
     };
     let settled = held.as_ref().and_then(|held| held.settled);
     let mut plan = plan(disk, &names, crossing, &keys_of).map_err(Failed::Plan)?;
+    if matches!(place, Place::Directory(_)) {
+        plan.look_at_archive(&**disk, &names).map_err(Failed::Plan)?;
+    }
     plan.notes.extend(settled.map(|settled| format!("a repair had been cut off: it is {settled}")));
     // What this way of looking finds nothing wrong with, a start must not either.
     let refused = examine(Arc::clone(disk), &names, &mut Discard).err();
     if let (false, Some(refused)) = (plan.is_needed(), &refused) {
         return Err(Failed::Usage(format!("nothing that repair can put right: {refused}")));
     }
-    let nothing_left = settled.is_some() && plan.losses.is_empty() && plan.unused.is_empty() && plan.notes.len() == 1;
+    let archive_is_right = plan.archive.as_ref().is_none_or(|archive| !archive.is_needed());
+    let only_settled = settled.is_some() && archive_is_right;
+    let nothing_left = only_settled && plan.losses.is_empty() && plan.unused.is_empty() && plan.notes.len() == 1;
     if nothing_left && refused.is_none() {
         let loads = examine(Arc::clone(disk), &names, &mut Discard).map_err(Failed::Useless)?;
         let applied = Applied { directory: names.directory, ..Applied::default() };
@@ -188,7 +193,9 @@ fn free_name(disk: &dyn Disk, directory: &Path, name: &str) -> Result<String, Re
 impl Repaired {
     /// A plan that would do something ends as damage does, so that scripts see it.
     pub fn exit(&self) -> Exit {
-        let torn_only = self.plan.losses.is_empty() && self.plan.unused.is_empty();
+        let of_archive = |archive: &ArchivePlan| archive.aside.is_empty() && archive.missing.is_empty();
+        let archive_is_whole = self.plan.archive.as_ref().is_none_or(of_archive);
+        let torn_only = self.plan.losses.is_empty() && self.plan.unused.is_empty() && archive_is_whole;
         match (&self.applied, self.plan.is_needed()) {
             (Some(_), _) | (None, false) => Exit::Sound,
             (None, true) if torn_only => Exit::Torn,
@@ -207,6 +214,7 @@ impl Repaired {
                 json!({ "file": path, "reason": reason, "frames": frames, "commands": commands, "bytes": bytes })
             }).collect::<Vec<_>>(),
             "saved": { "frames": frames, "commands": commands, "keys": keys, "end": end.0 },
+            "archive": self.plan.archive.as_ref().map(archive_json),
             "directory": self.applied.as_ref().map(|applied| &applied.directory),
             "written": self.applied.as_ref().map(|applied| &applied.written),
             "kept": self.applied.as_ref().map(|applied| &applied.kept),
@@ -233,6 +241,9 @@ impl Repaired {
             }
             text.push('\n');
         }
+        if let Some(archive) = &self.plan.archive {
+            text += &archive_text(archive);
+        }
         text += &format!("saved: {frames} frames, {commands} commands, {keys} keys of a base or dump\n");
         match (&self.applied, &self.loads) {
             (Some(applied), Some(loads)) => {
@@ -250,6 +261,28 @@ impl Repaired {
         }
         text
     }
+}
+
+fn archive_text(archive: &ArchivePlan) -> String {
+    let mut text = String::new();
+    for note in &archive.notes {
+        text += &format!("put right: {note}\n");
+    }
+    for SetAside { path, reason } in &archive.aside {
+        text += &format!("left out: {}: {reason}\n", path.display());
+    }
+    for path in &archive.missing {
+        text += &format!("lost: {}: the manifest of the archive names it and it is missing\n", path.display());
+    }
+    text + &format!("archive: {} files verify, {} bytes\n", archive.files, archive.bytes)
+}
+
+fn archive_json(archive: &ArchivePlan) -> Json {
+    let ArchivePlan { directory, files, bytes, notes, aside, missing, .. } = archive;
+    json!({
+        "directory": directory, "files": files, "bytes": bytes, "notes": notes, "missing": missing,
+        "unused": aside.iter().map(|SetAside { path, reason }| json!({ "file": path, "reason": reason })).collect::<Vec<_>>(),
+    })
 }
 
 fn command_text(words: &[Vec<u8>]) -> String {

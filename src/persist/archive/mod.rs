@@ -9,7 +9,7 @@ mod unpacking;
 
 pub use self::archiver::{ArchiveError, ArchiveFigures, ArchiveStep, Archiver, ArchiverOptions, Retain};
 pub use self::contents::{Archived, ArchivedKind, Contents, Label, MANIFEST_NAME, Span, beside};
-pub use self::look::{LookError, Unlisted, look, unlisted};
+pub use self::look::{LookError, Unlisted, look, number_of, unlisted};
 pub use self::packed::{BLOCK_BYTES, Packed, PackedError, Packing, Unpacked};
 pub use self::past::{Chain, Past, Start, original_name};
 pub use self::unpacking::UnpackingDisk;

@@ -7,6 +7,7 @@ use super::in_place::InPlace;
 use super::{Extent, KeptFile, Plan, Seam, Stretch};
 use crate::env::disk::{FromFront, parent};
 use crate::env::{Disk, DiskFile, Entropy, OpenMode};
+use crate::persist::archive::DIRECTORY;
 use crate::persist::log::format::{FRAME_HEADER_BYTES, FrameHeader, select};
 use crate::persist::log::{Item, OpenedSegment, Segment, SegmentPlace, SegmentReader, WriterOptions};
 use crate::persist::position::position_line;
@@ -137,6 +138,9 @@ impl<'w> Work<'w> {
         let outside = [&self.plan.dump, &self.plan.single];
         for file in outside.into_iter().flatten() {
             self.write(file, &making.join(&file.name))?;
+        }
+        if let Some(archive) = &self.plan.archive {
+            self.applied.written.extend(archive.into_directory(self.disk, &making)?);
         }
         self.disk.sync_dir(&making).map_err(failed(&making))?;
         self.disk.rename(&making, directory).map_err(failed(directory))?;
@@ -278,10 +282,11 @@ pub(super) fn make_empty(disk: &dyn Disk, directory: &Path) -> Result<(), Repair
 
 /// The same, of one that a run may have left unfinished: its files go.
 fn make_anew(disk: &dyn Disk, directory: &Path, log: &Path) -> Result<(), RepairError> {
-    for place in [log, directory] {
+    let archive = directory.join(DIRECTORY);
+    for place in [log, &archive, directory] {
         for name in disk.list(place).unwrap_or_default() {
             let path = place.join(name);
-            if path != log {
+            if path != log && path != archive {
                 disk.remove(&path).map_err(failed(&path))?;
             }
         }

@@ -1,6 +1,6 @@
 //! Bases, dumps and files of one part: which one is there, and how much of it can be kept.
 
-use super::journal::made_sequence;
+use super::inventory::{BaseFound, Content, Inventory, Place};
 use super::log::Planner;
 use super::{Crossing, Extent, KeptFile, Seam};
 use crate::env::{DiskFile, OpenMode};
@@ -9,56 +9,57 @@ use crate::persist::position::position_of;
 use crate::persist::rdb::{self, Salvage};
 use crate::persist::sums::{self, Block};
 use crate::persist::tape::{Next, Tape};
-use crate::persist::{DamageKind, OpenError, Position, strays, survey_plain};
+use crate::persist::{DamageKind, Manifest, OpenError, Position, strays, survey_plain};
 use std::ops::Range;
 use std::path::Path;
 
 impl Planner<'_> {
-    /// The base: the one that is named or, where it is missing, the last one that is there.
-    pub(super) fn find_base(&mut self, writer: &WriterOptions) -> Result<(), OpenError> {
-        let named =
-            self.plan.manifest.as_ref().map(|manifest| manifest.base().map(|base| (base.name.clone(), base.sequence)));
-        let mut there: Vec<(u64, String)> = Vec::new();
-        for name in self.disk.list(&writer.directory).map_err(OpenError::io(&writer.directory))? {
-            let of_repair = || made_sequence(&name, writer).filter(|_| name.contains(".base."));
-            if self.hidden.contains(&name) {
-                continue;
-            }
-            if let Some(sequence) = strays::base_sequence_of(&name, writer).or_else(of_repair) {
-                there.push((sequence, name));
-            }
-        }
-        there.sort();
-        let is_there = |name: &str| there.iter().any(|(_, other)| other == name);
-        let base = match named {
-            // A log without a base begins with its first segment.
-            Some(None) => return Ok(()),
-            Some(Some((name, sequence))) if is_there(&name) || self.exists(&writer.directory.join(&name))? => {
-                Some((sequence, name))
-            }
-            Some(Some((name, sequence))) => {
-                let single = self.options.directory.join(&name);
-                if name == self.options.append_file && self.exists(&single)? {
-                    let (file, _) = self.base_file(&single, name, sequence)?;
-                    self.plan.base = Some(file);
-                    return Ok(());
-                }
-                let mut loss =
-                    self.loss(&writer.directory.join(&name), 0..0, "the base is named by the manifest and missing");
+    /// The base, under whatever name it stands; what stands under its name and is of another log is left aside.
+    pub(super) fn find_base(&mut self, writer: &WriterOptions, inventory: &Inventory) -> Result<(), OpenError> {
+        let manifest = self.plan.manifest.clone();
+        let named = manifest.as_ref().and_then(Manifest::base);
+        let item = match inventory.base(manifest.as_ref(), &writer.prefix) {
+            BaseFound::NotNeeded => return Ok(()),
+            BaseFound::At(item) => item,
+            BaseFound::Missing { foreign } => {
+                let path = named.map_or(writer.directory.clone(), |named| writer.directory.join(&named.name));
+                let reason = match foreign {
+                    None => "the base is named by the manifest and missing",
+                    Some(_) => "the base is missing: what stands under its name is of another log",
+                };
+                let mut loss = self.loss(&path, 0..0, reason);
                 loss.before = None;
-                let other = there.pop();
-                if other.is_none() {
-                    let may_cross = self.crossing == Crossing::Always;
-                    self.gap(loss, may_cross);
-                } else {
-                    self.plan.notes.push(format!("{}: {}; an older one is there", loss.path.display(), loss.reason));
-                }
-                other
+                let may_cross = self.crossing == Crossing::Always;
+                self.gap(loss, may_cross);
+                return Ok(());
             }
-            None => there.pop(),
         };
-        let Some((sequence, name)) = base else { return Ok(()) };
-        let path = writer.directory.join(&name);
+        let path = item.path.clone();
+        if matches!(item.content, Content::Empty) {
+            let mut loss = self.loss(&path, 0..0, "the base is empty");
+            loss.before = None;
+            let may_cross = self.crossing == Crossing::Always;
+            self.gap(loss, may_cross);
+            return Ok(());
+        }
+        let is_named = named.is_some_and(|named| named.name == item.name) && item.place != Place::Dump;
+        let (name, sequence) = match (named, item.place) {
+            (Some(named), _) if is_named => (named.name.clone(), named.sequence),
+            (_, Place::Base(sequence)) => (item.name.clone(), sequence),
+            (Some(named), _) => (named.name.clone(), named.sequence),
+            (None, _) => (writer.base_name(1, item.as_commands), 1),
+        };
+        if !is_named && (named.is_some() || item.name != name) {
+            self.plan.notes.push(format!(
+                "{} is the base of the log, and not what the manifest names so, or what stands under that name",
+                path.display()
+            ));
+        }
+        if item.place == Place::Single {
+            let (file, _) = self.base_file(&path, name, sequence)?;
+            self.plan.base = Some(file);
+            return Ok(());
+        }
         let identity = strays::base_identity(self.disk, &path).map_err(OpenError::io(&path))?;
         let is_other = self
             .plan
@@ -69,7 +70,9 @@ impl Planner<'_> {
         let losses = self.plan.losses.len();
         let opened = self.disk.open(&path, OpenMode::Read).map_err(OpenError::io(&path))?;
         let summed = sums::blocks(&*opened).map_err(OpenError::io(&path))?;
+        let before = self.plan.keys + self.plan.commands;
         let (mut file, position) = self.base_file(&path, name, sequence)?;
+        self.base_keys = self.plan.keys + self.plan.commands - before;
         let len = opened.len().map_err(OpenError::io(&path))?;
         if let (Some((_, end)), Extent::Whole) = (&summed, &file.extent)
             && *end < len
@@ -80,6 +83,15 @@ impl Planner<'_> {
             (loss.crossed, loss.before) = (true, None);
             self.plan.losses.push(loss);
             file.extent = Extent::Prefix(*end);
+        }
+        let holds_nothing = match &file.extent {
+            Extent::Ranges(ranges) | Extent::Summed(_, ranges) => ranges.is_empty(),
+            _ => false,
+        };
+        if holds_nothing {
+            // No start believes a base without a command.
+            self.broken = true;
+            return Ok(());
         }
         let has_checksums = summed.is_some() || path.extension().is_some_and(|form| form == "rdb");
         if is_other && self.plan.losses.len() == losses && !has_checksums {
@@ -100,10 +112,6 @@ impl Planner<'_> {
             self.plan.end = position.lsn;
         }
         Ok(())
-    }
-
-    pub(super) fn exists(&self, path: &Path) -> Result<bool, OpenError> {
-        self.disk.exists(path).map_err(OpenError::io(path))
     }
 
     /// A base, a dump or a file of one part: how much of it can be kept, and where it stands.

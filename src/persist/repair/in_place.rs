@@ -72,25 +72,37 @@ impl<'w> Work<'w> {
         let log = log_directory(self.options);
         let aside = directory.join(kept_name);
         make_empty(self.disk, &aside)?;
-        if self.plan.has_log() {
-            self.log_in_place(&log, &aside)?;
-        } else {
-            self.set_log_aside(&log, &aside)?;
+        if self.plan.concerns_data() {
+            self.data_in_place(&log, &aside)?;
         }
-        for file in [&self.plan.dump, &self.plan.single].into_iter().flatten() {
-            let beside_log = self.plan.has_log() && Some(&file.name) == self.plan.dump.as_ref().map(|dump| &dump.name);
-            if matches!(file.extent, Extent::Whole) || beside_log {
-                continue;
-            }
-            let new = journal::new_dump(&aside);
-            self.draft(file, &new)?;
-            let kept = journal::replace_dump(self.disk, &file.path, &aside).map_err(failed(&file.path))?;
-            self.applied.written.push(file.path.clone());
-            self.applied.kept.push(kept);
+        if let Some(archive) = self.plan.archive.as_ref().filter(|archive| archive.is_needed()) {
+            self.applied.kept.extend(archive.in_place(self.disk, &aside)?);
+            self.applied.written.push(archive.directory.clone());
         }
         self.disk.sync_dir(&aside).map_err(failed(&aside))?;
         self.disk.sync_dir(&directory).map_err(failed(&directory))?;
         Ok(self.applied)
+    }
+
+    fn data_in_place(&mut self, log: &Path, aside: &Path) -> Result<(), RepairError> {
+        let directory = self.options.directory.clone();
+        if self.plan.has_log() {
+            self.log_in_place(log, aside)?;
+        } else {
+            self.set_log_aside(log, aside)?;
+        }
+        for file in [&self.plan.dump, &self.plan.single].into_iter().flatten() {
+            let beside_log = self.plan.has_log() && Some(&file.name) == self.plan.dump.as_ref().map(|dump| &dump.name);
+            if !file.is_changed() || beside_log {
+                continue;
+            }
+            let (new, path) = (journal::new_dump(aside), directory.join(&file.name));
+            self.draft(file, &new)?;
+            let kept = journal::replace_dump(self.disk, &path, aside).map_err(failed(&path))?;
+            self.applied.written.push(path);
+            self.applied.kept.push(kept);
+        }
+        Ok(())
     }
 
     /// Nothing of a log can be kept, and there is something else: its directory is out of the way by one rename.
@@ -236,7 +248,7 @@ impl<'w> Work<'w> {
             aside: aside.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             ..Journal::default()
         };
-        if let Some(dump) = self.plan.dump.as_ref().filter(|dump| !matches!(dump.extent, Extent::Whole)) {
+        if let Some(dump) = self.plan.dump.as_ref().filter(|dump| dump.is_changed()) {
             let new = journal::new_dump(aside);
             self.draft(dump, &new)?;
             let old = strays::base_identity(self.disk, &dump.path).map_err(failed(&dump.path))?;
@@ -307,12 +319,17 @@ impl<'w> Work<'w> {
 
     fn placed_base(&self, names: &[String], writer: &WriterOptions) -> Option<Placed<'w>> {
         let base = self.plan.base.as_ref()?;
-        let is_new = !matches!(base.extent, Extent::Whole) || self.plan.from_dump;
+        let is_new = base.is_changed() || self.plan.from_dump;
         let (name, sequence) = if is_new {
             let known = self.plan.manifest.iter().flat_map(|known| known.base()).map(|file| file.sequence).max();
             let highest = highest(names, writer, strays::base_sequence_of);
             let sequence = highest.max(known.unwrap_or(0)).max(base.sequence) + 1;
-            let kind = if matches!(base.extent, Extent::Whole | Extent::Keys(..)) { "base.rdb" } else { "base.aof" };
+            let as_commands = match base.extent {
+                Extent::Whole | Extent::Prefix(_) => base.name.ends_with(".aof"),
+                Extent::Keys(..) => false,
+                Extent::Ranges(_) | Extent::Summed(..) => true,
+            };
+            let kind = if as_commands { "base.aof" } else { "base.rdb" };
             (made_name(writer, sequence, kind), sequence)
         } else {
             (base.name.clone(), base.sequence)

@@ -10,22 +10,27 @@
 //! - Memory is bounded by the largest frame, block or command, and by [`NAMED_MAX`] names of keys for each gap.
 
 mod apply;
+mod archive;
 mod base;
 mod in_place;
+mod inventory;
 mod journal;
 mod log;
 mod order;
 mod plain;
 mod restore;
+mod segments;
 
 pub use self::apply::{Applied, RepairError, Target};
+pub use self::archive::{ArchivePlan, SetAside};
 pub use self::in_place::InPlace;
 pub(super) use self::journal::settle;
 pub use self::log::plan;
 pub use self::restore::{Available, Moment, Reached, RestoreError, restore_plan};
 
 use super::rdb::Salvage;
-use super::{Lineage, Lsn, Manifest, Position};
+use super::{Lineage, Lsn, Manifest, OpenError, OpenOptions, Position};
+use crate::env::Disk;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -108,6 +113,18 @@ pub(super) struct KeptFile {
     pub is_segment: bool,
 }
 
+impl KeptFile {
+    /// It stands under the name of another file.
+    fn is_misplaced(&self) -> bool {
+        self.path.file_name().is_none_or(|name| name != self.name.as_str())
+    }
+
+    /// It is not what stands in its place.
+    fn is_changed(&self) -> bool {
+        !matches!(self.extent, Extent::Whole) || self.is_misplaced()
+    }
+}
+
 /// What is taken over a gap.
 #[derive(Clone, Debug)]
 pub(super) enum Stretch {
@@ -156,6 +173,8 @@ pub struct Plan {
     pub(super) dump: Option<KeptFile>,
     /// An append-only file of one part instead of a log.
     pub(super) single: Option<KeptFile>,
+    /// The archive, of a data directory that has one.
+    pub archive: Option<ArchivePlan>,
     /// The base is made of the dump, which stands later than the log.
     pub(super) from_dump: bool,
 }
@@ -163,12 +182,27 @@ pub struct Plan {
 impl Plan {
     /// Whether there is anything to do.
     pub fn is_needed(&self) -> bool {
+        self.concerns_data() || self.archive.as_ref().is_some_and(ArchivePlan::is_needed)
+    }
+
+    /// Whether there is anything to do to the log, or to what stands beside it.
+    pub(super) fn concerns_data(&self) -> bool {
         !(self.losses.is_empty() && self.unused.is_empty() && self.notes.is_empty())
+    }
+
+    /// Takes in the archive of the data directory.
+    ///
+    /// # Errors
+    /// When something of it cannot be read.
+    pub fn look_at_archive(&mut self, disk: &dyn Disk, options: &OpenOptions) -> Result<(), OpenError> {
+        self.archive = ArchivePlan::make(disk, &options.directory)?;
+        Ok(())
     }
 
     /// Whether there is anything to make a directory of.
     pub fn saves_something(&self) -> bool {
-        self.has_log() || self.dump.is_some() || self.single.is_some()
+        let archived = self.archive.as_ref().is_some_and(|archive| archive.files > 0);
+        self.has_log() || self.dump.is_some() || self.single.is_some() || archived
     }
 
     pub(super) fn has_log(&self) -> bool {

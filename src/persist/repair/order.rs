@@ -2,15 +2,11 @@
 //! wrong, headers that verify are not.
 
 use super::Unused;
-use super::journal::made_sequence;
-use crate::env::{Disk, DiskFile, OpenMode};
+use super::inventory::{Content, Inventory, Place, Stored};
+use crate::env::{Disk, OpenMode};
 use crate::persist::chain::related;
 use crate::persist::log::format::SegmentHeader;
-use crate::persist::log::{OpenedSegment, SegmentReader, WriterOptions};
-use crate::persist::rdb::is_rdb;
-use crate::persist::tape::{Next, Tape};
-use crate::persist::{Lsn, Manifest, OpenError, Position, strays, survey_segment};
-use std::collections::HashSet;
+use crate::persist::{CloseState, Lsn, Manifest, OpenError, Position, Timeline, strays, survey_segment};
 use std::path::{Path, PathBuf};
 
 /// What the beginning of a file says.
@@ -38,58 +34,86 @@ pub struct Ordered {
     pub unused: Vec<Unused>,
 }
 
-/// Looks at every incremental file of a directory, named or not but for those that are `hidden`, and puts those of one log in order,
-/// behind a base that stands at `base`, where it says so.
+/// Timelines that are of one history, as far as the files at hand tell: one left the other.
+pub struct Streams(Vec<Vec<Timeline>>);
+
+impl Streams {
+    pub fn of(inventory: &Inventory) -> Self {
+        let positions = inventory.items.iter().filter_map(|item| match &item.content {
+            Content::Snapshot(position) => position.map(|position| position.lineage),
+            _ => None,
+        });
+        let mut groups: Vec<Vec<Timeline>> = Vec::new();
+        for lineage in inventory.headers().map(|header| header.lineage).chain(positions) {
+            let both: Vec<Timeline> =
+                [lineage.timeline, lineage.parent].into_iter().filter(|timeline| *timeline != Timeline::NONE).collect();
+            let is_met = |group: &Vec<Timeline>| both.iter().any(|timeline| group.contains(timeline));
+            let (met, mut others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_met);
+            let mut joined: Vec<Timeline> = met.into_iter().flatten().collect();
+            joined.extend(both.into_iter().filter(|timeline| !joined.contains(timeline)).collect::<Vec<_>>());
+            others.push(joined);
+            groups = others;
+        }
+        Self(groups)
+    }
+
+    pub fn are_one(&self, one: Timeline, other: Timeline) -> bool {
+        one == other || self.0.iter().any(|group| group.contains(&one) && group.contains(&other))
+    }
+}
+
+/// Puts the incremental files of one log in order, behind a base that stands at `base`, where it says so.
 pub fn order(
     disk: &dyn Disk,
-    options: &WriterOptions,
+    inventory: &Inventory,
     manifest: Option<&Manifest>,
     base: Option<&Position>,
-    hidden: &HashSet<String>,
 ) -> Result<Ordered, OpenError> {
     let mut ordered = Ordered { files: Vec::new(), unused: Vec::new() };
     let mut segments: Vec<(Candidate, SegmentHeader)> = Vec::new();
     let mut others = Vec::new();
     let is_named = |name: &str| manifest.is_some_and(|manifest| manifest.incremental().any(|file| file.name == name));
     let segments_from = manifest.and_then(|manifest| manifest.segments_from);
-    for name in disk.list(&options.directory).map_err(OpenError::io(&options.directory))? {
-        if name.ends_with(".tmp") || name.ends_with(".torn") || hidden.contains(&name) {
+    for Stored { path, name, place, content, .. } in &inventory.items {
+        let sequence = if let Place::Incremental(sequence) = place { Some(*sequence) } else { None };
+        let candidate =
+            |kind| Candidate { path: path.clone(), name: name.clone(), sequence: sequence.unwrap_or(0), kind };
+        if let Content::Segment(header) = content {
+            // A segment under another file's name is one all the same.
+            segments.push((candidate(Kind::Segment(*header)), *header));
             continue;
         }
-        let path = options.directory.join(&name);
-        let of_repair = made_sequence(&name, options).filter(|_| name.ends_with(".incr.aof"));
-        let Some(sequence) = strays::sequence_of(&name, options).or(of_repair) else {
-            // A segment under another file's name is one all the same.
-            if let Some(header) = header_of(disk, &path)? {
-                segments.push((Candidate { path, name, sequence: 0, kind: Kind::Segment(header) }, header));
-            }
-            continue;
-        };
-        let file = disk.open(&path, OpenMode::Read).map_err(OpenError::io(&path))?;
-        let opened = SegmentReader::open(&*file).map_err(OpenError::io(&path))?;
-        let candidate = |kind| Candidate { path: path.clone(), name: name.clone(), sequence, kind };
-        match opened {
-            OpenedSegment::Segment(reader) => {
-                let header = *reader.header();
-                segments.push((candidate(Kind::Segment(header)), header));
-            }
-            OpenedSegment::Empty if segments_from.is_some_and(|first| sequence >= first) && is_named(&name) => {
-                ordered.unused.push(unused(&path, "it is empty".into()));
-            }
+        let Some(sequence) = sequence else { continue };
+        let is_ours = segments_from.is_some_and(|first| sequence >= first);
+        match content {
+            Content::Empty if is_ours && is_named(name) => ordered.unused.push(unused(path, "it is empty".into())),
             // A file without a command yet, by a stock server, or by a repair that left nothing but a base.
-            OpenedSegment::Empty if is_named(&name) => others.push(candidate(Kind::Stock)),
-            OpenedSegment::Empty => {}
-            OpenedSegment::BadHeader => others.push(candidate(Kind::Headless)),
-            OpenedSegment::Foreign if segments_from.is_some_and(|first| sequence >= first) => {
-                others.push(candidate(Kind::Headless));
-            }
+            Content::Empty if is_named(name) => others.push(candidate(Kind::Stock)),
+            Content::Headless => others.push(candidate(Kind::Headless)),
+            Content::Commands | Content::Other if is_ours => others.push(candidate(Kind::Headless)),
+            Content::Commands => others.push(candidate(Kind::Stock)),
+            Content::Snapshot(None) if !is_ours && is_named(name) => others.push(candidate(Kind::Stock)),
             // Whatever begins as no command was a segment, or never belonged here.
-            OpenedSegment::Foreign if !begins_as_commands(&*file, &path)? => others.push(candidate(Kind::Headless)),
-            OpenedSegment::Foreign => others.push(candidate(Kind::Stock)),
+            Content::Other => others.push(candidate(Kind::Headless)),
+            Content::Empty | Content::Segment(_) | Content::Snapshot(_) | Content::Manifest(_) => {}
         }
     }
     segments.sort_by_key(|(file, header)| (header.number, header.first, file.sequence));
-    let own = own_stream(disk, &segments, base, &is_named)?;
+    let streams = Streams::of(inventory);
+    let timeline = match base {
+        Some(base) => Some(base.lineage.timeline),
+        None => own_timeline(disk, &segments, &streams, manifest, &is_named)?,
+    };
+    let is_own =
+        |header: &SegmentHeader| timeline.is_none_or(|timeline| streams.are_one(timeline, header.lineage.timeline));
+    let named_upto =
+        manifest.iter().flat_map(|manifest| manifest.incremental()).map(|file| file.sequence).max().unwrap_or(0);
+    // What no manifest knows yet is told by numbers that keep in step with the names.
+    let is_part = |before: &(Candidate, SegmentHeader), (file, header): &(Candidate, SegmentHeader)| {
+        let in_step = header.number.checked_sub(before.1.number) == file.sequence.checked_sub(before.0.sequence);
+        is_named(&file.name) || (file.sequence > named_upto && in_step)
+    };
+    let own = own_stream(disk, &segments, base, &is_own, &is_part, &is_named)?;
     let mut last: Option<SegmentHeader> = None;
     for (at, (candidate, header)) in segments.into_iter().enumerate() {
         let place = own.iter().find(|(index, _)| *index == at).map(|(_, reason)| reason);
@@ -99,9 +123,12 @@ pub fn order(
                 ordered.files.push(candidate);
             }
             Some(Some(reason)) => ordered.unused.push(counted(disk, &candidate.path, reason)?),
+            None if !is_own(&header) => {
+                ordered.unused.push(counted(disk, &candidate.path, "it is of another log")?);
+            }
             None => {
                 let reason =
-                    if last.is_some() { "it is of another stream, or older" } else { "it lies before the base" };
+                    if last.is_some() { "it is older than what stands beside it" } else { "it lies before the base" };
                 ordered.unused.push(counted(disk, &candidate.path, reason)?);
             }
         }
@@ -119,21 +146,60 @@ pub fn order(
     Ok(ordered)
 }
 
+/// A timeline of the log's own stream, where no base tells: that of the dump which the manifest remembers, or of the end that it
+/// names; else that of the stream with most of the files, and then of the bytes.
+fn own_timeline(
+    disk: &dyn Disk,
+    segments: &[(Candidate, SegmentHeader)],
+    streams: &Streams,
+    manifest: Option<&Manifest>,
+    is_named: &dyn Fn(&str) -> bool,
+) -> Result<Option<Timeline>, OpenError> {
+    let timelines = segments.iter().map(|(_, header)| header.lineage.timeline);
+    let mut several = timelines.clone().filter(|timeline| {
+        segments.first().is_some_and(|(_, first)| !streams.are_one(first.lineage.timeline, *timeline))
+    });
+    if several.next().is_none() {
+        return Ok(timelines.clone().next());
+    }
+    if let Some(saved) = manifest.and_then(|manifest| manifest.saved_dump)
+        && timelines.clone().any(|timeline| streams.are_one(timeline, saved.timeline))
+    {
+        return Ok(Some(saved.timeline));
+    }
+    let closed = manifest.and_then(|manifest| match manifest.state {
+        CloseState::Closed { end, chain, .. } => Some((end, chain)),
+        CloseState::Open | CloseState::Unknown => None,
+    });
+    let mut worth: Vec<(Timeline, (bool, usize, u64))> = Vec::new();
+    for (file, header) in segments {
+        let timeline = header.lineage.timeline;
+        let at = match worth.iter().position(|(known, _)| streams.are_one(*known, timeline)) {
+            Some(at) => at,
+            None => {
+                worth.push((timeline, (false, 0, 0)));
+                worth.len() - 1
+            }
+        };
+        let Some(survey) = survey(disk, &file.path)? else { continue };
+        let (ends, named, bytes) = &mut worth[at].1;
+        *ends |= closed == Some((survey.end, survey.chain));
+        *named += usize::from(is_named(&file.name));
+        *bytes += survey.whole.bytes + survey.behind.bytes;
+    }
+    Ok(worth.into_iter().max_by_key(|(_, worth)| *worth).map(|(timeline, _)| timeline))
+}
+
 /// Which segments, sorted by number, are of the stream that stands behind the base: an index each, and why it is left out all
 /// the same. Those of other streams are not in it.
 fn own_stream(
     disk: &dyn Disk,
     segments: &[(Candidate, SegmentHeader)],
     base: Option<&Position>,
+    is_own: &dyn Fn(&SegmentHeader) -> bool,
+    is_part: &dyn Fn(&(Candidate, SegmentHeader), &(Candidate, SegmentHeader)) -> bool,
     is_named: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<(usize, Option<&'static str>)>, OpenError> {
-    let begins = |header: &SegmentHeader| match base {
-        Some(base) => {
-            let descends = [header.lineage.timeline, header.lineage.parent].contains(&base.lineage.timeline);
-            descends && header.first >= base.lsn
-        }
-        None => true,
-    };
     let mut own: Vec<(usize, Option<&'static str>)> = Vec::new();
     let mut last: Option<usize> = None;
     let mut at = 0;
@@ -142,11 +208,15 @@ fn own_stream(
         let same: Vec<usize> = (at..segments.len()).take_while(|other| segments[*other].1.number == number).collect();
         at += same.len();
         let fits = |index: &usize| {
-            let (file, header) = &segments[*index];
-            match last.map(|last| &segments[last].1) {
-                // Across a segment that is missing, only what the manifest calls part of the log is taken for it.
-                Some(before) => related(before, header) || (is_named(&file.name) && number > before.number + 1),
-                None => begins(header),
+            let (_, header) = &segments[*index];
+            match last.map(|last| &segments[last]) {
+                Some((_, before)) if number == before.number + 1 => related(before, header),
+                // Across a segment that is missing, what the manifest calls part of the log is taken for it, too: the one that
+                // is gone may have been the only one of its timeline.
+                Some(last) => {
+                    is_own(header) || (is_part(last, &segments[*index]) && header.previous_end > last.1.first)
+                }
+                None => is_own(header) && base.is_none_or(|base| header.first >= base.lsn),
             }
         };
         let fitting: Vec<usize> = same.into_iter().filter(fits).collect();
@@ -190,34 +260,6 @@ fn best_of(
         }
     }
     Ok(best.map(|(_, index)| index))
-}
-
-/// Whether a file of nobody's header begins with a whole command, or with keys that commands may follow.
-fn begins_as_commands(file: &dyn DiskFile, path: &Path) -> Result<bool, OpenError> {
-    let mut head = [0; 9];
-    let shown = file.len().map_err(OpenError::io(path))?.min(head.len() as u64) as usize;
-    file.read_exact_at(&mut head[..shown], 0).map_err(OpenError::io(path))?;
-    if is_rdb(&head[..shown]) {
-        return Ok(true);
-    }
-    let mut tape = Tape::new(file, 0).map_err(OpenError::io(path))?;
-    loop {
-        match tape.next().map_err(OpenError::io(path))? {
-            Next::Comment | Next::Timestamp(_) => {}
-            Next::Command => return Ok(true),
-            Next::End | Next::Short | Next::Garbage(_) => return Ok(false),
-        }
-    }
-}
-
-fn header_of(disk: &dyn Disk, path: &Path) -> Result<Option<SegmentHeader>, OpenError> {
-    let file = match disk.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        // A directory, say.
-        Err(_) => return Ok(None),
-    };
-    let Ok(opened) = SegmentReader::open(&*file) else { return Ok(None) };
-    Ok(if let OpenedSegment::Segment(reader) = opened { Some(*reader.header()) } else { None })
 }
 
 fn survey(disk: &dyn Disk, path: &Path) -> Result<Option<crate::persist::SegmentSurvey>, OpenError> {

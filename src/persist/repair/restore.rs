@@ -261,6 +261,7 @@ fn plan_over(
         manifest: manifest.clone(),
         dump: None,
         single: None,
+        archive: None,
         from_dump: false,
     };
     for (at, file) in files.iter().enumerate() {

@@ -18,9 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const ARCHIVE: &str = "/data/archive";
+pub const ARCHIVE: &str = "/data/archive";
 /// Nothing is ever too old or too much.
-const EVERYTHING: Retain = Retain { time: Some(Duration::from_secs(u32::MAX as u64)), bytes: None };
+pub const EVERYTHING: Retain = Retain { time: Some(Duration::from_secs(u32::MAX as u64)), bytes: None };
 
 /// Superseded files stay for the archiver.
 pub fn options(policy: SyncPolicy) -> OpenOptions {
@@ -92,7 +92,7 @@ pub fn restored(
 }
 
 /// A log of some rewrites, each of which was archived.
-fn rewritten(disk: &SimDisk, options: &OpenOptions, retain: Retain, rounds: u64) -> (Db, Archiver, History) {
+pub fn rewritten(disk: &SimDisk, options: &OpenOptions, retain: Retain, rounds: u64) -> (Db, Archiver, History) {
     let mut db = open_db(disk, options, 1).unwrap();
     let mut history = History::from(State::new());
     history.states[0].0 = 1;

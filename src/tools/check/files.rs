@@ -10,7 +10,7 @@ use crate::persist::archive::{
 use crate::persist::rdb::Salvage;
 use crate::persist::{
     CloseState, DamageKind, FileEntry, FileKind, Manifest, OpenError, OpenOptions, SegmentSurvey, generations,
-    survey_plain, survey_segment,
+    position_of, survey_plain, survey_segment,
 };
 use crate::value::Limits;
 use std::num::NonZero;
@@ -86,6 +86,7 @@ fn blank(path: &Path, role: Role, verdict: Verdict, bytes: u64) -> FileReport {
         verdict,
         bytes,
         lsn: None,
+        chain: None,
         times: None,
         frames: 0,
         commands: 0,
@@ -115,6 +116,7 @@ fn of_segment(path: &Path, survey: &SegmentSurvey) -> FileReport {
     };
     FileReport {
         lsn: Some([survey.header.first.0, survey.end.0]),
+        chain: Some(format!("{:08x}", survey.chain)),
         times: survey.times.map(|(first, last)| [first, last]),
         frames: survey.whole.frames,
         commands: survey.whole.commands + commands_of_stock,
@@ -147,7 +149,8 @@ fn plain_with_end(disk: &dyn Disk, path: &Path, role: Role, last: bool) -> (File
             };
             let damage = survey.damage.map(|kind| damaged(disk, path, survey.end, None, kind.to_string()));
             let (keys, commands) = (survey.keys, survey.commands);
-            (FileReport { keys, commands, damage, ..blank(path, role, verdict, bytes) }, survey.closed)
+            let lsn = position_of(disk, path).ok().flatten().map(|position| [position.lsn.0; 2]);
+            (FileReport { keys, commands, damage, lsn, ..blank(path, role, verdict, bytes) }, survey.closed)
         }
     }
 }

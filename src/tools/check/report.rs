@@ -71,6 +71,8 @@ pub struct FileReport {
     pub bytes: u64,
     /// First position, and the one behind the last that verifies.
     pub lsn: Option<[u64; 2]>,
+    /// Of a segment the chain value there: it covers the header and every frame that verifies.
+    pub chain: Option<String>,
     /// Times of the first and the last frame, ms since the epoch.
     pub times: Option<[i64; 2]>,
     pub frames: u64,
@@ -184,6 +186,9 @@ impl fmt::Display for FileReport {
         write!(out, "{:<10} {}  {} bytes", self.verdict, self.file.display(), self.bytes)?;
         if let Some([first, end]) = self.lsn {
             write!(out, ", LSN {first} to {end}")?;
+        }
+        if let Some(chain) = &self.chain {
+            write!(out, ", chain {chain}")?;
         }
         for (count, what) in [(self.frames, "frames"), (self.keys, "keys"), (self.commands, "commands")] {
             if count > 0 {

@@ -1,7 +1,7 @@
 //! Every write, sync, rename and removal of a repair in place as its last: the next start refuses for the reason that it had, or
 //! loads what it would have loaded, or what the repair makes; and the next repair makes the same.
 
-use super::{Known, checked, config, damage, known};
+use super::{checked, config, damage, in_parallel, known};
 use crate::env::disk::sim::{CrashMode, SimDisk};
 use crate::env::{Disk, ManualClock, OpenMode, SeededEntropy};
 use crate::persist::tests::model::{START, State, open_db};
@@ -9,11 +9,11 @@ use crate::tools::{Place, repair};
 use std::path::Path;
 use std::sync::Arc;
 
-const MODES: [(CrashMode, u64); 3] =
+pub const MODES: [(CrashMode, u64); 3] =
     [(CrashMode::Kill, 0), (CrashMode::ALL_UNSYNCED_LOST, 0), (CrashMode::ANY_POWER_CUT, 1)];
 
 /// Everything that is there is durable.
-fn sync_all(disk: &SimDisk) {
+pub fn sync_all(disk: &SimDisk) {
     for path in disk.contents().into_keys() {
         disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync_all()).expect("can be synced");
         for directory in path.ancestors().skip(1) {
@@ -22,7 +22,7 @@ fn sync_all(disk: &SimDisk) {
     }
 }
 
-fn repaired(disk: &SimDisk) -> Result<repair::Repaired, repair::Failed> {
+pub fn repaired(disk: &SimDisk) -> Result<repair::Repaired, repair::Failed> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = repair::Options {
         path: "/data".into(),
@@ -43,9 +43,8 @@ fn started(disk: &SimDisk) -> Result<State, String> {
 
 /// A damaged directory that can be repaired, and what comes of it.
 fn damaged(seed: u64) -> Option<(SimDisk, String, State)> {
-    let mut chance = SeededEntropy::new(seed);
-    let known: Known = known(&mut chance);
-    let what = damage(&known, &mut chance);
+    let (known, mut chance) = (known(seed), SeededEntropy::new(seed));
+    let what = damage(&known, &known.disk, &mut chance);
     sync_all(&known.disk);
     let whole = known.disk.fork();
     let done = repaired(&whole).ok()?;
@@ -111,9 +110,6 @@ fn enumerate(seed: u64) -> bool {
 #[test]
 fn a_crash_in_a_repair_loses_nothing_that_verifies() {
     let more = std::env::var("GRAVEN_CRASH_RUNS").ok().and_then(|text| text.parse().ok());
-    let mut met = 0;
-    for seed in 0..more.unwrap_or(20) {
-        met += u64::from(enumerate(seed));
-    }
+    let met = in_parallel(0..more.unwrap_or(14), enumerate).into_iter().filter(|met| *met).count();
     assert!(met >= 5, "{met} directories were repaired");
 }
