@@ -30,22 +30,40 @@ pub struct Reading {
     pub clock: AccessClock,
     /// Takes what the base says of itself: bytes of memory that its writer used.
     pub used_memory: Arc<AtomicU64>,
-    /// Nobody takes the data: what checksums prove to be what was written is counted, and not decoded.
-    pub only_check: bool,
+    pub counted: Counted,
+}
+
+/// What nobody takes: where checksums prove that it is what was written, it is counted, and not decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    #[default]
+    Nothing,
+    Bases,
+    Everything,
 }
 
 impl Reading {
+    /// With all processors.
+    pub fn to_load() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { processors, ..Self::default() }
+    }
+
     /// For those who want to know whether data can be loaded, with all processors.
     pub fn to_check() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { processors, only_check: true, ..Self::default() }
+        Self { counted: Counted::Everything, ..Self::to_load() }
+    }
+
+    /// For those who want to see commands only.
+    pub fn for_commands() -> Self {
+        Self { counted: Counted::Bases, ..Self::to_load() }
     }
 }
 
 impl Default for Reading {
     fn default() -> Self {
         let clock = AccessClock::new(AccessPolicy::Lru, UnixMillis(0));
-        Self { processors: 1, clock, used_memory: Arc::default(), only_check: false }
+        Self { processors: 1, clock, used_memory: Arc::default(), counted: Counted::Nothing }
     }
 }
 
@@ -53,7 +71,7 @@ impl Default for Reading {
 pub fn load_base(file: &dyn DiskFile, path: &Path, limits: &Limits, feed: &mut Feed<'_>) -> Result<Loaded, OpenError> {
     let len = file.len().map_err(OpenError::io(path))?;
     let reading = feed.reading.clone();
-    if reading.only_check
+    if reading.counted >= Counted::Bases
         && let Some(loaded) = rdb::prove(file, limits, reading.processors).map_err(OpenError::io(path))?
     {
         return Ok(loaded);

@@ -6,6 +6,7 @@
 mod visit;
 
 pub use self::visit::{Visit, visit};
+use super::base::Counted;
 use super::feed::Feed;
 use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage};
 use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
@@ -353,7 +354,7 @@ impl Chain<'_, '_> {
             offset: offset + at as u64,
             reason: "a verified frame holds no command here".into(),
         };
-        if self.feed.reading.only_check {
+        if self.feed.reading.counted == Counted::Everything {
             self.feed.commands += resp_scan::count(payload).map_err(no_command)?;
             return Ok(());
         }

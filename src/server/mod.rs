@@ -26,7 +26,6 @@ mod lock;
 mod log_driver;
 mod log_line;
 mod memory;
-mod pace;
 mod reserve;
 mod retention;
 mod rewriting;

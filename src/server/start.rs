@@ -228,7 +228,7 @@ fn load<'s>(
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             clock: loader.store.db(0).access_clock(),
             used_memory: Arc::clone(&shared.loading.used_memory),
-            only_check: false,
+            ..Reading::default()
         },
     };
     let world = World { disk, clock: Arc::clone(clock), entropy: Box::new(entropy) };

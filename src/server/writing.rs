@@ -10,15 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use crate::env::disk::{DiskLayer, FileLayer};
+use crate::env::disk::{DiskLayer, FileLayer, Pace};
 use crate::env::{Clock, Disk, DiskFile, OpenMode};
 
 /// How often progress is logged.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
-/// Longest nap of a writer that is ahead of its rate.
-const NAP_MAX: Duration = Duration::from_millis(100);
 
 /// See the module's header.
 pub struct Writing {
@@ -28,36 +26,27 @@ pub struct Writing {
     keys: AtomicU64,
     keys_total: u64,
     bytes: AtomicU64,
-    /// Bytes a second; 0: any number.
-    rate: AtomicU64,
+    pace: Arc<Pace>,
     hurried: AtomicBool,
     given_up: AtomicBool,
     begun: Duration,
-    state: Mutex<State>,
-    woken: Condvar,
-}
-
-struct State {
-    told: Duration,
-    /// From where on the rate counts: a moment, and the bytes written then.
-    paced_from: (Duration, u64),
+    told: Mutex<Duration>,
 }
 
 impl Writing {
     pub fn new(name: &'static str, keys_total: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
         let begun = clock.monotonic();
         Arc::new(Self {
+            pace: Pace::new(Arc::clone(&clock)),
             clock,
             name,
             keys: AtomicU64::new(0),
             keys_total,
             bytes: AtomicU64::new(0),
-            rate: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             begun,
-            state: Mutex::new(State { told: begun, paced_from: (begun, 0) }),
-            woken: Condvar::new(),
+            told: Mutex::new(begun),
         })
     }
 
@@ -85,16 +74,13 @@ impl Writing {
 
     /// Tells the writer what it may write in a second, in bytes; 0: any number. It may change on the way.
     pub fn set_rate(&self, rate: u64) {
-        if self.rate.swap(rate, Ordering::Relaxed) != rate {
-            self.state.lock().paced_from = (self.clock.monotonic(), self.bytes());
-            self.woken.notify_all();
-        }
+        self.pace.set_rate(rate);
     }
 
     /// No rate holds any more: it retains too much memory.
     pub fn hurry(&self) {
         self.hurried.store(true, Ordering::Relaxed);
-        self.woken.notify_all();
+        self.pace.end();
     }
 
     pub fn is_hurried(&self) -> bool {
@@ -104,7 +90,7 @@ impl Writing {
     /// The writer ends at its next step.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
-        self.woken.notify_all();
+        self.pace.end();
     }
 
     pub fn is_given_up(&self) -> bool {
@@ -114,13 +100,13 @@ impl Writing {
     /// Called by the writer behind each step.
     pub fn note(&self, keys: u64) {
         self.keys.store(keys, Ordering::Relaxed);
-        let (took, mut state) = (self.took(), self.state.lock());
+        let (took, mut told) = (self.took(), self.told.lock());
         let now = self.begun + took;
-        if now.saturating_sub(state.told) < TOLD_EVERY {
+        if now.saturating_sub(*told) < TOLD_EVERY {
             return;
         }
-        state.told = now;
-        drop(state);
+        *told = now;
+        drop(told);
         let (bytes, total, seconds) = (self.bytes(), self.keys_total, took.as_secs_f64());
         tracing::info!(
             "{}: {:.1}% ({keys} of {total} keys, {} MB at {:.1} MB/s), about {:.0} s to go",
@@ -130,28 +116,6 @@ impl Writing {
             bytes as f64 / 1e6 / seconds.max(1e-6),
             seconds * total.saturating_sub(keys) as f64 / keys.max(1) as f64,
         );
-    }
-
-    /// Counts bytes that were written, and waits until the rate allows more.
-    fn wrote(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if self.rate.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut state = self.state.lock();
-        loop {
-            let rate = self.rate.load(Ordering::Relaxed);
-            if rate == 0 || self.is_hurried() || self.is_given_up() {
-                return;
-            }
-            let (since, bytes_then) = state.paced_from;
-            let due = Duration::from_secs_f64((self.bytes() - bytes_then) as f64 / rate as f64);
-            let Some(ahead) = due.checked_sub(self.clock.monotonic().saturating_sub(since)).filter(|by| !by.is_zero())
-            else {
-                return;
-            };
-            self.woken.wait_for(&mut state, ahead.min(NAP_MAX));
-        }
     }
 }
 
@@ -211,7 +175,8 @@ impl FileLayer for PacedFile {
 
     fn write_below(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let written = self.file.write_at(buf, offset)?;
-        self.writing.wrote(written);
+        self.writing.bytes.fetch_add(written as u64, Ordering::Relaxed);
+        self.writing.pace.take(written as u64);
         Ok(written)
     }
 

@@ -1,11 +1,9 @@
 //! `graven backup`: a copy of a data directory, while a server writes to it.
 //!
-//! What is copied is held by [`Held`]; here is what becomes of it, and beside it where it goes (`target`), how fast (`pace`)
-//! and where a running server has it (`asking`). The manifest comes last: a copy that was broken off has none, and no
+//! What is copied is held by [`Held`]; here is what becomes of it, and beside it where it goes (`target`) and where a running server has it (`asking`). The manifest comes last: a copy that was broken off has none, and no
 //! server starts on it.
 
 mod asking;
-mod pace;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -20,12 +18,12 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use self::asking::{AskError, Asked, Login, ask};
-pub use self::pace::Pace;
-use self::pace::Paced;
 use self::target::{Archive, Directory, Nowhere, Reading, Target};
 pub use self::verb::{Arguments, run};
 use super::Exit;
+use super::target::Target as Vacant;
 use crate::env::Disk;
+use crate::env::disk::Pace;
 use crate::persist::archive::{DIRECTORY, MANIFEST_NAME, look};
 use crate::persist::{Discard, Held, HeldFile, OpenError, OpenOptions, examine};
 
@@ -38,7 +36,8 @@ pub struct BackupOptions {
     pub source: OpenOptions,
     /// zstd's level, where the copy is compressed.
     pub zstd: Option<i32>,
-    pub pace: Pace,
+    /// How fast it reads, so that the disk stays the server's.
+    pub pace: Arc<Pace>,
     /// With the archive: what a restore needs to go further back.
     pub archive: bool,
     /// What the server said of the data that it was asked for, if one was.
@@ -68,8 +67,9 @@ pub enum BackupError {
     Source(OpenError),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is not empty: a backup goes into a directory of its own", path.display())]
-    NotEmpty { path: PathBuf },
+    /// Something stands where the copy is to go, or it cannot be told.
+    #[error("{reason}")]
+    Taken { reason: String, exit: Exit },
     #[error("{}: a server would not start on this copy: {reason}", path.display())]
     Damaged { path: PathBuf, reason: OpenError },
     #[error("{}: what was written does not read back", path.display())]
@@ -87,7 +87,8 @@ impl BackupError {
         match self {
             Self::Source(OpenError::Io { .. }) | Self::Io { .. } | Self::NotWritten { .. } => Exit::Io,
             Self::Source(_) | Self::Damaged { .. } => Exit::Damaged,
-            Self::NotEmpty { .. } | Self::Elsewhere { .. } => Exit::Usage,
+            Self::Taken { exit, .. } => *exit,
+            Self::Elsewhere { .. } => Exit::Usage,
         }
     }
 }
@@ -96,22 +97,26 @@ impl BackupError {
 /// looked at: a server would start on it; or, where it is compressed, what was copied reads back.
 ///
 /// # Errors
-/// See [`BackupError`]; what was copied so far stays, and no server starts on it.
-pub fn backup_to_directory(
-    disk: &Arc<dyn Disk>,
-    mut options: BackupOptions,
-    target: &Path,
-) -> Result<Backup, BackupError> {
-    let io_error = |source| BackupError::Io { path: target.to_owned(), source };
+/// See [`BackupError`]; of a copy that was broken off nothing stays.
+pub fn backup_to_directory(disk: &Arc<dyn Disk>, options: BackupOptions, target: &Path) -> Result<Backup, BackupError> {
     let held = hold(&**disk, &options)?;
-    match disk.list(target) {
-        Ok(names) if names.is_empty() => {}
-        Ok(_) => return Err(BackupError::NotEmpty { path: target.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create_dir(target).map_err(io_error)?,
-        Err(error) => return Err(io_error(error)),
+    let vacant = Vacant::vacant(&**disk, target, "a backup goes into a directory of its own")
+        .map_err(|(reason, exit)| BackupError::Taken { reason, exit })?;
+    match copy_into(disk, options, &held, target) {
+        // It is what there is.
+        Err(damaged @ BackupError::Damaged { .. }) => Err(damaged),
+        made => vacant.unless(&**disk, made),
+    }
+}
+
+fn copy_into(disk: &Arc<dyn Disk>, options: BackupOptions, held: &Held, target: &Path) -> Result<Backup, BackupError> {
+    let io_error = |source| BackupError::Io { path: target.to_owned(), source };
+    match disk.create_dir(target) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error(error)),
+        _ => {}
     }
     let mut into = Directory { disk: &**disk, target, zstd: options.zstd };
-    let (backup, sums) = copy(&held, &mut options.pace, &mut into)?;
+    let (backup, sums) = copy(held, &options.pace, &mut into)?;
     if options.zstd.is_none() {
         let copied = OpenOptions { directory: target.to_owned(), ..options.source };
         examine(Arc::clone(disk), &copied, &mut Discard)
@@ -136,18 +141,18 @@ pub fn backup_to_directory(
 ///
 /// # Errors
 /// See [`BackupError`].
-pub fn backup_to_stream(disk: &dyn Disk, mut options: BackupOptions, out: impl Write) -> Result<Backup, BackupError> {
+pub fn backup_to_stream(disk: &dyn Disk, options: BackupOptions, out: impl Write) -> Result<Backup, BackupError> {
     let held = hold(disk, &options)?;
     let io_error = |source| BackupError::Io { path: "the archive".into(), source };
     let Some(level) = options.zstd else {
         let mut into = Archive(tar::Builder::new(out));
-        let (backup, _) = copy(&held, &mut options.pace, &mut into)?;
+        let (backup, _) = copy(&held, &options.pace, &mut into)?;
         return into.0.into_inner().and_then(|mut out| out.flush()).map(|()| backup).map_err(io_error);
     };
     let mut packed = zstd::Encoder::new(out, level).map_err(io_error)?;
     packed.include_checksum(true).map_err(io_error)?;
     let mut into = Archive(tar::Builder::new(packed));
-    let (backup, _) = copy(&held, &mut options.pace, &mut into)?;
+    let (backup, _) = copy(&held, &options.pace, &mut into)?;
     let end = into.0.into_inner().and_then(zstd::Encoder::finish).and_then(|mut out| out.flush());
     end.map(|()| backup).map_err(io_error)
 }
@@ -169,7 +174,7 @@ fn hold(disk: &dyn Disk, options: &BackupOptions) -> Result<Held, BackupError> {
 /// The sums of the files, in their order.
 type Sums = Vec<(PathBuf, String)>;
 
-fn copy(held: &Held, pace: &mut Pace, into: &mut dyn Target) -> Result<(Backup, Sums), BackupError> {
+fn copy(held: &Held, pace: &Pace, into: &mut dyn Target) -> Result<(Backup, Sums), BackupError> {
     let (mut backup, mut sums) = (Backup::default(), Sums::new());
     let mut put = |into: &mut dyn Target, name: &Path, len: u64, content: &mut dyn Read| -> Result<(), BackupError> {
         let mut summing = Summing { content, sum: Sha256::new() };
@@ -182,12 +187,12 @@ fn copy(held: &Held, pace: &mut Pace, into: &mut dyn Target) -> Result<(Backup, 
     };
     for HeldFile { name, file, len } in &held.files {
         let content = Reading { file, at: 0, end: *len };
-        put(&mut *into, name, *len, &mut Paced { content, pace: &mut *pace })?;
+        put(&mut *into, name, *len, &mut Paced { content, pace })?;
     }
     if let Some((files, content)) = &held.archive {
         for HeldFile { name, file, len } in files {
             let content = Reading { file, at: 0, end: *len };
-            put(&mut *into, name, *len, &mut Paced { content, pace: &mut *pace })?;
+            put(&mut *into, name, *len, &mut Paced { content, pace })?;
         }
         put(&mut *into, &Path::new(DIRECTORY).join(MANIFEST_NAME), content.len() as u64, &mut &content[..])?;
     }
@@ -226,6 +231,24 @@ impl<R: Read> Read for Summing<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buf)?;
         self.sum.update(&buf[..read]);
+        Ok(read)
+    }
+}
+
+/// Bytes read at once where a rate holds: at a low one a large read would be followed by a long pause.
+const PACED_BYTES: usize = 64 << 10;
+
+/// Reads at a pace.
+struct Paced<'p, R> {
+    content: R,
+    pace: &'p Pace,
+}
+
+impl<R: Read> Read for Paced<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let want = if self.pace.rate() == 0 { buf.len() } else { buf.len().min(PACED_BYTES) };
+        let read = self.content.read(&mut buf[..want])?;
+        self.pace.take(read as u64);
         Ok(read)
     }
 }

@@ -2,25 +2,26 @@
 
 use super::Exit;
 use super::backup;
-use super::check::{self, Report};
+use super::check;
 use super::find;
 use super::inspect::{self, inspect};
 use super::looking::LookingDisk;
 use super::place::Place;
+use super::portions::scratch;
 use super::{diff, doctor, export, repair, restore};
 use crate::env::disk::OsDisk;
 use crate::env::{Disk, SystemClock, SystemEntropy};
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Tools for data directories of graven and of stock servers.
 #[derive(Parser)]
-#[command(name = "graven", disable_help_flag = true, disable_help_subcommand = true)]
+#[command(name = "graven", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -91,11 +92,11 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
     let verb = argv.get(1)?.to_str()?;
     Cli::command().find_subcommand(verb)?;
     Some(match Cli::try_parse_from(argv) {
-        Err(error) => {
-            // To a closed pipe nothing can be said.
-            let _ = error.print();
-            if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+        Err(error) if error.use_stderr() => {
+            complain!("{}", in_one_line(&error.to_string()));
+            Exit::Usage.into()
         }
+        Err(error) => told(print_line(&error.to_string())).into(),
         Ok(Cli { verb: Verb::Check { path, json } }) => check_verb(path, json).into(),
         Ok(Cli { verb: Verb::Repair(options) }) => repair_verb(&options).into(),
         Ok(Cli { verb: Verb::Restore(options) }) => restore_verb(&options).into(),
@@ -103,12 +104,18 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
         Ok(Cli { verb: Verb::Import(options) }) => import_verb(&options).into(),
         Ok(Cli { verb: Verb::Diff(options) }) => diff_verb(&options).into(),
         Ok(Cli { verb: Verb::Doctor(options) }) => doctor_verb(&options).into(),
-        Ok(Cli { verb: Verb::Inspect(options) }) => {
-            let disk: Arc<dyn Disk> = Arc::new(LookingDisk::new(Arc::new(OsDisk), false));
-            inspect(&disk, &options, &mut std::io::stdout().lock()).into()
-        }
+        Ok(Cli { verb: Verb::Inspect(options) }) => inspect_verb(&options).into(),
         Ok(Cli { verb: Verb::Backup(arguments) }) => backup::run(arguments).into(),
     })
+}
+
+/// What is wrong with a command line, without the pages that follow.
+fn in_one_line(error: &str) -> String {
+    let mut paragraphs = error.split("\n\n").filter(|paragraph| !paragraph.trim_start().starts_with("Usage:"));
+    let wrong = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let tips = paragraphs.filter(|paragraph| paragraph.trim_start().starts_with("tip:"));
+    let words = std::iter::once(wrong).chain(tips).flat_map(str::split_whitespace);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Says why not, if not; an empty reason was said already.
@@ -117,7 +124,7 @@ fn told(result: Result<(), (String, Exit)>) -> Exit {
         Ok(()) => Exit::Sound,
         Err((reason, exit)) => {
             if !reason.is_empty() {
-                eprintln!("{reason}");
+                complain!("{reason}");
             }
             exit
         }
@@ -128,14 +135,14 @@ fn told(result: Result<(), (String, Exit)>) -> Exit {
 fn place_and_entropy(disk: &dyn Disk, path: &Path) -> Result<(Place, SystemEntropy), Exit> {
     let place = find(disk, path)?;
     let entropy = SystemEntropy::new().map_err(|error| {
-        eprintln!("no randomness: {error}");
+        complain!("no randomness: {error}");
         Exit::Io
     })?;
     Ok((place, entropy))
 }
 
 /// A disk to work on: a bar says how far it has come, where somebody looks and machines do not.
-fn watched(json: bool) -> (LookingDisk, Arc<dyn Disk>) {
+pub fn watched(json: bool) -> (LookingDisk, Arc<dyn Disk>) {
     let looking = LookingDisk::changing(Arc::new(OsDisk), !json && std::io::stderr().is_terminal());
     (looking.clone(), Arc::new(looking))
 }
@@ -145,10 +152,15 @@ fn export_verb(options: &export::ExportOptions) -> Exit {
     let (looking, disk) = watched(options.json || (options.out.is_none() && std::io::stdout().is_terminal()));
     let exported = export::export(&disk, options, &SystemClock::new(), &mut std::io::stdout().lock());
     looking.finish();
-    told(exported.map(|export::Done { keys, source }| match (options.json, &options.out) {
-        (false, _) => eprintln!("{keys} keys of {}: {source}", options.path.display()),
-        (true, None) => eprintln!("{}", json!({ "keys": keys, "source": source })),
+    told(exported.and_then(|export::Done { keys, source }| match (options.json, &options.out) {
         (true, Some(out)) => print_line(&json!({ "keys": keys, "source": source, "out": out }).to_string()),
+        (is_json, _) => {
+            match is_json {
+                false => complain!("{keys} keys of {}: {source}", options.path.display()),
+                true => complain!("{}", json!({ "keys": keys, "source": source })),
+            }
+            Ok(())
+        }
     }))
 }
 
@@ -156,11 +168,11 @@ fn import_verb(options: &export::ImportOptions) -> Exit {
     let (looking, disk) = watched(options.json);
     let imported = export::import(&disk, options, &SystemClock::new());
     looking.finish();
-    told(imported.map(|export::Done { keys, source }| {
+    told(imported.and_then(|export::Done { keys, source }| {
         print_line(&match options.json {
             true => json!({ "keys": keys, "source": source, "into": options.into }).to_string(),
             false => format!("{}: {keys} keys", options.into.display()),
-        });
+        })
     }))
 }
 
@@ -172,8 +184,8 @@ fn restore_verb(options: &restore::Options) -> Exit {
     };
     let restored = restore::restore(&disk, &place, options, &mut entropy);
     looking.finish();
-    told(restored.map(|restored| {
-        print_line(&if options.json { format!("{:#}", restored.to_json()) } else { restored.to_text() });
+    told(restored.and_then(|restored| {
+        print_line(&if options.json { format!("{:#}", restored.to_json()) } else { restored.to_text() })
     }))
 }
 
@@ -184,7 +196,7 @@ fn diff_verb(options: &diff::Options) -> Exit {
     match compared {
         Ok(found) => {
             let diff::Differences { only_one, only_other, changed, same } = found;
-            eprintln!(
+            complain!(
                 "{only_one} only in the first, {only_other} only in the second, {changed} differ, {same} are the same"
             );
             if only_one + only_other + changed > 0 { Exit::Damaged } else { Exit::Sound }
@@ -201,12 +213,15 @@ fn diff_verb(options: &diff::Options) -> Exit {
 fn doctor_verb(options: &doctor::Options) -> Exit {
     match doctor::examine(&OsDisk, &SystemClock::new(), &options.path) {
         Ok(answers) => {
-            print_line(&if options.json {
+            let printed = print_line(&if options.json {
                 format!("{:#}", doctor::to_json(&answers))
             } else {
                 doctor::to_text(&answers)
             });
-            doctor::exit(&answers)
+            printed.map_or_else(|failed| told(Err(failed)), |()| doctor::exit(&answers))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            told(Err((format!("{} is no directory", options.path.display()), Exit::Usage)))
         }
         Err(error) => told(Err((format!("{}: {error}", options.path.display()), Exit::Io))),
     }
@@ -222,14 +237,22 @@ fn repair_verb(options: &repair::Options) -> Exit {
     looking.finish();
     match repaired {
         Ok(repaired) => {
-            print_line(&if options.json { format!("{:#}", repaired.to_json()) } else { repaired.to_text() });
-            repaired.exit()
+            let text = if options.json { format!("{:#}", repaired.to_json()) } else { repaired.to_text() };
+            print_line(&text).map_or_else(|failed| told(Err(failed)), |()| repaired.exit())
         }
-        Err(failed) => {
-            eprintln!("{failed}");
-            failed.exit()
-        }
+        Err(failed) => told(Err((failed.to_string(), failed.exit()))),
     }
+}
+
+fn inspect_verb(options: &inspect::Options) -> Exit {
+    // What goes to a terminal is not mixed with a bar; what is followed has no end.
+    let shown = !options.json && !options.follow && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+    let looking = LookingDisk::new(Arc::new(OsDisk), shown);
+    let disk: Arc<dyn Disk> = Arc::new(looking.clone());
+    let scratch = scratch(&(Arc::new(OsDisk) as Arc<dyn Disk>), options.temp.as_deref(), None);
+    let exit = inspect(&disk, &scratch, options, &mut std::io::stdout().lock());
+    looking.finish();
+    exit
 }
 
 fn check_verb(path: PathBuf, json: bool) -> Exit {
@@ -241,21 +264,24 @@ fn check_verb(path: PathBuf, json: bool) -> Exit {
     };
     let report = check::check(&disk, &place);
     looking.finish();
-    if json {
-        print_json(&report)
-    } else {
-        print_line(&report.to_string())
-    }
-    report.exit()
-}
-
-fn print_json(report: &Report) {
     // Paths that are no text are shown as near as text comes; everything else is numbers and words.
-    let text = serde_json::to_string_pretty(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-    print_line(&text);
+    let printed = match json {
+        true => print_line(
+            &serde_json::to_string_pretty(&report)
+                .unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string()),
+        ),
+        false => print_line(&report.to_string()),
+    };
+    printed.map_or_else(|failed| told(Err(failed)), |()| report.exit())
 }
 
 /// Prints a text; a reader that has gone away is no error of the tool's.
-pub fn print_line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+///
+/// # Errors
+/// It cannot be written where it is to go.
+pub fn print_line(text: &str) -> Result<(), export::Failed> {
+    match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((format!("standard output: {error}"), Exit::Io)),
+        _ => Ok(()),
+    }
 }

@@ -11,7 +11,6 @@ use crate::persist::{
     examine_file, walk_file,
 };
 use crate::value::Limits;
-use std::num::NonZero;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +88,7 @@ pub fn check_db(db: u32) -> Result<(), String> {
 pub fn load(disk: &Arc<dyn Disk>, place: &Place) -> Result<DataSet, OpenError> {
     let mut data = DataSet::empty()?;
     let limits = data.engine.store.limits;
-    data.source = replay(disk, place, &limits, &mut data.engine.replay())?;
+    data.source = replay(disk, place, &limits, Reading::to_load(), &mut data.engine.replay())?;
     Ok(data)
 }
 
@@ -98,10 +97,9 @@ pub fn replay(
     disk: &Arc<dyn Disk>,
     place: &Place,
     limits: &Limits,
+    reading: Reading,
     replay: &mut dyn Replay,
 ) -> Result<String, OpenError> {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let reading = Reading { processors, ..Reading::default() };
     match place {
         Place::Directory(options) => {
             let options = OpenOptions { limits: *limits, reading, ..(**options).clone() };

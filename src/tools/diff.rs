@@ -5,13 +5,14 @@
 
 use super::export::open_error;
 use super::place::Place;
-use super::portions::Parts;
+use super::portions::{Parts, Portions, load_each, scratch};
 use super::{Exit, json};
 use crate::command::glob_matches;
 use crate::env::Disk;
 use crate::keyspace::Entry;
 use crate::persist::Flow;
 use crate::value::ValueRef;
+use crate::value::payload::dump;
 use clap::Args;
 use serde_json::{Value as Json, json};
 use std::io::{self, Write};
@@ -34,6 +35,9 @@ pub struct Options {
     /// Deadlines are not compared.
     #[arg(long)]
     pub ignore_expiry: bool,
+    /// Where portions of large data sets are sorted, in files without a name; where temporary files go, unless this says otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
     /// Each difference as a JSON object on a line of its own.
     #[arg(long)]
     pub json: bool,
@@ -56,11 +60,13 @@ pub fn diff(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Res
     let find = |path: &PathBuf| super::find(&**disk, path).map_err(|exit| (String::new(), exit));
     let (first, second) = (find(&options.one)?, find(&options.other)?);
     let parts = Parts::of(disk, &[&first, &second]).map_err(|error| open_error(&error))?;
+    let scratch = scratch(disk, options.temp.as_deref(), None);
+    let portions = Portions::of_each(&parts, disk, &[&first, &second], &scratch).map_err(|error| open_error(&error))?;
     let mut compared = Compared { options, out: io::BufWriter::new(out), found: Differences::default(), failed: None };
     let mut sources = [String::new(), String::new()];
     for part in 0..parts.count {
-        let load = |place: &Place| parts.load(disk, place, part).map_err(|error| open_error(&error));
-        let (one, other) = (load(&first)?, load(&second)?);
+        let loaded = load_each(&portions, part).map_err(|error| open_error(&error))?;
+        let Ok([one, other]) = <[_; 2]>::try_from(loaded) else { unreachable!("two places, two data sets") };
         let is_of = |entry: &Entry| parts.part_of(entry.key()) == part;
         one.each(&mut |db, entry| match is_of(entry) {
             true => compared.first(db, entry, other.get(db, entry.key())),
@@ -77,7 +83,7 @@ pub fn diff(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Res
     }
     for (path, place, source) in [(&options.one, first, &sources[0]), (&options.other, second, &sources[1])] {
         if let (Place::Directory(_), false) = (place, options.json) {
-            eprintln!("{}: {source}", path.display());
+            complain!("{}: {source}", path.display());
         }
     }
     let Compared { mut out, found, failed, .. } = compared;
@@ -113,7 +119,7 @@ impl Compared<'_> {
         let mut reasons = Vec::new();
         if own.kind() != others.kind() {
             reasons.push(format!("type {} and {}", own.kind().name(), others.kind().name()));
-        } else if comparable(own) != comparable(others) {
+        } else if !is_same(own, others) {
             reasons.push(match own.len() == others.len() {
                 true => "value".to_owned(),
                 false => format!("value, of length {} and {}", own.len(), others.len()),
@@ -157,6 +163,14 @@ impl Compared<'_> {
             }
         }
     }
+}
+
+fn is_same(one: ValueRef<'_>, other: ValueRef<'_>) -> bool {
+    if let (ValueRef::Str(one), ValueRef::Str(other)) = (one, other) {
+        return one.as_bytes(&mut itoa::Buffer::new()) == other.as_bytes(&mut itoa::Buffer::new());
+    }
+    // Alike in their encodings, too: no other look is needed.
+    dump(one, false) == dump(other, false) || comparable(one) == comparable(other)
 }
 
 /// A value in one form, whatever its encoding: what has no order is sorted.

@@ -5,7 +5,8 @@
 
 use super::dataset::{self, DataSet};
 use super::place::Place;
-use super::portions::{PART_BYTES, Parts, Shown};
+use super::portions::{PART_BYTES, Parts, Portions, Scratch, Shown, scratch};
+use super::target::{self, Target};
 use super::{Exit, json};
 use crate::env::disk::{FromFront, parent};
 use crate::env::{Clock, Disk, OpenMode, UnixMillis};
@@ -44,6 +45,10 @@ pub struct ExportOptions {
     /// The version of the RDB file: 10, which stock 7.0 loads, or 11.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(10..=11))]
     pub rdb_version: u16,
+    /// Where portions of a large data set are sorted, in files without a name; beside the file that is written, or where temporary
+    /// files go.
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
     /// Say what was written as a JSON object, on standard error where the data is on standard output.
     #[arg(long)]
     pub json: bool,
@@ -57,6 +62,9 @@ pub struct ImportOptions {
     /// The data directory to make, which does not exist or is empty.
     #[arg(long, value_name = "DIR")]
     pub into: PathBuf,
+    /// Where portions of a large data set are sorted, in files without a name; beside the directory that is made.
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
     /// Say what was made as a JSON object.
     #[arg(long)]
     pub json: bool,
@@ -69,6 +77,8 @@ pub struct Done {
     pub source: String,
 }
 
+/// Bytes of lines that are written together.
+const WRITTEN_BYTES: usize = 256 << 10;
 /// Bytes of lines that are read together.
 const LINES_BYTES: usize = 64 << 10;
 
@@ -79,7 +89,7 @@ pub fn open_error(error: &OpenError) -> Failed {
     (error.to_string(), if let OpenError::Io { .. } = error { Exit::Io } else { Exit::Damaged })
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Failed {
+pub fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Failed {
     let path = path.to_owned();
     move |error| (format!("{}: {error}", path.display()), Exit::Io)
 }
@@ -103,58 +113,108 @@ pub fn export(
     {
         return Err((format!("{} is there already", path.display()), Exit::Usage));
     }
+    let scratch = scratch(disk, options.temp.as_deref(), options.out.as_deref());
     let parts = Parts::of(disk, &[&place]).map_err(|error| open_error(&error))?;
+    let from = DataSource { disk, place: &place, parts: &parts, scratch: &scratch };
     if let (true, Some(path)) = (options.rdb, &options.out) {
-        return portions_to_rdb(disk, &place, &parts, path, options.rdb_version, clock.unix_millis());
+        return or_no_draft(&**disk, path, from.to_rdb(path, options.rdb_version, clock.unix_millis()));
     }
     let Some(path) = &options.out else {
-        let mut out = BufWriter::new(out);
+        let mut out = BufWriter::with_capacity(WRITTEN_BYTES, out);
         let name = Path::new("standard output");
-        return match write_lines(disk, &place, &parts, options, &mut out, name) {
+        return match from.to_lines(options, &mut out, name) {
             // Whoever read has gone away: no error of ours.
             Err((_, Exit::Sound)) => Ok(Done { keys: 0, source: String::new() }),
             other => other,
         };
     };
-    let draft = path.with_added_extension("tmp");
-    let file = disk.open(&draft, OpenMode::Truncate).map_err(io_error(&draft))?;
-    let mut file = BufWriter::new(FromFront::new(file));
-    let done = write_lines(disk, &place, &parts, options, &mut file, path)?;
-    let named = || -> io::Result<()> {
-        file.get_ref().file().sync_all()?;
-        disk.rename(&draft, path)?;
-        disk.sync_dir(parent(path))
+    let made = || {
+        let draft = draft(path);
+        let file = disk.open(&draft, OpenMode::Truncate).map_err(io_error(&draft))?;
+        let mut file = BufWriter::with_capacity(WRITTEN_BYTES, FromFront::new(file));
+        let done = from.to_lines(options, &mut file, path)?;
+        let named = || -> io::Result<()> {
+            file.get_ref().file().sync_all()?;
+            disk.rename(&draft, path)?;
+            disk.sync_dir(parent(path))
+        };
+        named().map_err(io_error(path))?;
+        Ok(done)
     };
-    named().map_err(io_error(path))?;
-    Ok(done)
+    or_no_draft(&**disk, path, made())
 }
 
-fn write_lines(
-    disk: &Arc<dyn Disk>,
-    place: &Place,
-    parts: &Parts,
-    options: &ExportOptions,
-    out: &mut dyn Write,
-    name: &Path,
-) -> Result<Done, Failed> {
-    let (mut keys, mut selected) = (0, None);
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::BrokenPipe => (String::new(), Exit::Sound),
-        _ => io_error(name)(error),
-    };
-    let source = parts.each(disk, place, &mut |shown| {
-        let written = match shown {
-            Shown::Library(text) if options.jsonl => writeln!(out, "{}", json!({ "library": json::text(text) })),
-            Shown::Library(text) => write_library(text, out),
-            Shown::Key(db, entry) => {
-                keys += 1;
-                write_key(db, entry, options, &mut selected, out)
-            }
+fn draft(path: &Path) -> PathBuf {
+    path.with_added_extension("tmp")
+}
+
+/// Passes an outcome on; of a file that was not made no draft stays.
+fn or_no_draft(disk: &dyn Disk, path: &Path, made: Result<Done, Failed>) -> Result<Done, Failed> {
+    if made.is_err() {
+        target::remove(disk, &draft(path));
+    }
+    made
+}
+
+/// A data set, and how it is gone through.
+struct DataSource<'f> {
+    disk: &'f Arc<dyn Disk>,
+    place: &'f Place,
+    parts: &'f Parts,
+    scratch: &'f Scratch,
+}
+
+impl DataSource<'_> {
+    fn to_lines(&self, options: &ExportOptions, out: &mut dyn Write, name: &Path) -> Result<Done, Failed> {
+        let (mut keys, mut selected) = (0, None);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::BrokenPipe => (String::new(), Exit::Sound),
+            _ => io_error(name)(error),
         };
-        written.map_err(failed)
-    })?;
-    out.flush().map_err(failed)?;
-    Ok(Done { keys, source })
+        let source = self.parts.each(self.disk, self.place, self.scratch, &mut |shown| {
+            let written = match shown {
+                Shown::Library(text) if options.jsonl => writeln!(out, "{}", json!({ "library": json::text(text) })),
+                Shown::Library(text) => write_library(text, out),
+                Shown::Key(db, entry) => {
+                    keys += 1;
+                    write_key(db, entry, options, &mut selected, out)
+                }
+            };
+            written.map_err(failed)
+        })?;
+        out.flush().map_err(failed)?;
+        Ok(Done { keys, source })
+    }
+
+    fn to_rdb(&self, path: &Path, version: u16, now: UnixMillis) -> Result<Done, Failed> {
+        let Self { disk, place, parts, scratch } = *self;
+        if parts.count == 1 {
+            let data = dataset::load(disk, place).map_err(|error| open_error(&error))?;
+            return Ok(Done { keys: write_rdb(disk, &data, path, version, now)?, source: data.source });
+        }
+        let (mut libraries, mut writer) = (Vec::new(), None);
+        let begin = |libraries: &mut Vec<Vec<u8>>| {
+            let options = rdb_options(path, version, now, std::mem::take(libraries));
+            StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(path))
+        };
+        let source = parts.each(disk, place, scratch, &mut |shown| match shown {
+            Shown::Library(text) => {
+                libraries.push(text.to_vec());
+                Ok(())
+            }
+            Shown::Key(db, entry) => {
+                if writer.is_none() {
+                    writer = Some(begin(&mut libraries)?);
+                }
+                writer.as_mut().map_or(Ok(()), |writer| writer.add(db, entry).map_err(io_error(path)))
+            }
+        })?;
+        let writer = match writer {
+            Some(writer) => writer,
+            None => begin(&mut libraries)?,
+        };
+        Ok(Done { keys: writer.finish().map_err(io_error(path))?, source })
+    }
 }
 
 fn write_key(
@@ -196,43 +256,6 @@ fn rdb_options(path: &Path, version: u16, now: UnixMillis, libraries: Vec<Vec<u8
     }
 }
 
-/// Writes what stands in a place, portion by portion.
-fn portions_to_rdb(
-    disk: &Arc<dyn Disk>,
-    place: &Place,
-    parts: &Parts,
-    path: &Path,
-    version: u16,
-    now: UnixMillis,
-) -> Result<Done, Failed> {
-    if parts.count == 1 {
-        let data = dataset::load(disk, place).map_err(|error| open_error(&error))?;
-        return Ok(Done { keys: write_rdb(disk, &data, path, version, now)?, source: data.source });
-    }
-    let (mut libraries, mut writer) = (Vec::new(), None);
-    let begin = |libraries: &mut Vec<Vec<u8>>| {
-        let options = rdb_options(path, version, now, std::mem::take(libraries));
-        StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(path))
-    };
-    let source = parts.each(disk, place, &mut |shown| match shown {
-        Shown::Library(text) => {
-            libraries.push(text.to_vec());
-            Ok(())
-        }
-        Shown::Key(db, entry) => {
-            if writer.is_none() {
-                writer = Some(begin(&mut libraries)?);
-            }
-            writer.as_mut().map_or(Ok(()), |writer| writer.add(db, entry).map_err(io_error(path)))
-        }
-    })?;
-    let writer = match writer {
-        Some(writer) => writer,
-        None => begin(&mut libraries)?,
-    };
-    Ok(Done { keys: writer.finish().map_err(io_error(path))?, source })
-}
-
 fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, now: UnixMillis) -> Result<u64, Failed> {
     let options = rdb_options(path, version, now, data.libraries());
     let mut writer = rdb::begin(Arc::clone(disk), data.engine.snapshot(), options);
@@ -252,21 +275,12 @@ fn write_rdb(disk: &Arc<dyn Disk>, data: &DataSet, path: &Path, version: u16, no
 pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) -> Result<Done, Failed> {
     let ImportOptions { path, into, .. } = options;
     let place = super::find(&**disk, path).map_err(|exit| (String::new(), exit))?;
-    match disk.list(into) {
-        Ok(names) if names.is_empty() => {}
-        Ok(_) => {
-            return Err((
-                format!("{} is not empty: an import makes a data directory of its own", into.display()),
-                Exit::Usage,
-            ));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error(into)(error)),
-    }
+    let target = Target::vacant(&**disk, into, "an import makes a data directory of its own")?;
     let is_json = match &place {
         Place::File(path) => is_json(&**disk, path).map_err(io_error(path))?,
         Place::Directory(_) => false,
     };
+    let scratch = scratch(disk, options.temp.as_deref(), Some(into));
     // What cannot be loaded is said before anything is made.
     let parts = if is_json { None } else { Some(Parts::of(disk, &[&place]).map_err(|error| open_error(&error))?) };
     let mut seen = HashSet::new();
@@ -276,49 +290,48 @@ pub fn import(disk: &Arc<dyn Disk>, options: &ImportOptions, clock: &dyn Clock) 
         false => Ok(()),
     };
     let lines = if is_json { Some(from_lines(disk, path, &mut look)?) } else { None };
-    let log = into.join("appendonlydir");
-    for directory in [into, &log] {
-        match disk.create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error(directory)(error)),
-            _ => disk.sync_dir(parent(directory)).map_err(io_error(directory))?,
-        }
-    }
-    let name = "appendonly.aof.1.base.rdb".to_owned();
-    let (base, now) = (log.join(&name), clock.unix_millis());
-    let done = match &parts {
-        Some(parts) => portions_to_rdb(disk, &place, parts, &base, 10, now)?,
-        None => {
-            let options = rdb_options(&base, 10, now, lines.unwrap_or_default());
-            let mut writer = StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(&base))?;
-            from_lines(disk, path, &mut |(db, entry)| writer.add(db, entry).map_err(io_error(&base)))?;
-            let keys = writer.finish().map_err(io_error(&base))?;
-            if !is_small {
-                only_once(disk, &base)?;
+    let make = || -> Result<Done, Failed> {
+        let log = into.join("appendonlydir");
+        for directory in [into, &log] {
+            match disk.create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error(directory)(error)),
+                _ => disk.sync_dir(parent(directory)).map_err(io_error(directory))?,
             }
-            Done { keys, source: "JSON lines".into() }
         }
+        let name = "appendonly.aof.1.base.rdb".to_owned();
+        let (base, now) = (log.join(&name), clock.unix_millis());
+        let done = match &parts {
+            Some(parts) => DataSource { disk, place: &place, parts, scratch: &scratch }.to_rdb(&base, 10, now)?,
+            None => {
+                let options = rdb_options(&base, 10, now, lines.unwrap_or_default());
+                let mut writer = StreamWriter::begin(Arc::clone(disk), options).map_err(io_error(&base))?;
+                from_lines(disk, path, &mut |(db, entry)| writer.add(db, entry).map_err(io_error(&base)))?;
+                let keys = writer.finish().map_err(io_error(&base))?;
+                if !is_small {
+                    only_once(disk, &base, &scratch)?;
+                }
+                Done { keys, source: "JSON lines".into() }
+            }
+        };
+        let mut manifest = Manifest::new();
+        manifest.files.push(FileEntry { name, sequence: 1, kind: FileKind::Base });
+        let path = log.join("appendonly.aof.manifest");
+        manifest.store(&**disk, &path).map_err(|failed| io_error(&path)(failed.error))?;
+        Ok(done)
     };
-    let mut manifest = Manifest::new();
-    manifest.files.push(FileEntry { name, sequence: 1, kind: FileKind::Base });
-    let path = log.join("appendonly.aof.manifest");
-    manifest.store(&**disk, &path).map_err(|failed| io_error(&path)(failed.error))?;
-    Ok(done)
+    target.unless(&**disk, make())
 }
 
-/// Whether each key stands in a file once: it is loaded, portion by portion. Otherwise the file goes.
-fn only_once(disk: &Arc<dyn Disk>, base: &Path) -> Result<(), Failed> {
+/// Whether each key stands in a file once: it is loaded, portion by portion.
+fn only_once(disk: &Arc<dyn Disk>, base: &Path, scratch: &Scratch) -> Result<(), Failed> {
     let place = Place::File(base.to_owned());
     let parts = Parts::of_keys(&**disk, &place).map_err(|error| open_error(&error))?;
-    for part in 0..parts.count {
-        if let Err(error) = parts.load(disk, &place, part) {
-            disk.remove(base).map_err(io_error(base))?;
-            return Err(match error {
-                OpenError::BadBase { reason, .. } => (reason, Exit::Damaged),
-                other => open_error(&other),
-            });
-        }
-    }
-    Ok(())
+    let portions = Portions::of(&parts, disk, &place, scratch);
+    let loaded = portions.and_then(|portions| (0..parts.count).try_for_each(|part| portions.load(part).map(drop)));
+    loaded.map_err(|error| match error {
+        OpenError::BadBase { reason, .. } => (reason, Exit::Damaged),
+        other => open_error(&other),
+    })
 }
 
 fn bytes_of(disk: &dyn Disk, path: &Path) -> io::Result<u64> {

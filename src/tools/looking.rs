@@ -1,6 +1,6 @@
 //! A disk that shows on a bar how much was read; for those who only look everything that would change something fails.
 
-use crate::env::disk::DiskLayer;
+use crate::env::disk::{DiskLayer, FileLayer};
 use crate::env::{Disk, DiskFile, OpenMode};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
@@ -68,30 +68,26 @@ struct LookingFile {
     bar: ProgressBar,
 }
 
-impl DiskFile for LookingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+impl FileLayer for LookingFile {
+    fn below(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    fn read_below(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.file.read_at(buf, offset)?;
         self.bar.inc(len as u64);
         Ok(len)
     }
 
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+    fn write_below(&self, _: &[u8], _: u64) -> io::Result<usize> {
         Err(looks_only())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync_data_below(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn sync_all(&self) -> io::Result<()> {
+    fn sync_all_below(&self) -> io::Result<()> {
         Ok(())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(looks_only())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }

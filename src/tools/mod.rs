@@ -3,6 +3,14 @@
 //! Invariant: a tool changes nothing that it was not told to change, and says what it found in one place only: its
 //! report, as text or, with `--json`, for machines.
 
+/// Says something on standard error; whoever read there may have gone away, which is no reason to fail.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod backup;
 mod check;
 mod cli;
@@ -19,11 +27,12 @@ mod portions;
 mod repair;
 mod restore;
 mod stock;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub use backup::{
-    AskError, Asked, Backup, BackupError, BackupOptions, Login, Pace, ask, backup_to_directory, backup_to_stream,
+    AskError, Asked, Backup, BackupError, BackupOptions, Login, ask, backup_to_directory, backup_to_stream,
 };
 pub use check::{Damaged, FileReport, Report, Role, Start, Verdict, check};
 pub use place::{Place, PlaceError};
@@ -47,7 +56,7 @@ pub fn run(argv: &[OsString]) -> Option<ExitCode> {
 /// The place that a path names; the error is said.
 fn find(disk: &dyn Disk, path: &Path) -> Result<Place, Exit> {
     Place::find(disk, path).map_err(|error| {
-        eprintln!("{error}");
+        complain!("{error}");
         match error {
             PlaceError::Io { .. } => Exit::Io,
             PlaceError::Nothing { .. } => Exit::Usage,

@@ -7,7 +7,7 @@
 use super::Exit;
 use super::dataset::families;
 use super::place::Place;
-use super::{json, moment};
+use super::{json, moment, target};
 use crate::command::CommandTable;
 use crate::engine::quote;
 use crate::env::disk::parent;
@@ -69,6 +69,8 @@ pub enum Failed {
     Nothing { path: PathBuf },
     #[error("{0}")]
     Usage(String),
+    #[error("{}", .0.0)]
+    Said((String, Exit)),
 }
 
 impl Failed {
@@ -77,6 +79,7 @@ impl Failed {
             Self::Plan(OpenError::Io { .. }) | Self::Apply(RepairError::Io { .. }) => Exit::Io,
             Self::Plan(_) | Self::Useless(_) | Self::Nothing { .. } => Exit::Damaged,
             Self::Usage(_) | Self::Apply(_) => Exit::Usage,
+            Self::Said((_, exit)) => *exit,
         }
     }
 }
@@ -113,6 +116,12 @@ pub fn repair(
     if options.into.is_some() && !options.apply {
         return Err(Failed::Usage("--into says where --apply writes: give both, or neither for the plan".into()));
     }
+    let vacant = match &options.into {
+        Some(into) => {
+            Some(target::Target::vacant(&**disk, into, "a repaired directory is made anew").map_err(Failed::Said)?)
+        }
+        None => None,
+    };
     let names = directory_of(place);
     let crossing = match (options.across_gaps, options.stop_at_gap) {
         (true, _) => Crossing::Always,
@@ -165,7 +174,11 @@ pub fn repair(
             }
         }
     };
-    let applied = plan.apply(&**disk, &names, &target, entropy).map_err(Failed::Apply)?;
+    let applied = plan.apply(&**disk, &names, &target, entropy).map_err(Failed::Apply);
+    let applied = match &vacant {
+        Some(vacant) => vacant.unless(&**disk, applied)?,
+        None => applied?,
+    };
     let made = OpenOptions { directory: applied.directory.clone(), ..names };
     let loads = examine(Arc::clone(disk), &made, &mut Discard).map_err(Failed::Useless)?;
     Ok(Repaired { plan, applied: Some(applied), loads: Some(loads) })

@@ -59,6 +59,10 @@ pub trait FileLayer: Send + Sync {
     fn sync_all_below(&self) -> io::Result<()> {
         self.below().sync_all()
     }
+
+    fn let_go_below(&self, offset: u64, len: u64) {
+        self.below().let_go(offset, len);
+    }
 }
 
 impl<L: FileLayer> DiskFile for L {
@@ -84,6 +88,10 @@ impl<L: FileLayer> DiskFile for L {
 
     fn len(&self) -> io::Result<u64> {
         FileLayer::below(self).len()
+    }
+
+    fn let_go(&self, offset: u64, len: u64) {
+        self.let_go_below(offset, len);
     }
 }
 

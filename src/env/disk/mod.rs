@@ -6,12 +6,14 @@
 
 mod layer;
 mod os;
+mod pace;
 pub mod sim;
 #[cfg(test)]
 mod tests;
 
 pub use layer::{DiskLayer, FileLayer};
 pub use os::OsDisk;
+pub use pace::{Pace, PacedReads};
 pub use sim::SimDisk;
 
 use std::io::{self, Write};
@@ -88,6 +90,9 @@ pub trait DiskFile: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     fn len(&self) -> io::Result<u64>;
+
+    /// What the system holds of these bytes in memory is not needed any more: a hint. What was not synced stays.
+    fn let_go(&self, _offset: u64, _len: u64) {}
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -138,6 +138,12 @@ impl DiskFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
+
+    fn let_go(&self, offset: u64, len: u64) {
+        let (offset, len) = (i64::try_from(offset).unwrap_or(i64::MAX), i64::try_from(len).unwrap_or(0));
+        // No length is all that follows. A file system that cannot do it keeps what it holds.
+        let _ = nix::fcntl::posix_fadvise(&self.file, offset, len, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
 }
 
 /// The parent of a bare file name is the empty path, which the system does not take for the current directory.

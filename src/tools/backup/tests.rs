@@ -12,7 +12,7 @@ fn config() -> OpenOptions {
 }
 
 fn plain() -> BackupOptions {
-    let pace = Pace::new(Arc::new(ManualClock::default()), 0);
+    let pace = Pace::new(Arc::new(ManualClock::default()));
     BackupOptions { source: config(), zstd: None, pace, archive: false, asked: None }
 }
 
@@ -45,7 +45,7 @@ fn a_copy_holds_what_was_acknowledged() {
         assert!(made.files > 1 && made.bytes > 0, "{made}");
         assert_eq!(restored(&disk, &directory, &history), Some(history.durable), "{copy}");
     }
-    assert!(matches!(backup_to_directory(&as_disk, plain(), Path::new("/copy1")), Err(BackupError::NotEmpty { .. })));
+    assert!(matches!(backup_to_directory(&as_disk, plain(), Path::new("/copy1")), Err(BackupError::Taken { .. })));
 }
 
 /// A frame that is only half there was not acknowledged: it is left out as a whole.

@@ -1,13 +1,15 @@
 //! The verb: its options, and what it says.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::{BackupOptions, Login, Pace, ask, backup_to_directory, backup_to_stream};
-use crate::env::disk::OsDisk;
-use crate::env::{Disk, SystemClock};
+use super::{BackupOptions, Login, ask, backup_to_directory, backup_to_stream};
+use crate::env::SystemClock;
+use crate::env::disk::Pace;
+use crate::tools::cli::watched;
 use crate::tools::place::Place;
 use crate::tools::{Exit, find};
 
@@ -40,15 +42,20 @@ pub struct Arguments {
 
 /// Makes the backup that a command line asks for, and says what was made.
 pub fn run(arguments: Arguments) -> Exit {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    // What goes to a terminal is not mixed with a bar.
+    let (looking, disk) = watched(arguments.target.as_os_str() == "-" && std::io::stdout().is_terminal());
     let Arguments { path, target, from, user, zstd, archive, max_mb_per_sec } = arguments;
+    if user.is_some() && from.is_none() {
+        complain!("--user logs in to a server: name it with --from");
+        return Exit::Usage;
+    }
     let (source, asked) = match (path, from) {
         (_, Some(address)) => {
             let password = std::env::var("REDISCLI_AUTH").ok();
             match ask(&address, &Login { user, password }) {
                 Ok((source, asked)) => (source, Some(asked)),
                 Err(error) => {
-                    eprintln!("{error}");
+                    complain!("{error}");
                     return Exit::Io;
                 }
             }
@@ -58,28 +65,30 @@ pub fn run(arguments: Arguments) -> Exit {
             match find(&*disk, &path) {
                 Ok(Place::Directory(source)) => (*source, None),
                 Ok(_) => {
-                    eprintln!("{} is a file: a backup is made of a data directory", path.display());
+                    complain!("{} is a file: a backup is made of a data directory", path.display());
                     return Exit::Usage;
                 }
                 Err(exit) => return exit,
             }
         }
     };
-    let pace = Pace::new(Arc::new(SystemClock::new()), max_mb_per_sec.saturating_mul(1_000_000));
+    let pace = Pace::new(Arc::new(SystemClock::new()));
+    pace.set_rate(max_mb_per_sec.saturating_mul(1_000_000));
     let options = BackupOptions { source, zstd, pace, archive, asked };
     let made = if target.as_os_str() == "-" {
         backup_to_stream(&*disk, options, std::io::stdout().lock())
     } else {
         backup_to_directory(&disk, options, &target)
     };
+    looking.finish();
     match made {
         Ok(backup) => {
             // Standard output may be the archive.
-            eprintln!("{}: {backup}", target.display());
+            complain!("{}: {backup}", target.display());
             Exit::Sound
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain!("{error}");
             error.exit()
         }
     }

@@ -42,6 +42,23 @@ impl Choice {
         self.from_lsn.is_some() || self.to_lsn.is_some() || self.from_time.is_some() || self.to_time.is_some()
     }
 
+    /// # Errors
+    /// What cannot be meant.
+    pub fn makes_sense(&self) -> Result<(), String> {
+        fn is_backwards<T: PartialOrd>(range: (Option<T>, Option<T>)) -> bool {
+            range.0.zip(range.1).is_some_and(|(from, to)| to < from)
+        }
+        if is_backwards((self.from_lsn, self.to_lsn)) || is_backwards((self.from_time, self.to_time)) {
+            return Err("the range that is asked for ends before it begins".into());
+        }
+        match &self.command {
+            Some(name) if CommandTable::new(&dataset::families()).find(name.as_bytes()).is_none() => {
+                Err(format!("there is no command '{}'", name.escape_default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn prepared(&self) -> Chosen {
         let Self { key, db, command, from_lsn, to_lsn, from_time, to_time } = self;
         Chosen {

@@ -5,7 +5,7 @@
 //! Invariants
 //! - Nothing is changed, no lock is taken; a running server is not disturbed.
 //! - Memory is bounded by the largest frame, command or value, and by [`spread::NAMES_MAX`] names. Only keys of a log, which
-//!   is not their form on disk, are loaded as a start loads them.
+//!   is not their form on disk, are loaded as a start loads them, in portions.
 
 mod choice;
 mod follow;
@@ -19,7 +19,7 @@ use self::show::{Keys, Show as Shown};
 use self::spread::Spread;
 use super::Exit;
 use super::place::Place;
-use super::portions::{Parts, Shown as Portion};
+use super::portions::{Parts, Scratch, Shown as Portion};
 use crate::env::Disk;
 use crate::persist::archive::{Past, UnpackingDisk};
 use crate::persist::{Flow, OpenError, Visitor, follow as follow_log, later_dump, rdb, walk_file, walk_log};
@@ -74,6 +74,9 @@ pub struct Options {
     /// Words of commands in full length, however long.
     #[arg(long)]
     pub full: bool,
+    /// Where portions of a large data set are sorted, in files without a name; where temporary files go, unless this says otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub temp: Option<PathBuf>,
     /// Each thing as a JSON object on a line of its own.
     #[arg(long)]
     pub json: bool,
@@ -87,8 +90,8 @@ pub struct Met {
 }
 
 /// Shows what was asked for; the error is said.
-pub fn inspect(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Exit {
-    match shown(disk, options, out) {
+pub fn inspect(disk: &Arc<dyn Disk>, scratch: &Scratch, options: &Options, out: &mut dyn Write) -> Exit {
+    match shown(disk, scratch, options, out) {
         Ok(met) if met.damage => Exit::Damaged,
         Ok(met) if met.torn => Exit::Torn,
         Ok(_) => Exit::Sound,
@@ -97,11 +100,11 @@ pub fn inspect(disk: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> 
 }
 
 fn said(error: &OpenError) -> Exit {
-    eprintln!("{error}");
+    complain!("{error}");
     if let OpenError::Io { .. } = error { Exit::Io } else { Exit::Damaged }
 }
 
-fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Result<Met, Exit> {
+fn shown(plain: &Arc<dyn Disk>, scratch: &Scratch, options: &Options, out: &mut dyn Write) -> Result<Met, Exit> {
     let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(plain))) as Arc<dyn Disk>);
     let mut place = super::find(&**disk, &options.path)?;
     if let Place::Directory(names) = &place
@@ -113,7 +116,7 @@ fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Resul
             || options.choice.is_of_log()
             || matches!(options.show, Some(Subject::Commands | Subject::Frames));
         let shown = if is_log { "here is the log" } else { "here it is" };
-        eprintln!(
+        complain!(
             "{} stands later than the log beside it, at LSN {lsn}, and is what a start loads; {shown}",
             dump.display()
         );
@@ -128,15 +131,19 @@ fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Resul
     };
     let of_keys = matches!(subject, Subject::Keys | Subject::Memory | Subject::MemoryKeys);
     if options.follow && (of_keys || subject == Subject::Histogram || matches!(place, Place::File(_))) {
-        eprintln!("--follow goes with the commands or the frames of a data directory");
+        complain!("--follow goes with the commands or the frames of a data directory");
         return Err(Exit::Usage);
     }
     if of_keys && options.choice.is_of_log() {
-        eprintln!("keys have no LSN, time or command: these options go with commands, frames and the histogram");
+        complain!("keys have no LSN, time or command: these options go with commands, frames and the histogram");
+        return Err(Exit::Usage);
+    }
+    if let Err(wrong) = options.choice.makes_sense() {
+        complain!("{wrong}");
         return Err(Exit::Usage);
     }
     if options.separator.is_empty() || options.depth == 0 {
-        eprintln!("a prefix has one part at least, and a separator that ends it");
+        complain!("a prefix has one part at least, and a separator that ends it");
         return Err(Exit::Usage);
     }
     let mut choice = options.choice.prepared();
@@ -157,13 +164,13 @@ fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Resul
                 // Keys of a log are what its commands have made of them.
                 let parts = Parts::of(disk, &[&place]).map_err(|error| said(&error))?;
                 let enough = || (String::new(), Exit::Sound);
-                let shown = parts.each(disk, &place, &mut |shown| match shown {
+                let shown = parts.each(disk, &place, scratch, &mut |shown| match shown {
                     Portion::Key(db, entry) if keys.entry(db, entry).is_break() => Err(enough()),
                     _ => Ok(()),
                 });
                 return match shown {
                     Err((reason, exit)) if exit != Exit::Sound => {
-                        eprintln!("{reason}");
+                        complain!("{reason}");
                         Err(exit)
                     }
                     _ => keys.finish(),
@@ -177,13 +184,13 @@ fn shown(plain: &Arc<dyn Disk>, options: &Options, out: &mut dyn Write) -> Resul
         Place::Directory(directory) if options.follow => {
             let log = directory.directory.join(&directory.append_directory);
             let mut waiting = follow::Waiting::new(&log).map_err(|error| {
-                eprintln!("{}: {error}", log.display());
+                complain!("{}: {error}", log.display());
                 Exit::Io
             })?;
             follow_log(&**disk, directory, visitor.visitor(), &mut || waiting.wait()).map(|()| Flow::Continue(()))
         }
         Place::Directory(directory) if options.archive => Past::read(&**disk, &**plain, directory).and_then(|past| {
-            past.notes.iter().for_each(|note| eprintln!("{note}"));
+            past.notes.iter().for_each(|note| complain!("{note}"));
             past.walk(&**disk, directory, visitor.visitor())
         }),
         Place::Directory(directory) => walk_log(&**disk, directory, visitor.visitor()),
@@ -224,7 +231,7 @@ fn written(result: io::Result<()>, failed: &mut Option<Exit>) -> Flow {
         Ok(()) => Flow::Continue(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Flow::Break(()),
         Err(error) => {
-            eprintln!("standard output: {error}");
+            complain!("standard output: {error}");
             *failed = Some(Exit::Io);
             Flow::Break(())
         }

@@ -319,7 +319,7 @@ impl Visitor for Keys<'_> {
     fn gap(&mut self, gap: &Gap<'_>) -> Flow {
         self.met.see(gap);
         // Beside the lines, which are for machines.
-        eprintln!("{}", gap_line(gap, false));
+        complain!("{}", gap_line(gap, false));
         Continue(())
     }
 }

@@ -118,7 +118,7 @@ impl Visitor for Spread<'_> {
 
     fn gap(&mut self, gap: &Gap<'_>) -> Flow {
         self.met.see(gap);
-        eprintln!("{}", gap_line(gap, false));
+        complain!("{}", gap_line(gap, false));
         Continue(())
     }
 }

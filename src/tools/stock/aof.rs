@@ -38,8 +38,17 @@ pub fn check(bench: &mut Bench<'_>, path: &Path, wanted: Wanted) -> Result<(), F
         None => None,
         Some(Ok(manifest)) => Some(manifest),
         Some(Err(error)) => {
-            let reason = format!("Invalid AOF manifest file format: line {} {}", error.line, error.reason);
-            return Err(Failed::because(reason));
+            bench.say("Start checking Multi Part AOF");
+            bench.say("*** FATAL AOF MANIFEST FILE ERROR ***");
+            bench.say(format_args!("Reading the manifest file, at line {}", error.line));
+            if let Ok(content) = read_file(bench.disk, path)
+                && let Some(line) = content.split(|byte| *byte == b'\n').nth(error.line.saturating_sub(1))
+            {
+                bench.say(format_args!(">>> '{}'", String::from_utf8_lossy(line)));
+            }
+            bench.say("Invalid AOF manifest file format");
+            complain!("The line {}", error.reason);
+            return Err(Failed::said());
         }
     };
     let Some(manifest) = manifest else {
@@ -49,7 +58,7 @@ pub fn check(bench: &mut Bench<'_>, path: &Path, wanted: Wanted) -> Result<(), F
         return reopen_beside(bench, path, cut);
     };
     bench.say("Start checking Multi Part AOF");
-    let directory = path.parent().unwrap_or(Path::new(""));
+    let directory = parent(path);
     let incremental: Vec<_> = manifest.incremental().collect();
     let mut cut = false;
     if let Some(base) = manifest.base() {
@@ -93,7 +102,9 @@ struct Valid {
 /// Checks one file; whether it was cut.
 fn part(bench: &mut Bench<'_>, part: &Part<'_>, kind: &str, wanted: Wanted) -> Result<bool, Failed> {
     let Part { path, shown, last } = part;
-    let file = open(bench.disk, path)?;
+    let file = bench.disk.open(path, OpenMode::Read).map_err(|error| {
+        Failed::because(format_args!("Cannot open file {}: {}, aborting...", path.display(), os_text(&error)))
+    })?;
     let size = file.len().map_err(|error| Failed::because(os_text(&error)))?;
     if size == 0 {
         bench.say(format_args!("{kind} {shown} is empty"));
@@ -113,11 +124,15 @@ fn part(bench: &mut Bench<'_>, part: &Part<'_>, kind: &str, wanted: Wanted) -> R
     let until = if let Wanted::Until(seconds) = wanted { Some(seconds) } else { None };
     let mut valid = commands(&*file, from, until).map_err(|error| Failed::because(os_text(&error)))?;
     frames(&*file, path, &mut valid)?;
-    if let Wanted::Until(seconds) = wanted {
+    if let Wanted::Until(seconds) = wanted
+        && (valid.later.is_some() || valid.up_to == size)
+    {
         return truncate_to(bench, part, valid.later, seconds, kind);
     }
-    if let Some((offset, problem)) = &valid.problem {
-        bench.say(format_args!("0x{offset:>16x}: {problem}"));
+    match &valid.problem {
+        Some((_, problem)) if problem == NO_COMMAND => bench.say(format_args!("AOF {shown} format error")),
+        Some((offset, problem)) => bench.say(format_args!("0x{offset:>16x}: {problem}")),
+        None => {}
     }
     let diff = size - valid.up_to;
     bench.say(format_args!(
@@ -150,6 +165,15 @@ fn part(bench: &mut Bench<'_>, part: &Part<'_>, kind: &str, wanted: Wanted) -> R
     Ok(true)
 }
 
+/// Where neither a command nor a comment begins.
+const NO_COMMAND: &str = "no command begins here";
+
+fn begins_nothing(file: &dyn crate::env::DiskFile, at: u64) -> io::Result<bool> {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    Ok(!matches!(byte[0], b'*' | b'#'))
+}
+
 fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> io::Result<Valid> {
     let mut tape = Tape::new(file, from)?;
     let mut valid = Valid { up_to: from, line: 1, problem: None, later: None };
@@ -160,6 +184,7 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
             Next::End if !transaction => break,
             Next::End => "Reached EOF before reading EXEC for MULTI".to_owned(),
             Next::Short => "the file ends inside a command".to_owned(),
+            Next::Garbage(_) if begins_nothing(file, at)? => NO_COMMAND.to_owned(),
             Next::Garbage(byte) => format!("Expected a command, got: {:02x}", byte),
             Next::Timestamp(seconds) if until.is_some_and(|until| seconds > until) => {
                 valid.later = Some(at);

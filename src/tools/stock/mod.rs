@@ -41,12 +41,17 @@ impl Bench<'_> {
     }
 }
 
+/// Prints a line; whoever read may have gone away.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn ended(result: Result<(), Failed>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed(reason)) => {
             if let Some(reason) = reason {
-                println!("{reason}");
+                print(&reason);
             }
             ExitCode::FAILURE
         }
@@ -55,14 +60,14 @@ fn ended(result: Result<(), Failed>) -> ExitCode {
 
 fn version(called: &str) -> ExitCode {
     let name = called.rsplit('/').next().unwrap_or_default();
-    println!("{name} {} (graven {})", crate::REDIS_VERSION, crate::server::GRAVEN_VERSION);
+    print(&format!("{name} {} (graven {})", crate::REDIS_VERSION, crate::server::GRAVEN_VERSION));
     ExitCode::SUCCESS
 }
 
 /// `redis-check-rdb <file>`.
 pub fn check_rdb(called: &str, arguments: &[OsString]) -> ExitCode {
     let [path] = arguments else {
-        eprintln!("Usage: {called} <rdb-file-name>");
+        complain!("Usage: {called} <rdb-file-name>");
         return ExitCode::FAILURE;
     };
     if path == "-v" || path == "--version" {
@@ -75,7 +80,7 @@ pub fn check_rdb(called: &str, arguments: &[OsString]) -> ExitCode {
 /// `redis-check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>`.
 pub fn check_aof(called: &str, arguments: &[OsString]) -> ExitCode {
     let usage = || {
-        println!("Usage: {called} [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>");
+        print(&format!("Usage: {called} [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>"));
         ExitCode::FAILURE
     };
     let (path, wanted) = match arguments {
@@ -83,9 +88,11 @@ pub fn check_aof(called: &str, arguments: &[OsString]) -> ExitCode {
         [path] => (path, aof::Wanted::Check),
         [option, path] if option == "--fix" => (path, aof::Wanted::Fix),
         [option, until, path] if option == "--truncate-to-timestamp" => match until.to_str().map(str::parse) {
-            Some(Ok(seconds)) if seconds > 0 => (path, aof::Wanted::Until(seconds)),
+            // Stock takes the beginning of time for none at all.
+            Some(Ok(0)) => (path, aof::Wanted::Check),
+            Some(Ok(seconds)) => (path, aof::Wanted::Until(seconds)),
             _ => {
-                println!("Invalid timestamp, aborting...");
+                print("Invalid timestamp, aborting...");
                 return ExitCode::FAILURE;
             }
         },

@@ -1,7 +1,7 @@
 //! An RDB file as redis-check-rdb tells of it.
 
-use super::{Bench, Failed, open};
-use crate::env::UnixMillis;
+use super::{Bench, Failed, os_text};
+use crate::env::{OpenMode, UnixMillis};
 use crate::persist::rdb::{self, FileSource, RdbEntry, RdbSink, Refusal};
 use crate::value::Limits;
 use crate::value::payload::Source;
@@ -15,9 +15,13 @@ use std::path::Path;
 /// When it is damaged or cannot be read.
 pub fn check(bench: &mut Bench<'_>, path: &Path, shown: &str) -> Result<u64, Failed> {
     bench.say(format_args!("[offset 0] Checking RDB file {shown}"));
-    let file = open(bench.disk, path)?;
+    let file = bench.disk.open(path, OpenMode::Read).map_err(|error| {
+        // Stock says nothing more.
+        complain!("Cannot open file {shown}: {}", os_text(&error));
+        Failed::said()
+    })?;
     let offset = Cell::new(0);
-    let source = FileSource::new(&*file).map_err(|error| Failed::because(super::os_text(&error)))?;
+    let source = FileSource::new(&*file).map_err(|error| Failed::because(os_text(&error)))?;
     let mut source = Watched { source, offset: &offset };
     let now = bench.now;
     let mut told = Told { bench, offset: &offset, now, keys: 0, expires: 0, expired: 0 };
@@ -36,7 +40,7 @@ pub fn check(bench: &mut Bench<'_>, path: &Path, shown: &str) -> Result<u64, Fai
         }
         Err(error) => {
             bench.say("--- RDB ERROR DETECTED ---");
-            bench.say(format_args!("[offset {}] {}", error.offset, error.problem));
+            bench.say(format_args!("[offset {}] {}", offset.get(), error.problem));
             bench.say(format_args!("[additional info] While doing: {}", error.reading));
             Err(Failed::said())
         }
@@ -95,8 +99,9 @@ impl Source for Watched<'_, '_> {
     }
 
     fn take(&mut self, len: usize) -> io::Result<&[u8]> {
-        self.offset.set(self.source.offset() + len as u64);
-        self.source.take(len)
+        let taken = self.source.take(len)?;
+        self.offset.set(self.offset.get() + taken.len() as u64);
+        Ok(taken)
     }
 
     fn checksum(&mut self) -> u64 {
