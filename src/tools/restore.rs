@@ -3,13 +3,13 @@
 use super::dataset::families;
 use super::moment;
 use super::place::Place;
-use super::{Exit, repair::Failed};
+use super::{Exit, repair::Failed, target};
 use crate::command::CommandTable;
 use crate::env::{Disk, Entropy, UnixMillis};
 use crate::persist::archive::UnpackingDisk;
 use crate::persist::{
-    Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, examine, later_dump,
-    restore_plan,
+    At, Discard, LoadReport, Lsn, Moment, OpenError, OpenOptions, Reached, RestoreError, Target, There, examine,
+    later_dump, restore_plan,
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -89,11 +89,12 @@ pub fn restore(
         (_, Some(time)) => Moment::Time(time),
         _ => Moment::Before(&begins),
     };
+    let vacant = target::Target::vacant(&**disk, &options.into, "what is restored is a directory of its own")?;
     let plain = Arc::clone(disk);
     let disk: &Arc<dyn Disk> = &(Arc::new(UnpackingDisk::new(Arc::clone(disk))) as Arc<dyn Disk>);
     if let Some(lsn) = later_dump(disk, names).map_err(|error| refused(&RestoreError::Open(error)))? {
         let dump = names.directory.join(&names.dump_file);
-        eprintln!(
+        complain!(
             "{} stands later than the log beside it, at LSN {lsn}, and is what a start loads; moments are those of the log",
             dump.display()
         );
@@ -101,9 +102,12 @@ pub fn restore(
     let (plan, reached) = restore_plan(&**disk, &*plain, names, &wanted).map_err(|error| refused(&error))?;
     let target = Target::Into(options.into.clone());
     let failed = |failed: Failed| (failed.to_string(), failed.exit());
-    let made = plan.apply(&**disk, names, &target, entropy).map_err(|error| failed(Failed::Apply(error)))?;
-    let made = OpenOptions { directory: made.directory, ..(**names).clone() };
-    let loads = examine(Arc::clone(disk), &made, &mut Discard).map_err(|error| failed(Failed::Useless(error)))?;
+    let mut make = || {
+        let made = plan.apply(&**disk, names, &target, entropy).map_err(|error| failed(Failed::Apply(error)))?;
+        let made = OpenOptions { directory: made.directory, ..(**names).clone() };
+        examine(Arc::clone(disk), &made, &mut Discard).map_err(|error| failed(Failed::Useless(error)))
+    };
+    let loads = vacant.unless(&**disk, make())?;
     Ok(Restored { reached, loads, notes: plan.notes, into: options.into.clone() })
 }
 
@@ -111,20 +115,45 @@ fn refused(error: &RestoreError) -> (String, Exit) {
     let exit = match error {
         RestoreError::Open(OpenError::Io { .. }) => Exit::Io,
         RestoreError::Open(_) | RestoreError::Damaged { .. } => Exit::Damaged,
-        RestoreError::Outside(_) | RestoreError::NoCommand(_) | RestoreError::NoLog => Exit::Usage,
+        RestoreError::Outside(_) | RestoreError::NoCommand(_) | RestoreError::NoLog | RestoreError::Between { .. } => {
+            Exit::Usage
+        }
     };
     let text = match error {
         RestoreError::Outside(there) | RestoreError::NoCommand(there) => {
-            let lsns = there.first.zip(there.end).map(|(first, end)| format!("LSN {first} to {end}"));
-            let times =
-                there.from.zip(there.to).map(|(from, to)| format!("{} to {}", moment::show(from), moment::show(to)));
-            let has: Vec<String> = lsns.into_iter().chain(times).collect();
-            let has = if has.is_empty() { "neither positions nor times".to_owned() } else { has.join(", ") };
-            format!("{error}, which holds {has}")
+            format!("{error}, which holds {}", held(there))
+        }
+        RestoreError::Between { before, behind } => {
+            let shown = |at: &At| {
+                let lsn = at.lsn.map(|lsn| format!("LSN {lsn}"));
+                let known: Vec<String> = lsn.into_iter().chain(at.time.map(moment::show)).collect();
+                known.join(", ")
+            };
+            format!("{error}: there is what stands before ({}) and behind it ({})", shown(before), shown(behind))
         }
         other => other.to_string(),
     };
     (text, exit)
+}
+
+/// What there is, range by range, and what lies between them.
+fn held(there: &There) -> String {
+    let ranges = there.ranges.iter().map(|range| {
+        let lsns = range.first.zip(range.end).map(|(first, end)| format!("LSN {first} to {end}"));
+        let times =
+            range.from.zip(range.to).map(|(from, to)| format!("{} to {}", moment::show(from), moment::show(to)));
+        lsns.into_iter().chain(times).collect::<Vec<_>>().join(", ")
+    });
+    let ranges: Vec<String> = ranges.filter(|range| !range.is_empty()).collect();
+    if ranges.is_empty() {
+        return "neither positions nor times".into();
+    }
+    let mut text = ranges.join(", and behind a gap ");
+    if !there.unplaced.is_empty() {
+        let names: Vec<String> = there.unplaced.iter().map(|path| path.display().to_string()).collect();
+        text += &format!("; a stock server wrote {}, whose moments cannot be told", names.join(", "));
+    }
+    text
 }
 
 impl Restored {

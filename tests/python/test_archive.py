@@ -211,3 +211,67 @@ def test_archiving_goes_on_behind_a_kill(make_server):
     assert len(names) == len(packed(server.directory)) >= 2, "each once"
     assert not list((server.directory / "archive").glob("*.tmp"))
     tool("check", server.directory)
+
+
+@pytest.mark.parametrize("timestamps", ["yes", "no"])
+def test_moments_in_a_visit_by_stock_are_exact_or_are_refused(make_server, make_stock, tmp_path, timestamps):
+    """What stock wrote has no positions, and times only where it was told to write them: nothing of it gets into a moment before it."""
+
+    def second(connection):
+        """The time, when nothing more is logged in its second."""
+        now = int(connection.call("TIME")[0])
+        wait_until(lambda: int(connection.call("TIME")[0]) > now + 1, 10, "the next second")
+        return now + 1
+
+    ours = make_server(directives=RETAINING).start()
+    with ours.connect() as connection:
+        connection.call("SET", "a", "1")
+        rewrite(connection, ours.directory)
+        connection.call("SET", "b", "1")
+        before = second(connection)
+    ours.stop()
+    stock = make_stock(directory=ours.directory, directives={"aof-timestamp-enabled": timestamps}).start()
+    with stock.connect() as connection:
+        connection.call("SET", "s", "1")
+        during = second(connection)
+        connection.call("SET", "t", "1")
+        connection.call("SET", "u", "1")
+        second(connection)
+    stock.stop()
+    ours.start()
+    with ours.connect() as connection:
+        connection.call("SET", "c", "1")
+        after = second(connection)
+        rewrite(connection, ours.directory)
+        connection.call("SET", "d", "1")
+    ours.stop()
+
+    def keys(number, *moment, code=0):
+        into = tmp_path / f"restored-{number}"
+        said = tool("restore", ours.directory, *moment, "--into", into, code=code)
+        assert into.exists() == (code == 0)
+        if code:
+            return said
+        exported = subprocess.run([graven_binary(), "export", "--jsonl", into], capture_output=True, text=True, timeout=60, check=True)
+        return "".join(sorted(json.loads(line)["key"] for line in exported.stdout.splitlines()))
+
+    assert keys(1, "--to-time", after) == "abcstu"
+    assert keys(2, "--before-command", "SET t 1") == "abs"
+    assert keys(3, "--before-command", "SET u") == "abst"
+    assert keys(4, "--before-command", "SET s") == "ab"
+    if timestamps == "yes":
+        assert keys(5, "--to-time", before) == "ab"
+        assert keys(6, "--to-time", during) == "abs"
+    else:
+        for number, moment in ((5, before), (6, during)):
+            said = keys(number, "--to-time", moment, code=2)
+            assert "a stock server wrote there" in said and said.count("20") >= 2 and len(said.splitlines()) == 1, said
+    # Where the last frame in front of the visit ends, and a position that nothing has.
+    inspected = tool("inspect", ours.directory, "--archive", "--show", "commands", "--json")
+    lines = [json.loads(line) for line in inspected.splitlines()]
+    lsns = {line["command"][1]: line["lsn"] for line in lines if line["command"][0] == "SET"}
+    behind = lsns["b"] + len("*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n1\r\n")
+    assert lsns["s"] is None and behind < lsns["c"] - 1
+    assert keys(7, "--to-lsn", behind) == "ab"
+    assert "a stock server wrote there" in keys(8, "--to-lsn", lsns["c"] - 1, code=2)
+    assert keys(9, "--to-lsn", lsns["c"]) == "abstu"

@@ -64,6 +64,8 @@ pub struct Past {
     pub manifest: Option<Manifest>,
     /// What was found where nothing names it, or not used although something does.
     pub notes: Vec<String>,
+    /// What does not say where it belongs: a stock server wrote it.
+    pub unplaced: Vec<PathBuf>,
 }
 
 /// The name that a file has, or had, in the log.
@@ -96,7 +98,8 @@ impl Past {
         let (live, manifest) = log_files(disk, options)?;
         let directory = options.directory.join(&options.append_directory);
         let prefix = options.append_file.clone();
-        let mut found = Found { disk, prefix, pieces: Vec::new(), bases: Vec::new(), notes: Vec::new() };
+        let mut found =
+            Found { disk, prefix, pieces: Vec::new(), bases: Vec::new(), notes: Vec::new(), unplaced: Vec::new() };
         let archive = options.directory.join(DIRECTORY);
         for (path, archived) in archived(plain, &archive, &mut found.notes).map_err(OpenError::io(&archive))? {
             found.add(path, Some(archived));
@@ -108,7 +111,7 @@ impl Past {
             }
         }
         let chains = found.chains(&live);
-        Ok(Self { chains, manifest, notes: found.notes })
+        Ok(Self { chains, manifest, notes: found.notes, unplaced: found.unplaced })
     }
 }
 
@@ -167,6 +170,7 @@ struct Found<'f> {
     pieces: Vec<Piece>,
     bases: Vec<OldBase>,
     notes: Vec<String>,
+    unplaced: Vec<PathBuf>,
 }
 
 impl Found<'_> {
@@ -185,7 +189,10 @@ impl Found<'_> {
             match position_of(self.disk, path)? {
                 Some(position) if self.bases.iter().any(|base| base.position == position) => {}
                 Some(position) => self.bases.push(OldBase { file, position }),
-                None => self.notes.push(format!("{} does not say where it stands", path.display())),
+                None => {
+                    self.notes.push(format!("{} does not say where it stands", path.display()));
+                    self.unplaced.push(path.to_owned());
+                }
             }
             return Ok(());
         }
@@ -193,6 +200,7 @@ impl Found<'_> {
         let open = self.disk.open(path, OpenMode::Read).map_err(io_error())?;
         let OpenedSegment::Segment(reader) = SegmentReader::open(&*open).map_err(io_error())? else {
             self.notes.push(format!("{} is no segment of ours: what it holds has no position", path.display()));
+            self.unplaced.push(path.to_owned());
             return Ok(());
         };
         let header = *reader.header();
@@ -249,7 +257,7 @@ impl Found<'_> {
         let mut starts = Vec::new();
         let behind = live.iter().filter(|file| !file.is_base).cloned();
         let files: Vec<LogFile> = pieces.iter().map(|piece| piece.file.clone()).chain(behind).collect();
-        let mut until = None;
+        let (mut until, mut end) = (None, None);
         for (at, piece) in pieces.iter().enumerate() {
             let header = &piece.header;
             let stands_there = |base: &&OldBase| {
@@ -263,8 +271,13 @@ impl Found<'_> {
                 let base = base.map(|base| base.file.clone());
                 let lsn = Some(header.first);
                 let files = base.into_iter().chain(files[at..].iter().cloned()).collect();
-                starts.push(Start { files, shared_from: usize::MAX, lsn, holds_until: until });
+                // A base that stands further on holds what a stock server wrote meanwhile, until nobody knows when: at the
+                // latest until what was logged first behind it.
+                let first = piece.times.map(|(from, _)| UnixMillis(from));
+                let holds_until = if end.is_none_or(|end| end == header.first) { until } else { first };
+                starts.push(Start { files, shared_from: usize::MAX, lsn, holds_until });
             }
+            end = Some(piece.end);
             until = piece.times.map(|(_, to)| UnixMillis(to)).or(until);
         }
         let to = until;
@@ -273,7 +286,8 @@ impl Found<'_> {
         {
             let position = position_of(self.disk, &base.path).ok().flatten();
             let lsn = position.map(|position| position.lsn);
-            starts.push(Start { files: live.to_vec(), shared_from: usize::MAX, lsn, holds_until: until });
+            let holds_until = until.filter(|_| lsn == end);
+            starts.push(Start { files: live.to_vec(), shared_from: usize::MAX, lsn, holds_until });
         }
         if starts.is_empty() && !live.is_empty() {
             starts.push(Start { files: live.to_vec(), shared_from: usize::MAX, lsn: None, holds_until: None });

@@ -26,7 +26,7 @@ pub use self::archive::{ArchivePlan, SetAside};
 pub use self::in_place::InPlace;
 pub(super) use self::journal::settle;
 pub use self::log::plan;
-pub use self::restore::{Available, Moment, Reached, RestoreError, restore_plan};
+pub use self::restore::{At, Moment, Reached, RestoreError, There, restore_plan};
 
 use super::rdb::Salvage;
 use super::{Lineage, Lsn, Manifest, OpenError, OpenOptions, Position};

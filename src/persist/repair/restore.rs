@@ -39,6 +39,21 @@ pub struct Reached {
 }
 
 /// What of a log there is, for those who asked for something else.
+#[derive(Clone, Debug, Default)]
+pub struct There {
+    /// What follows each other without a gap, from the oldest on.
+    pub ranges: Vec<Available>,
+    /// Files, superseded or archived, that do not say where they belong: a stock server wrote them.
+    pub unplaced: Vec<PathBuf>,
+}
+
+impl From<Available> for There {
+    fn from(range: Available) -> Self {
+        Self { ranges: vec![range], unplaced: Vec::new() }
+    }
+}
+
+/// A stretch of a log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Available {
     pub first: Option<Lsn>,
@@ -54,13 +69,23 @@ pub enum RestoreError {
     Open(OpenError),
     /// What is asked for lies outside of what is there.
     #[error("the moment is not in this log")]
-    Outside(Available),
+    Outside(There),
     #[error("no such command is in this log")]
-    NoCommand(Available),
+    NoCommand(There),
     #[error("{}: {reason} at offset {offset}, before that moment: repair the directory first", path.display())]
     Damaged { path: PathBuf, offset: u64, reason: String },
     #[error("there is no log, only a snapshot: it holds one moment")]
     NoLog,
+    /// A stock server wrote there, and did not say where or when: what stands in front of that, and what behind it.
+    #[error("a stock server wrote there, and did not say where or when")]
+    Between { before: At, behind: At },
+}
+
+/// A position and a time, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct At {
+    pub lsn: Option<Lsn>,
+    pub time: Option<UnixMillis>,
 }
 
 impl From<OpenError> for RestoreError {
@@ -112,31 +137,35 @@ pub fn restore_plan(
                 plan.notes.append(&mut past.notes);
                 return Ok((plan, reached));
             }
-            Err(RestoreError::Outside(there) | RestoreError::NoCommand(there)) => refused = refused.or(Some(there)),
+            Err(RestoreError::Outside(there) | RestoreError::NoCommand(there)) => {
+                refused = refused.or(there.ranges.first().copied())
+            }
             Err(error) => return Err(error),
         }
     }
-    let available = Available::of(&past, refused.unwrap_or_default());
+    let there = There::of(past, refused.unwrap_or_default());
     Err(match moment {
-        Moment::Before(_) => RestoreError::NoCommand(available),
-        Moment::Lsn(_) | Moment::Time(_) => RestoreError::Outside(available),
+        Moment::Before(_) => RestoreError::NoCommand(there),
+        Moment::Lsn(_) | Moment::Time(_) => RestoreError::Outside(there),
     })
 }
 
-impl Available {
-    /// With what lies in front of the live log, or beside it.
-    fn of(past: &Past, live: Self) -> Self {
-        let mut all = live;
-        for chain in &past.chains {
+impl There {
+    /// With what lies in front of the live log, or beside it; of that a walk has told.
+    fn of(past: Past, live: Available) -> Self {
+        let range = |chain: &Chain| {
+            let known = if chain.is_live { live } else { Available { end: Some(chain.end), ..Available::default() } };
             let first = chain.starts.iter().find_map(|start| start.lsn);
-            all.first = all.first.into_iter().chain(first).min();
-            all.from = all.from.into_iter().chain(chain.from).min();
-            all.to = all.to.into_iter().chain(chain.to).max();
-            if !chain.is_live {
-                all.end = all.end.max(Some(chain.end));
+            Available {
+                first: known.first.into_iter().chain(first).min(),
+                end: known.end,
+                from: known.from.into_iter().chain(chain.from).min(),
+                to: known.to.into_iter().chain(chain.to).max(),
             }
-        }
-        all
+        };
+        let mut ranges: Vec<Available> = past.chains.iter().map(range).collect();
+        ranges.sort_by_key(|range| (range.first, range.from));
+        Self { ranges, unplaced: past.unplaced }
     }
 }
 
@@ -211,17 +240,23 @@ fn plan_over(
         available: Available { first: begin.lsn, ..Available::default() },
         passed: false,
         damage: None,
+        last: At::default(),
+        untold: false,
+        between: None,
     };
     // A moment that was passed is still followed by commands, which are counted.
     let _ = walk_files(disk, files, closed, &options.limits, &mut search)?;
     search.end_of_frame();
-    let Search { mut available, here, found, passed, damage, headers, .. } = search;
+    let Search { mut available, here, found, passed, damage, headers, between, .. } = search;
+    if let Some((before, behind)) = between {
+        return Err(RestoreError::Between { before, behind });
+    }
     available.end = here.lsn;
     let place = match moment {
         Moment::Lsn(lsn) => {
             let begins = available.first.unwrap_or(Lsn::FIRST);
             if here.lsn.is_none() || *lsn < begins || (*lsn > here.lsn.unwrap_or_default() && damage.is_none()) {
-                return Err(RestoreError::Outside(available));
+                return Err(RestoreError::Outside(available.into()));
             }
             if passed { found } else { Some(here) }
         }
@@ -230,13 +265,13 @@ fn plan_over(
             let before = base.is_some() && !known && available.from.is_some_and(|from| *time < from);
             let behind = available.to.or(*holds_until).is_none_or(|to| *time > to && damage.is_none());
             if behind || before {
-                return Err(RestoreError::Outside(available));
+                return Err(RestoreError::Outside(available.into()));
             }
             if passed { found.or(Some(begin)) } else { Some(here) }
         }
         Moment::Before(_) => match found {
             Some(place) => Some(place),
-            None => return Err(RestoreError::NoCommand(available)),
+            None => return Err(RestoreError::NoCommand(available.into())),
         },
     };
     let place = place.unwrap_or(begin);
@@ -335,6 +370,12 @@ struct Search<'s> {
     passed: bool,
     /// The first gap: where, why, and how many commands stood before it.
     damage: Option<(PathBuf, u64, String, u64)>,
+    /// The last thing that says where or when it is.
+    last: At,
+    /// What followed that says neither.
+    untold: bool,
+    /// The moment lies among such.
+    between: Option<(At, At)>,
 }
 
 impl Search<'_> {
@@ -350,7 +391,8 @@ impl Search<'_> {
 
     fn is_behind(&self, spot: &Spot<'_>, end: Option<Lsn>) -> bool {
         match self.moment {
-            Moment::Lsn(lsn) => end.is_some_and(|end| end > *lsn),
+            // What has no position stands behind the last thing that has one.
+            Moment::Lsn(lsn) => end.map_or_else(|| self.last.lsn.is_some_and(|last| last >= *lsn), |end| end > *lsn),
             Moment::Time(time) => spot.time.is_some_and(|logged| logged > *time),
             Moment::Before(_) => false,
         }
@@ -365,6 +407,14 @@ impl Visitor for Search<'_> {
         self.headers[file] = self.header;
         let offset = self.header.map_or(0, |header| header.bytes());
         self.whole = offset;
+        if let (Moment::Lsn(lsn), Some(first), Some(last), false) =
+            (self.moment, self.header.map(|header| header.first), self.last.lsn, self.passed)
+            && last < *lsn
+            && *lsn < first
+        {
+            // What stands between was made a base without having had positions.
+            self.between = Some((self.last, At { lsn: Some(first), time: None }));
+        }
         if !self.passed {
             let lsn = self.header.map_or(self.here.lsn, |header| Some(header.first));
             self.here =
@@ -394,6 +444,10 @@ impl Visitor for Search<'_> {
             self.here.commands += 1;
             return Continue(());
         }
+        if spot.lsn.is_none() {
+            // Behind the frames of a segment, if in one.
+            self.end_of_frame();
+        }
         let end = spot.lsn.map(|lsn| lsn.plus(spot.len));
         if spot.lsn.is_none()
             && let Some(time) = spot.time
@@ -418,7 +472,12 @@ impl Visitor for Search<'_> {
         if !self.passed && self.is_behind(spot, end) {
             self.passed = true;
             self.found = Some(self.unit);
+            if let (Moment::Time(_), true, Some(_)) = (self.moment, self.untold, self.last.time) {
+                self.between = Some((self.last, At { lsn: spot.lsn, time: spot.time }));
+            }
         }
+        self.untold = spot.time.is_none();
+        self.last = At { lsn: end.or(self.last.lsn), time: spot.time.or(self.last.time) };
         // Behind this unit.
         let commands = self.here.commands;
         let file = self.here.file;
