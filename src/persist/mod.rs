@@ -55,8 +55,8 @@ pub use recovery::{
     LoadReport, NotLoaded, OpenOptions, Opened, OpenedLog, World, examine, examine_file, later_dump, open,
 };
 pub use repair::{
-    Applied, ArchivePlan, At, Crossing, InPlace, Loss, Moment, Plan, Reached, RepairError, RestoreError, SetAside, Target,
-    There, Unused, plan, restore_plan,
+    Applied, ArchivePlan, At, Crossing, InPlace, Loss, Moment, Plan, Reached, RepairError, RestoreError, SetAside,
+    Target, There, Unused, plan, restore_plan,
 };
 pub use replay::{Block, Discard, Piece, Replay};
 pub use reserve::{fill_reserve, release_reserve, reserve_bytes, reserve_path};
