@@ -145,7 +145,7 @@ fn announce(cx: &mut Cx<'_>, db: u32) {
     let now = cx.turn.expiry_now();
     for key in those_concerned(cx, db) {
         if cx.store.db(db).contains(&key, now) {
-            cx.host.key_modified(db, &key);
+            cx.host.key_touched(db, &key);
         }
     }
 }
@@ -183,7 +183,7 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<(), CommandError> {
         for (db, other) in [(a, b), (b, a)] {
             for key in those_concerned(cx, db) {
                 if cx.store.db(db).contains(&key, now) || cx.store.db(other).contains(&key, now) {
-                    cx.host.key_modified(db, &key);
+                    cx.host.key_touched(db, &key);
                 }
             }
         }

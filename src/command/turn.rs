@@ -282,6 +282,9 @@ pub trait Host: Any + Send {
     /// A key was changed, created or removed: watching transactions fail.
     fn key_modified(&mut self, db: u32, key: &[u8]);
 
+    /// The same of a key that goes or comes with its whole database: those who keep copies of it are told of that, or not at all.
+    fn key_touched(&mut self, db: u32, key: &[u8]);
+
     /// A key now holds a value of this type: clients blocked on it are served after the turn.
     fn key_ready(&mut self, db: u32, key: &[u8], kind: crate::value::Type);
 

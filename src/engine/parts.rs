@@ -140,8 +140,12 @@ impl Host for Parts {
     }
 
     fn key_modified(&mut self, db: u32, key: &[u8]) {
-        self.blocking.key_modified(db, key);
         self.invalidate_key(key);
+        self.key_touched(db, key);
+    }
+
+    fn key_touched(&mut self, db: u32, key: &[u8]) {
+        self.blocking.key_modified(db, key);
         if !self.watches.is_empty() {
             for id in self.watches.watching(db, key) {
                 if let Some(client) = self.clients.get_mut(*id) {

@@ -109,6 +109,10 @@ impl Host for TestHost {
         self.modified.push((db, key.to_vec()));
     }
 
+    fn key_touched(&mut self, db: u32, key: &[u8]) {
+        self.key_modified(db, key);
+    }
+
     fn key_ready(&mut self, db: u32, key: &[u8], _: Type) {
         self.ready.insert((db, key.to_vec()));
     }
