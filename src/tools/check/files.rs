@@ -325,7 +325,8 @@ impl Files<'_> {
                     CloseState::Closed { .. } => "closed",
                     CloseState::Unknown => "by a stock server",
                 };
-                FileReport { note: Some(format!("{} files, {state}", manifest.files.len())), ..report }
+                let crc = crc32fast::hash(&content);
+                FileReport { note: Some(format!("{} files, {state}, crc {crc:08x}", manifest.files.len())), ..report }
             }
             Err(error) => {
                 let lines = content.split_inclusive(|byte| *byte == b'\n').take(error.line.saturating_sub(1));
