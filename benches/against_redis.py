@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """graven beside stock redis-server: CPU time per request, and what readers feel while writers wait for a slow disk.
 
-    cargo build --release && python3 benches/against_redis.py [--requests N] [--only cpu|slow-disk] [--json FILE]
+    cargo build --release && python3 benches/against_redis.py [--requests N] [--only cpu|slow-disk|syncs] [--json FILE]
+
+`--only syncs` tells how long a sync of the log takes with `aof-preallocate` and `aof-align`, in turn with the same server without.
 
 Both servers run in turn under the same load (redis-benchmark, 50 connections), each command in both orders, so that a
 machine that speeds up or slows down does so for both. CPU time is the server process's own, all threads, user and
@@ -206,10 +208,59 @@ def slow_disk(binaries: dict[str, str], seconds: float) -> dict:
     return result
 
 
+LAYOUTS = {
+    "plain": [],
+    "preallocated": ["--aof-preallocate", "yes"],
+    "preallocated, aligned": ["--aof-preallocate", "yes", "--aof-align", "4096"],
+    "aligned": ["--aof-align", "4096"],
+}
+
+
+def syncs(binary: str, requests: int, rounds: int) -> dict:
+    """Microseconds of a SET of 100 bytes under `always`, one at a time: little more than the fdatasync of the log."""
+
+    def is_filled(server: Server) -> bool:
+        sizes = [path.stat().st_size for path in Path(server.directory).glob("appendonlydir/*.incr.aof")]
+        return any(size > 8 << 20 for size in sizes)
+
+    def sets(connection: socket.socket, number: int) -> list[float]:
+        taken = []
+        for _ in range(number):
+            began = time.perf_counter()
+            connection.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\n" + b"v" * 100 + b"\r\n")
+            while not connection.recv(64).endswith(b"\r\n"):
+                pass
+            taken.append((time.perf_counter() - began) * 1e6)
+        return taken
+
+    replies: dict[str, list[float]] = {name: [] for name in LAYOUTS}
+    for _ in range(rounds):
+        for name, more in LAYOUTS.items():
+            server = Server(binary, MODES["always"] + ["--aof-segment-size", "8mb"] + more)
+            try:
+                with server.connect() as connection:
+                    deadline = time.monotonic() + 30
+                    # The first segment of a start is not filled: the log goes on in one that is, when that is ready.
+                    while more and "preallocate" in more[0] and not is_filled(server):
+                        sets(connection, 1)
+                        if time.monotonic() > deadline:
+                            raise SystemExit("no segment was filled")
+                    sets(connection, 50)
+                    replies[name] += sets(connection, requests)
+            finally:
+                server.stop()
+    result = {}
+    for name, taken in replies.items():
+        result[name] = {"p50_us": percentile(taken, 0.5), "p99_us": percentile(taken, 0.99), "mean_us": sum(taken) / len(taken)}
+        ratio = result[name]["p50_us"] / result["plain"]["p50_us"]
+        print(f"syncs: {name:22} SET p50 {result[name]['p50_us']:.0f} us, p99 {result[name]['p99_us']:.0f} us, p50 to plain {ratio:.3f}", flush=True)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=100_000, help="per command at pipeline 1; four times as many else")
-    parser.add_argument("--only", choices=["cpu", "slow-disk"])
+    parser.add_argument("--only", choices=["cpu", "slow-disk", "syncs"])
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--graven", default=str(TARGET / "release" / "graven"))
     given = parser.parse_args()
@@ -218,9 +269,11 @@ def main() -> None:
             raise SystemExit(f"{needed} is not on the PATH: install redis-server and redis-tools")
     binaries = {"graven": given.graven, "redis": shutil.which("redis-server")}
     figures = {}
-    if given.only != "slow-disk":
+    if given.only == "syncs":
+        figures["syncs"] = syncs(given.graven, 2000, 3)
+    if given.only in (None, "cpu"):
         figures["cpu"] = cpu_per_request(binaries, given.requests)
-    if given.only != "cpu":
+    if given.only in (None, "slow-disk"):
         figures["slow_disk"] = slow_disk(binaries, 5.0)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))

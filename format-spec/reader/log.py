@@ -172,6 +172,16 @@ def command(content: bytes, at: int, until: int) -> tuple[list[bytes], int] | No
     return words, at
 
 
+def behind_filler(content: bytes, at: int) -> int:
+    """The offset behind the filler lines that stand there."""
+    while content[at : at + 1] == b"#":
+        end = content.find(b"\r\n", at, at + 1023)
+        if end < 0 or content[at:end].strip(b"#"):
+            break
+        at = end + 2
+    return at
+
+
 def read_segment(path: Path, content: bytes) -> Segment:
     """Rules 2 and 3: every frame that counts, and the mark."""
     header = read_header(path, content)
@@ -185,6 +195,11 @@ def read_segment(path: Path, content: bytes) -> Segment:
         if content.startswith(b"#TS:", at) and (end := content.find(b"\r\n", at)) >= 0:
             at = end + 2
             continue
+        if (behind := behind_filler(content, at)) > at:
+            if behind == len(content):
+                break
+            at = behind
+            continue
         if content.startswith(b"#GRAVEN-END 1 ", at):
             line = content[at : at + END]
             words = fields(line, [(14, 16), (31, 8), (40, 8)])
@@ -194,7 +209,7 @@ def read_segment(path: Path, content: bytes) -> Segment:
                     break
                 segment.sealed = True
                 at += END
-                if at < len(content):
+                if behind_filler(content, at) < len(content):
                     segment.why = "something follows the end annotation"
                 break
         frame = read_frame(content, at, header.salt)

@@ -9,7 +9,7 @@ pub use self::visit::{Visit, visit};
 use super::base::Counted;
 use super::feed::Feed;
 use super::loader::{Begins, PlainLoaded, frame_block, load_commands, load_plain, plain_damage};
-use super::log::format::{FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
+use super::log::format::{END_BYTES, FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, select};
 use super::log::{Item, OpenedSegment, Segment, SegmentReader};
 use super::manifest::{CloseState, FileEntry, Manifest};
 use super::recovery::{LoadReport, OpenOptions};
@@ -450,6 +450,15 @@ impl Chain<'_, '_> {
             let bytes = reader.file_len() - here.offset;
             self.end.torn = Some(Torn { path: walk.path.to_owned(), offset: here.offset, bytes });
             self.end.cuts.push((walk.path.to_owned(), here.offset));
+        }
+        // What was filled ahead is of no use to the next process.
+        let content = match stop {
+            Stop::EndOfFile => here.offset,
+            Stop::Sealed => here.offset + END_BYTES as u64,
+            Stop::Bad(_) => reader.file_len(),
+        };
+        if content < reader.file_len() {
+            self.end.cuts.push((walk.path.to_owned(), content));
         }
         if let Some((end, chain)) = closed {
             if here.lsn != end || here.chain != chain {

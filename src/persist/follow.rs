@@ -14,6 +14,9 @@ use std::io;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
 
+/// A frame begins at most so far behind the one before: behind padding.
+const PADDING_BYTES_MAX: u64 = 16 << 10;
+
 /// Hands out what a log holds and what is added to it, until whoever looks or waits has enough.
 ///
 /// # Errors
@@ -80,6 +83,7 @@ impl Followed<'_> {
     fn segment(&mut self, mut walk: SegmentWalk<'_>, named: &LogFile) -> Result<Flow, OpenError> {
         let path = &named.path;
         let header = *walk.reader().header();
+        walk.reader().look_ahead(PADDING_BYTES_MAX);
         if self.visitor.file(path, &Form::Segment(header)).is_break() {
             return Ok(Break(()));
         }

@@ -47,7 +47,7 @@ pub use error::{Damage, DamageKind, OpenError};
 pub use follow::follow;
 pub use founding::{Founding, clear_unnamed, found, remove_mark};
 pub use generations::{Older, SUPERSEDED, generations, prune, remove_drafts};
-pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Step, SyncPolicy, Trouble, Waited};
+pub use log::{Cut, LogBuffer, LogStats, LogWriter, Progress, Restraint, Step, SyncPolicy, Trouble, Waited};
 pub use lsn::{Lineage, Lsn, Position, Timeline};
 pub use manifest::{BaseIdentity, CloseState, FileEntry, FileKind, Manifest, ManifestError, SavedDump, StoreError};
 pub use position::position_of;

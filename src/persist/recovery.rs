@@ -50,6 +50,10 @@ pub struct OpenOptions {
     pub unsynced_bytes_max: u64,
     /// `aof-timestamp-enabled`.
     pub timestamps: bool,
+    /// `aof-preallocate`.
+    pub preallocate: bool,
+    /// `aof-align`, in bytes; 0: not.
+    pub align: u64,
     /// `aof-disable-auto-gc`: superseded files stay.
     pub keep_superseded: bool,
     pub policy: SyncPolicy,
@@ -70,6 +74,8 @@ impl Default for OpenOptions {
             segment_bytes_max: 256 << 20,
             unsynced_bytes_max: 64 << 20,
             timestamps: false,
+            preallocate: false,
+            align: 0,
             keep_superseded: false,
             policy: SyncPolicy::Always,
             limits: Limits::default(),
@@ -487,6 +493,7 @@ impl Recovery<'_> {
         }
         let buffer = Arc::new(LogBuffer::new(end.end, end.db, end.time, self.options.unsynced_bytes_max, progress));
         buffer.set_timestamps(self.options.timestamps);
+        buffer.set_layout(self.options.preallocate, self.options.align);
         let writer = LogWriter::new(
             Arc::clone(&self.disk),
             clock,

@@ -302,7 +302,7 @@ impl<'f> SegmentWalk<'f> {
             if until.is_some_and(|(end, chain)| lsn > end || (lsn == end && self.reader.chain() == chain)) {
                 return Ok(Pause::Reached);
             }
-            let offset = self.reader.skip_timestamps().map_err(OpenError::io(self.path))?;
+            let offset = self.reader.to_next_frame().map_err(OpenError::io(self.path))?;
             match self.reader.next().map_err(OpenError::io(self.path))? {
                 Item::Frame { header, payload } => {
                     let skipped = header.len > 0 && header.end() <= from;

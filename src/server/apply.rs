@@ -94,5 +94,6 @@ pub fn tell_log(shared: &Shared, settings: &Settings) {
         log.progress.set_policy(super::start::sync_policy(settings.appendfsync));
         log.buffer.set_unsynced_max(settings.unsynced_bytes_max);
         log.buffer.set_timestamps(settings.log_timestamps);
+        log.buffer.set_layout(settings.preallocate, settings.align);
     }
 }

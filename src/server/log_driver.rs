@@ -20,7 +20,7 @@ use super::knobs::nap;
 use super::shared::Shared;
 use crate::engine::Gate;
 use crate::env::Clock;
-use crate::persist::log::{SyncDone, SyncJob, WriterOptions};
+use crate::persist::log::{FillDone, FillJob, SyncDone, SyncJob, WriterOptions};
 use crate::persist::{Lineage, LogBuffer, LogWriter, Opened, Progress, Step, SyncPolicy, Trouble};
 
 /// Longest time for which a sync waits for a batch to be completed.
@@ -211,7 +211,7 @@ pub fn begin_writing(shared: &Arc<Shared>, log: &Arc<RunningLog>, writer: LogWri
             shared.waits.note(&shared, what, time);
         }
     }));
-    let finished: Arc<Mutex<Vec<SyncDone>>> = Arc::default();
+    let finished: Arc<Mutex<Finished>> = Arc::default();
     let (jobs, queue) = channel();
     let (driving, driven, syncing) = (Arc::clone(shared), Arc::clone(log), Arc::clone(shared));
     let (done, woken) = (Arc::clone(&finished), Arc::clone(&log.progress));
@@ -221,8 +221,15 @@ pub fn begin_writing(shared: &Arc<Shared>, log: &Arc<RunningLog>, writer: LogWri
     Ok(())
 }
 
+/// What others have done for the writer since it last looked.
+#[derive(Default)]
+struct Finished {
+    syncs: Vec<SyncDone>,
+    fills: Vec<FillDone>,
+}
+
 /// Steps the writer until its log is sealed.
-fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finished: &Mutex<Vec<SyncDone>>) {
+fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finished: &Arc<Mutex<Finished>>) {
     shared.settings().cpus.take(Work::Serving);
     let RunningLog { buffer, progress, writer, .. } = log;
     loop {
@@ -237,22 +244,27 @@ fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finishe
         };
         let Some(stepping) = held.as_mut() else { break };
         let done = std::mem::take(&mut *finished.lock());
-        for done in done {
-            stepping.finish_sync(done);
-        }
+        done.syncs.into_iter().for_each(|done| stepping.finish_sync(done));
+        done.fills.into_iter().for_each(|done| stepping.finish_fill(done));
         if let Some(time) = shared.knobs.flush_sleep() {
             nap(time);
         }
         let step = stepping.step();
+        let fill = stepping.fill_job();
         drop(held);
+        if let Some(job) = fill {
+            begin_filling(shared, log, job, finished);
+        }
         match step {
             Step::Worked => {}
             Step::Sync(job) if progress.policy() == SyncPolicy::Always => {
-                finished.lock().push(job.run());
+                let done = job.run();
+                finished.lock().syncs.push(done);
             }
             Step::Sync(job) => {
                 if let Err(refused) = jobs.send(job) {
-                    finished.lock().push(refused.0.run());
+                    let done = refused.0.run();
+                    finished.lock().syncs.push(done);
                 }
             }
             Step::Idle(limit) => {
@@ -264,13 +276,37 @@ fn drive(shared: &Arc<Shared>, log: &RunningLog, jobs: &Sender<SyncJob>, finishe
     }
 }
 
-fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Vec<SyncDone>>, progress: &Progress, shared: &Shared) {
+/// Fills a file ahead, on a thread of its own that leaves the disk to others for half of the time.
+fn begin_filling(shared: &Arc<Shared>, log: &RunningLog, mut job: FillJob, finished: &Arc<Mutex<Finished>>) {
+    let (shared, finished, progress) = (Arc::clone(shared), Arc::clone(finished), Arc::clone(&log.progress));
+    let filling = Builder::new().name("aof-fill".into()).spawn(move || {
+        shared.settings().cpus.take(Work::Aside);
+        loop {
+            let began = shared.clock.monotonic();
+            if let Some(done) = job.step() {
+                finished.lock().fills.push(done);
+                return progress.wake_writer();
+            }
+            nap(shared.clock.monotonic().saturating_sub(began));
+        }
+    });
+    match filling {
+        Ok(thread) => {
+            let mut threads = log.threads.lock();
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(thread);
+        }
+        Err(error) => tracing::warn!("No segment is filled ahead: {error}"),
+    }
+}
+
+fn sync(queue: &Receiver<SyncJob>, finished: &Mutex<Finished>, progress: &Progress, shared: &Shared) {
     shared.settings().cpus.take(Work::Aside);
     let gauge = &shared.gauge;
     gauge.report();
     while let Ok(job) = queue.recv() {
         let done = job.run();
-        finished.lock().push(done);
+        finished.lock().syncs.push(done);
         gauge.report();
         progress.wake_writer();
     }

@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::state::Server;
 use crate::env::disk::{OsDisk, parent};
 use crate::env::{SystemEntropy, remedy};
-use crate::persist::{fill_reserve, release_reserve, reserve_bytes, reserve_path};
+use crate::persist::{Restraint, fill_reserve, release_reserve, reserve_bytes, reserve_path};
 
 /// Until it is there again the log is rewritten so often, less and less.
 const REWRITE_AGAIN_FIRST: Duration = Duration::from_secs(5);
@@ -101,12 +101,14 @@ impl State {
 pub fn look(shared: &Arc<Shared>, log: &Arc<RunningLog>, free: u64) {
     let (settings, now) = (shared.settings(), shared.clock.monotonic());
     let wanted = settings.emergency_reserve;
-    let full = log.progress.trouble().is_some_and(|trouble| trouble.full) || rewrite_met_full_disk(shared);
+    let full = log.progress.trouble().is_some_and(|trouble| trouble.full)
+        || log.progress.is_restricted_by(Restraint::LogReserve)
+        || rewrite_met_full_disk(shared);
     let mut state = shared.reserve.state.lock();
     if state.stage == Stage::Used {
         if wanted == 0 {
             state.stage = Stage::None;
-            log.progress.restrict(None);
+            log.progress.restrict(Restraint::EmergencyReserve, None);
         } else {
             restrict(log, &settings, free);
         }
@@ -143,7 +145,7 @@ fn restrict(log: &RunningLog, settings: &Settings, free: u64) {
         free >> 20,
         (wanted + wanted / 2).div_ceil(1 << 20)
     );
-    log.progress.restrict(Some(text.into()));
+    log.progress.restrict(Restraint::EmergencyReserve, Some(text.into()));
 }
 
 fn rewrite_met_full_disk(shared: &Shared) -> bool {
@@ -175,7 +177,7 @@ fn work(shared: &Shared, log: &RunningLog, wanted: u64, task: Task) {
         (Ok(bytes), Task::Fill) => {
             let again = state.stage == Stage::Used;
             (state.stage, state.bytes) = (Stage::Held, bytes);
-            log.progress.restrict(None);
+            log.progress.restrict(Restraint::EmergencyReserve, None);
             if again {
                 tracing::warn!("The emergency reserve of {bytes} bytes is there again: writes are served");
             }

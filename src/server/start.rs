@@ -221,6 +221,8 @@ fn load<'s>(
         segment_bytes_max: settings.segment_bytes_max,
         unsynced_bytes_max: settings.unsynced_bytes_max,
         timestamps: settings.log_timestamps,
+        preallocate: settings.preallocate,
+        align: settings.align,
         keep_superseded: settings.keep_superseded || settings.retain.is_on(),
         policy: sync_policy(settings.appendfsync),
         limits: loader.store.limits,

@@ -59,6 +59,7 @@ pub fn begin(engine: &mut Engine, shared: &Shared, settings: &Settings) -> Optio
     let time = shared.clock.unix_millis().0;
     let buffer = Arc::new(LogBuffer::new(next, 0, time, settings.unsynced_bytes_max, progress));
     buffer.set_timestamps(settings.log_timestamps);
+    buffer.set_layout(settings.preallocate, settings.align);
     let (lineage, options) = (standing.lineage, log_options(settings));
     let saved_dump =
         standing.known_dump.map(|identity| SavedDump { timeline: lineage.timeline, lsn: Lsn::FIRST, identity });

@@ -39,7 +39,7 @@ pub fn visit(
     let visit = match inside {
         Some(payload) => Visit { whole: payload, start: payload },
         None => {
-            let start = offset + behind_end;
+            let start = reader.behind_lines(offset + behind_end).map_err(io_error)?;
             let at_once = Visit { whole: start, start };
             let head = reader.raw(start, GLUED_WITHIN).map_err(io_error)?;
             match head.first() {

@@ -121,6 +121,9 @@ pub struct LogBuffer {
     unsynced_max: AtomicU64,
     /// `aof-timestamp-enabled`.
     timestamps: AtomicBool,
+    /// `aof-preallocate`, `aof-align`.
+    preallocate: AtomicBool,
+    align: AtomicU64,
     defers_wakes: AtomicBool,
     owes_wake: AtomicBool,
     orders: Orders,
@@ -142,6 +145,8 @@ impl LogBuffer {
             progress,
             unsynced_max: AtomicU64::new(unsynced_max),
             timestamps: AtomicBool::new(false),
+            preallocate: AtomicBool::new(false),
+            align: AtomicU64::new(0),
             defers_wakes: AtomicBool::new(false),
             owes_wake: AtomicBool::new(false),
             orders: Orders::default(),
@@ -251,6 +256,22 @@ impl LogBuffer {
     /// Whether a line before the first frame of each second says which it is, for stock's tools.
     pub fn set_timestamps(&self, on: bool) {
         self.timestamps.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether segments are filled ahead, and the border (in bytes; 0: none) at which each synced write ends.
+    pub fn set_layout(&self, preallocate: bool, align: u64) {
+        self.align.store(align, Ordering::Relaxed);
+        if self.preallocate.swap(preallocate, Ordering::Relaxed) != preallocate {
+            self.progress.wake_writer();
+        }
+    }
+
+    pub(super) fn preallocates(&self) -> bool {
+        self.preallocate.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn align(&self) -> u64 {
+        self.align.load(Ordering::Relaxed)
     }
 
     /// Takes what was appended, leaving `empty` to be filled.

@@ -66,6 +66,15 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// Why only what frees room may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restraint {
+    /// The emergency reserve is in use.
+    EmergencyReserve,
+    /// The disk is full, and what the log has filled ahead is nearly used up.
+    LogReserve,
+}
+
 type OnPublish = Box<dyn Fn() + Send + Sync>;
 
 /// What the writer waited for.
@@ -93,8 +102,8 @@ pub struct Progress {
     trouble: Mutex<Option<Trouble>>,
     /// Why the log could not go on in a new segment, when that was last tried.
     roll_trouble: Mutex<Option<Trouble>>,
-    /// Only what frees room may be written; what whoever else writes is told.
-    restricted: Mutex<Option<Arc<str>>>,
+    /// Only what frees room may be written, for either reason; what whoever else writes is told.
+    restricted: Mutex<[Option<Arc<str>>; 2]>,
     is_restricted: AtomicBool,
     closed: AtomicBool,
     rebase_asked: AtomicBool,
@@ -140,7 +149,7 @@ impl Progress {
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
             roll_trouble: Mutex::new(None),
-            restricted: Mutex::new(None),
+            restricted: Mutex::default(),
             is_restricted: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             rebase_asked: AtomicBool::new(false),
@@ -231,17 +240,22 @@ impl Progress {
 
     /// From now on only what frees room may be written, and whoever wants to write anything else is told this; or anything
     /// again.
-    pub fn restrict(&self, text: Option<Arc<str>>) {
+    pub fn restrict(&self, why: Restraint, text: Option<Arc<str>>) {
         let mut restricted = self.restricted.lock();
-        self.is_restricted.store(text.is_some(), Ordering::Release);
-        *restricted = text;
+        restricted[why as usize] = text;
+        self.is_restricted.store(restricted.iter().any(Option::is_some), Ordering::Release);
+    }
+
+    /// The log is restricted for this reason.
+    pub fn is_restricted_by(&self, why: Restraint) -> bool {
+        self.is_restricted.load(Ordering::Acquire) && self.restricted.lock()[why as usize].is_some()
     }
 
     pub fn restricted(&self) -> Option<Arc<str>> {
         if !self.is_restricted.load(Ordering::Acquire) {
             return None;
         }
-        self.restricted.lock().clone()
+        self.restricted.lock().iter().flatten().next().cloned()
     }
 
     /// The log holds bytes that no checksum of ours covers, or a file whose disk has lied: a new base should follow.

@@ -3,6 +3,7 @@
 //! Invariant: a payload is handed out only if its header stands in its place, its CRC is right, and it follows the
 //! frame before. Memory is bounded by the largest frame that the file can hold.
 
+use super::fill::{FILLER_BYTES_MAX, filler_line};
 use super::format::{EndMark, FRAME_HEADER_BYTES, FrameHeader, SegmentHeader, frame_magic};
 use crate::env::DiskFile;
 use crate::persist::{DamageKind, Lineage, Lsn, Timeline};
@@ -63,7 +64,7 @@ pub enum Item<'r> {
     },
     /// The end annotation.
     Sealed,
-    /// The file ends behind a whole frame.
+    /// The file ends behind a whole frame, or nothing but filler follows it.
     EndOfFile,
     /// No whole frame follows.
     Bad(DamageKind),
@@ -80,6 +81,8 @@ pub struct SegmentReader<'f> {
     mark: Lsn,
     time: i64,
     frames: u64,
+    /// So much filler is looked through for what stands next; `None`: all of it.
+    look_ahead: Option<u64>,
 }
 
 impl<'f> SegmentReader<'f> {
@@ -103,6 +106,7 @@ impl<'f> SegmentReader<'f> {
             mark: header.first,
             time: 0,
             frames: 0,
+            look_ahead: None,
         }))
     }
 
@@ -115,7 +119,8 @@ impl<'f> SegmentReader<'f> {
         let lineage = Lineage::root(Timeline::NONE);
         let header =
             SegmentHeader { lineage, number: 0, first: Lsn(0), db: 0, salt, previous_end: Lsn(0), previous_chain: 0 };
-        Ok(Some(Self { window, header, offset: 0, lsn: Lsn(0), chain: 0, mark: Lsn(0), time: 0, frames: 0 }))
+        let (lsn, mark) = (Lsn(0), Lsn(0));
+        Ok(Some(Self { window, header, offset: 0, lsn, chain: 0, mark, time: 0, frames: 0, look_ahead: None }))
     }
 
     /// Goes to a place where a frame verifies by itself, or to the first behind it; whether there is one.
@@ -167,36 +172,61 @@ impl<'f> SegmentReader<'f> {
         Ok(())
     }
 
-    /// What stands next; goes on behind it if it is whole.
+    /// From now on a frame is expected within so many bytes behind the one before: whoever follows a log that is filled ahead
+    /// does not look through all of the fill each time.
+    pub fn look_ahead(&mut self, bytes: u64) {
+        self.look_ahead = Some(bytes);
+    }
+
+    /// What stands next; goes on behind it if it is whole, and up to it if it is damage. Lines that count nothing (filler, times) are
+    /// passed over; at the end of the file it stays before them.
     #[expect(clippy::should_implement_trait, reason = "an item borrows from the reader, which no Iterator allows")]
     pub fn next(&mut self) -> io::Result<Item<'_>> {
-        loop {
-            let (offset, salt) = (self.offset, self.header.salt);
-            if offset >= self.window.len {
-                return Ok(Item::EndOfFile);
-            }
-            let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
-            if let Some((header, chain)) = FrameHeader::decode(head, salt, offset) {
-                return self.frame(header, chain);
-            }
-            if let Some((end, _)) = EndMark::decode(head, salt, offset) {
-                if end.end != self.lsn || end.previous != self.chain {
-                    return Ok(Item::Bad(DamageKind::BrokenChain));
-                }
-                let behind = offset + super::format::END_BYTES as u64;
-                if behind < self.window.len {
-                    // Somebody went on behind the end: what follows is not ours.
-                    return Ok(Item::Bad(DamageKind::BytesBehindEnd));
-                }
-                return Ok(Item::Sealed);
-            }
-            if let Some(len) = timestamp_line(head) {
-                self.offset += len;
-                continue;
-            }
-            let short = head.len() < FRAME_HEADER_BYTES;
-            return Ok(Item::Bad(if short { DamageKind::ShortHeader } else { DamageKind::BadHeader }));
+        let (offset, salt) = (self.behind_lines(self.offset)?, self.header.salt);
+        if offset >= self.window.len || self.look_ahead.is_some_and(|bytes| offset - self.offset > bytes) {
+            return Ok(Item::EndOfFile);
         }
+        self.offset = offset;
+        let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
+        if let Some((header, chain)) = FrameHeader::decode(head, salt, offset) {
+            return self.frame(header, chain);
+        }
+        if let Some((end, _)) = EndMark::decode(head, salt, offset) {
+            if end.end != self.lsn || end.previous != self.chain {
+                return Ok(Item::Bad(DamageKind::BrokenChain));
+            }
+            // Fill that was to be cut off may be left behind it.
+            if self.behind_lines(offset + super::format::END_BYTES as u64)? < self.window.len {
+                // Somebody went on behind the end: what follows is not ours.
+                return Ok(Item::Bad(DamageKind::BytesBehindEnd));
+            }
+            return Ok(Item::Sealed);
+        }
+        let short = head.len() < FRAME_HEADER_BYTES;
+        Ok(Item::Bad(if short { DamageKind::ShortHeader } else { DamageKind::BadHeader }))
+    }
+
+    /// The offset behind the lines at `at` that count nothing: filler, and stock's that say the time.
+    pub fn behind_lines(&mut self, mut at: u64) -> io::Result<u64> {
+        let from = at;
+        while at < self.window.len && self.look_ahead.is_none_or(|bytes| at - from <= bytes) {
+            let head = self.window.at(at, FILLER_BYTES_MAX)?;
+            match filler_line(head).or_else(|| timestamp_line(head)) {
+                Some(len) => at += len,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
+    /// Goes on to the next frame, where one follows behind lines that count nothing; the offset there.
+    pub fn to_next_frame(&mut self) -> io::Result<u64> {
+        let (offset, salt) = (self.behind_lines(self.offset)?, self.header.salt);
+        let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
+        if FrameHeader::decode(head, salt, offset).is_some() {
+            self.offset = offset;
+        }
+        Ok(self.offset)
     }
 
     fn frame(&mut self, header: FrameHeader, chain: u32) -> io::Result<Item<'_>> {
@@ -223,25 +253,14 @@ impl<'f> SegmentReader<'f> {
         Ok(Item::Frame { header, payload })
     }
 
-    /// Goes on behind lines of stock's that say the time; the offset there.
-    pub fn skip_timestamps(&mut self) -> io::Result<u64> {
-        loop {
-            let head = self.window.at(self.offset, FRAME_HEADER_BYTES)?;
-            match timestamp_line(head) {
-                Some(len) => self.offset += len,
-                None => return Ok(self.offset),
-            }
-        }
-    }
-
     /// Goes on behind the marks that stand next.
     pub fn skip_marks(&mut self) -> io::Result<()> {
         loop {
-            let (offset, salt) = (self.offset, self.header.salt);
+            let (offset, salt) = (self.behind_lines(self.offset)?, self.header.salt);
             let head = self.window.at(offset, FRAME_HEADER_BYTES)?;
             match FrameHeader::decode(head, salt, offset) {
                 Some((header, _)) if header.len == 0 && header.lsn == self.lsn && header.previous == self.chain => {
-                    self.offset += FRAME_HEADER_BYTES as u64;
+                    self.offset = offset + FRAME_HEADER_BYTES as u64;
                     self.mark = self.mark.max(header.durable);
                 }
                 _ => return Ok(()),
@@ -309,11 +328,13 @@ impl<'f> SegmentReader<'f> {
         self.window.at(offset, want)
     }
 
-    /// Bytes of the end annotation at the present offset; 0 when none stands there.
+    /// Bytes from the present offset to behind the end annotation, lines before it included that count nothing; 0 when there is
+    /// none.
     pub fn end_mark_bytes(&mut self) -> io::Result<u64> {
-        let (offset, salt) = (self.offset, self.header.salt);
+        let (offset, salt) = (self.behind_lines(self.offset)?, self.header.salt);
         let head = self.window.at(offset, super::format::END_BYTES)?;
-        Ok(if EndMark::decode(head, salt, offset).is_some() { super::format::END_BYTES as u64 } else { 0 })
+        let behind = offset + super::format::END_BYTES as u64 - self.offset;
+        Ok(if EndMark::decode(head, salt, offset).is_some() { behind } else { 0 })
     }
 
     /// The header that verifies at the present offset although its payload does not.

@@ -1,7 +1,8 @@
 //! One segment file being written.
 //!
-//! Invariant: `size` and `chain` speak of whole frames; bytes behind them are remains of a failed write.
+//! Invariant: `size` and `chain` speak of whole frames; bytes behind them are fill, or remains of a failed write.
 
+use super::fill::{FILL_LINE_BYTES, Spare, bytes_to_border, discard, filler, short_line_at};
 use super::format::{EndMark, SegmentHeader};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::persist::{Lineage, Lsn};
@@ -31,6 +32,8 @@ pub struct Segment {
     size: u64,
     chain: u32,
     empty: bool,
+    /// Up to here the file is filled ahead; 0: it is not.
+    filled: u64,
 }
 
 impl Segment {
@@ -49,7 +52,44 @@ impl Segment {
         let header = header_for(place, salt);
         let (bytes, chain) = header.encode();
         file.write_all_at(&bytes, 0)?;
-        Ok(Self { file, path, name, sequence, header, size: bytes.len() as u64, chain, empty: true })
+        Ok(Self { file, path, name, sequence, header, size: bytes.len() as u64, chain, empty: true, filled: 0 })
+    }
+
+    /// As [`Segment::draft`], over a file that is filled ahead, which keeps its name until [`Segment::publish`].
+    pub fn draft_over(spare: Spare, name: String, sequence: u64, place: SegmentPlace, salt: u64) -> io::Result<Self> {
+        let Spare { file, path, bytes: filled } = spare;
+        let header = header_for(place, salt);
+        let (bytes, chain) = header.encode();
+        file.write_all_at(&bytes, 0)?;
+        Ok(Self { file, path, name, sequence, header, size: bytes.len() as u64, chain, empty: true, filled })
+    }
+
+    /// What was filled ahead, once more without a header, where it was not begun after all.
+    pub fn into_spare(self, disk: &dyn Disk) -> Option<Spare> {
+        if !self.is_filled() || !self.empty {
+            self.discard(disk);
+            return None;
+        }
+        let is_draft = self.path.extension().is_some_and(|extension| extension == "tmp");
+        let path = if is_draft { self.path.clone() } else { self.path.with_added_extension("ahead.tmp") };
+        let cleared = || {
+            self.file.write_all_at(&filler(FILL_LINE_BYTES as usize), 0)?;
+            if is_draft { Ok(()) } else { disk.rename(&self.path, &path) }
+        };
+        match cleared() {
+            Ok(()) => Some(Spare { file: self.file, path, bytes: self.filled }),
+            Err(_) => {
+                self.discard(disk);
+                None
+            }
+        }
+    }
+
+    /// Gives up a draft that is not published, and the room that it takes.
+    pub fn discard(self, disk: &dyn Disk) {
+        if self.path.extension().is_some_and(|extension| extension == "tmp") {
+            discard(disk, &self.path);
+        }
     }
 
     /// Gives a draft its name; content and name are durable when this returns. Replaces a file of that name, which must
@@ -101,9 +141,20 @@ impl Segment {
         self.empty
     }
 
+    /// Bytes that are filled ahead behind what was written.
+    pub fn filled_left(&self) -> u64 {
+        self.filled.saturating_sub(self.size)
+    }
+
+    /// It was filled ahead.
+    pub fn is_filled(&self) -> bool {
+        self.filled > 0
+    }
+
     /// Appends whole frames, whose last has this chain value. On an error nothing counts as written.
     pub fn append(&mut self, frames: &Woven, chain: u32) -> io::Result<()> {
         let mut end = self.size;
+        self.end_fill_line(end + frames.len() as u64)?;
         for slice in frames.slices(0, 0) {
             self.file.write_all_at(slice, end)?;
             end += slice.len() as u64;
@@ -114,13 +165,47 @@ impl Segment {
         Ok(())
     }
 
-    /// Cuts away what a failed write left behind the last whole frame.
-    pub fn cut_to_size(&self) -> io::Result<()> {
-        if self.file.len()? > self.size { self.file.set_len(self.size) } else { Ok(()) }
+    /// What will end at `end` is followed by a line, before it is there.
+    fn end_fill_line(&self, end: u64) -> io::Result<()> {
+        match short_line_at(end) {
+            Some(line) if end < self.filled => self.file.write_all_at(line, end),
+            _ => Ok(()),
+        }
     }
 
-    /// Writes the end annotation and syncs; returns the size of the file.
-    pub fn seal(&self, end: Lsn) -> io::Result<u64> {
+    /// Ends what was written at a multiple of `align` bytes; how many it took.
+    pub fn pad(&mut self, align: u64) -> io::Result<u64> {
+        let bytes = bytes_to_border(self.size, align);
+        // The fill is lines that end at such borders.
+        if bytes > 0 && self.size + bytes > self.filled {
+            self.file.write_all_at(&filler(bytes as usize), self.size)?;
+        }
+        self.size += bytes;
+        Ok(bytes)
+    }
+
+    /// Cuts away what a failed write left behind the last whole frame, and with it what was filled ahead.
+    pub fn cut_to_size(&mut self) -> io::Result<()> {
+        if self.file.len()? > self.size {
+            self.file.set_len(self.size)?;
+        }
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Cuts off what was filled ahead, durably. A crash in between may leave zeros there: nothing may stand behind them yet that
+    /// says where the segment ends.
+    pub fn cut_fill(&mut self) -> io::Result<()> {
+        if self.is_filled() {
+            self.cut_to_size()?;
+            self.file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Cuts off what was filled ahead, writes the end annotation and syncs; returns the size of the file.
+    pub fn seal(&mut self, end: Lsn) -> io::Result<u64> {
+        self.cut_fill()?;
         let (line, _) = EndMark { end, previous: self.chain }.encode(self.header.salt, self.size);
         self.file.write_all_at(&line, self.size)?;
         self.file.sync_all()?;

@@ -11,9 +11,11 @@
 //! - While it is in doubt whether the manifest on disk names a segment, neither that one nor the one before is written,
 //!   replaced or removed.
 
+mod ahead;
 mod rebase;
 mod succession;
 
+use self::ahead::Ahead;
 use self::rebase::Unstored;
 use self::succession::Fresh;
 use super::buffer::{Batch, LogBuffer};
@@ -179,6 +181,8 @@ pub struct LogWriter {
     /// Writes beside a sync since the last one that was not quick.
     quick_beside_sync: u32,
     time: i64,
+    /// The file that the next segment is written into, where segments are filled ahead.
+    ahead: Ahead,
 }
 
 impl LogWriter {
@@ -221,6 +225,7 @@ impl LogWriter {
             wary_until: now,
             quick_beside_sync: 0,
             time,
+            ahead: Ahead::None,
             buffer,
         }
     }
@@ -252,9 +257,11 @@ impl LogWriter {
         if self.obey(now) {
             return Step::Worked;
         }
-        match (self.advance(now), &self.unstored) {
-            (Step::Idle(limit), Some(unstored)) => {
-                let retry = unstored.retry_at.saturating_sub(now);
+        let step = self.advance(now);
+        let retries = [self.unstored.as_ref().map(|unstored| unstored.retry_at), self.fill_again_at()];
+        match (step, retries.into_iter().flatten().min()) {
+            (Step::Idle(limit), Some(retry)) => {
+                let retry = retry.saturating_sub(now);
                 Step::Idle(Some(limit.map_or(retry, |limit| limit.min(retry))))
             }
             (step, _) => step,
@@ -364,6 +371,18 @@ impl LogWriter {
         if self.syncing || self.unsynced_payload() == 0 || !(demanded || self.sync_is_due(now)) {
             return None;
         }
+        let align = self.buffer.align();
+        if align > 0 {
+            match self.segment.pad(align) {
+                Ok(bytes) => {
+                    self.progress.stats.size.fetch_add(bytes, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.write_failed(now, &error);
+                    return Some(Step::Worked);
+                }
+            }
+        }
         let upto = self.progress.written();
         self.set_syncing(true);
         self.sync_started = now;
@@ -443,6 +462,7 @@ impl LogWriter {
             }
             self.progress.publish_written(end);
         }
+        self.guard_reserve();
         Ok(())
     }
 
@@ -543,7 +563,11 @@ impl LogWriter {
     /// Everything is durable and nothing more will come: seals the segment and says so in the manifest.
     fn close(&mut self) -> Step {
         let end = self.progress.durable();
-        let sealed = if self.segment.is_empty() { Ok(self.segment.size()) } else { self.segment.seal(end) };
+        let sealed = if self.segment.is_empty() {
+            self.segment.cut_fill().map(|()| self.segment.size())
+        } else {
+            self.segment.seal(end)
+        };
         let stored = sealed.and_then(|size| {
             let mut manifest = self.manifest.clone();
             manifest.state = CloseState::Closed { end, chain: self.segment.chain(), size };
@@ -557,6 +581,7 @@ impl LogWriter {
 
     fn end(&mut self) -> Step {
         self.state = State::Closed;
+        self.give_up_ahead();
         self.refuse_orders();
         self.progress.publish_closed();
         Step::Closed

@@ -5,6 +5,7 @@ pub mod compaction;
 pub mod crashes;
 mod damage;
 mod faults;
+mod filled;
 mod founding;
 pub mod lineage;
 pub mod model;

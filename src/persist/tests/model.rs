@@ -195,6 +195,9 @@ impl Db {
     /// Lets the writer work until it waits, letting this much time pass where it waits for time; whether it is closed.
     pub fn pump_for(&mut self, history: &mut History, mut patience: Duration) -> bool {
         for _ in 0..10_000 {
+            if let Some(job) = self.log.writer.fill_job() {
+                self.log.writer.finish_fill(job.run());
+            }
             match self.log.writer.step() {
                 Step::Worked => {}
                 Step::Sync(job) => self.log.writer.finish_sync(job.run()),

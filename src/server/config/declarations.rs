@@ -268,8 +268,8 @@ pub static DIRECTIVES: &[Directive] = &[
     text("ignore-warnings", "").moot(),
     // Our own
     memory("aof-segment-size", MIB, LONG_MAX, "256mb"),
-    yes_no("aof-preallocate", "no").later(),
-    int("aof-align", 0, 4096, "0").later(),
+    yes_no("aof-preallocate", "no"),
+    choice("aof-align", &["0", "512", "4096"], "0"),
     memory("aof-unsynced-bytes-max", 0, LONG_MAX, "64mb"),
     int("aof-retain-time", 0, INT_MAX, "0"),
     memory("aof-retain-size", 0, LONG_MAX, "0"),

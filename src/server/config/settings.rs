@@ -193,6 +193,9 @@ pub struct Settings {
     pub unsynced_bytes_max: u64,
     /// `aof-timestamp-enabled`.
     pub log_timestamps: bool,
+    /// `aof-preallocate`, and `aof-align` in bytes; 0: not.
+    pub preallocate: bool,
+    pub align: u64,
     pub bulk_bytes_max: usize,
     pub query_buffer_bytes_max: usize,
     /// Normal, replica, pub/sub.
@@ -335,6 +338,8 @@ impl Settings {
             segment_bytes_max: bytes(config, "aof-segment-size"),
             unsynced_bytes_max: bytes(config, "aof-unsynced-bytes-max"),
             log_timestamps: flag(config, "aof-timestamp-enabled"),
+            preallocate: flag(config, "aof-preallocate"),
+            align: choice(config, "aof-align").parse().unwrap_or(0),
             bulk_bytes_max: bytes(config, "proto-max-bulk-len") as usize,
             query_buffer_bytes_max: bytes(config, "client-query-buffer-limit") as usize,
             output_limits: match config.value("client-output-buffer-limit") {

@@ -103,6 +103,8 @@ impl LogWriter {
             let opened = self.disk.open(&path, crate::env::OpenMode::Read);
             // For INFO and the next rewrite's moment alone: a file that does not tell counts nothing.
             let bytes = opened.and_then(|file| file.len()).unwrap_or(0);
+            // What is filled ahead is not written.
+            let bytes = if file.name == self.segment.name() { self.segment.size() } else { bytes };
             size += bytes;
             base_size = if base.is_some_and(|base| base.name == file.name) { bytes } else { base_size };
         }

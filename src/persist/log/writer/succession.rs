@@ -5,6 +5,7 @@
 
 use super::{LogWriter, State, Step, backoff, encode_headers};
 use crate::persist::Lsn;
+use crate::persist::log::fill::discard;
 use crate::persist::log::progress::Trouble;
 use crate::persist::log::segment::{Segment, SegmentPlace};
 use crate::persist::manifest::{CloseState, StoreError};
@@ -55,11 +56,18 @@ impl LogWriter {
             None => (self.segment.size(), self.segment.chain()),
         };
         let mut fresh = self.draft_segment(durable, chain)?;
-        for pending in &mut self.pending {
-            let chain = encode_headers(&mut pending.batch, &fresh, durable, &mut self.time);
-            fresh.append(&pending.batch.out, chain)?;
+        let (disk, directory, time) = (&*self.disk, &self.options.directory, &mut self.time);
+        let mut move_to = |fresh: &mut Segment| {
+            for pending in &mut self.pending {
+                let chain = encode_headers(&mut pending.batch, fresh, durable, time);
+                fresh.append(&pending.batch.out, chain)?;
+            }
+            fresh.publish(disk, directory)
+        };
+        if let Err(error) = move_to(&mut fresh) {
+            fresh.discard(disk);
+            return Err(error);
         }
-        fresh.publish(&*self.disk, &self.options.directory)?;
         self.segment.cut_for_good(&*self.disk, size)?;
         self.name(fresh, Fresh::Rehome, now)
     }
@@ -75,8 +83,14 @@ impl LogWriter {
             previous_end: first,
             previous_chain: chain,
         };
-        let name = self.options.segment_name(sequence);
-        Segment::draft(&*self.disk, &self.options.directory, name, sequence, place, self.entropy.next_u64())
+        let (name, salt) = (self.options.segment_name(sequence), self.entropy.next_u64());
+        match self.take_ahead() {
+            Some(spare) => {
+                let path = spare.path.clone();
+                Segment::draft_over(spare, name, sequence, place, salt).inspect_err(|_| discard(&*self.disk, &path))
+            }
+            None => Segment::draft(&*self.disk, &self.options.directory, name, sequence, place, salt),
+        }
     }
 
     /// The database that the next frame to be written begins with.
@@ -99,7 +113,12 @@ impl LogWriter {
                 self.state = State::Naming { fresh: Box::new(fresh), why, retry_at, attempts: 2 };
                 Ok(())
             }
-            Err(failed) => Err(failed.error),
+            Err(failed) => {
+                if why == Fresh::Roll {
+                    self.keep_ahead(fresh);
+                }
+                Err(failed.error)
+            }
         }
     }
 
@@ -133,7 +152,8 @@ impl LogWriter {
         self.progress.note_roll(None);
         self.progress.stats.segments.fetch_add(1, Ordering::Relaxed);
         let end = self.progress.durable();
-        let before = std::mem::replace(&mut self.segment, fresh);
+        let mut before = std::mem::replace(&mut self.segment, fresh);
+        self.guard_reserve();
         self.marked = end;
         match why {
             Fresh::Roll => {
@@ -163,7 +183,8 @@ impl LogWriter {
     }
 
     pub(super) fn roll_is_due(&self, now: Duration) -> bool {
-        self.segment.size() >= self.options.segment_bytes_max && now >= self.roll_after
+        let is_full = self.segment.size() >= self.options.segment_bytes_max && !self.stays_for_reserve();
+        (is_full || self.wants_filled()) && now >= self.roll_after
     }
 
     /// Everything is durable: goes on in a new segment. If that fails, stays on the present one for a while.
@@ -179,7 +200,10 @@ impl LogWriter {
         }
         self.written = 0;
         let rolled = self.draft_segment(end, chain).and_then(|mut fresh| {
-            fresh.publish(&*self.disk, &self.options.directory)?;
+            if let Err(error) = fresh.publish(&*self.disk, &self.options.directory) {
+                self.keep_ahead(fresh);
+                return Err(error);
+            }
             self.name(fresh, Fresh::Roll, now)
         });
         if let Err(error) = rolled {
@@ -194,6 +218,7 @@ impl LogWriter {
             self.roll_after = now + wait;
             self.settle_cut(Err(format!("no segment could be begun: {trouble}")));
             self.progress.note_roll(Some(trouble));
+            self.guard_reserve();
         }
     }
 }
