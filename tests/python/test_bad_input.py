@@ -356,7 +356,8 @@ def test_stock_s_tools_by_name_on_what_makes_no_sense(places, tmp_path, line):
         "short": b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhe",
         "bad.manifest": b"file here seq x type b\n",
         "gone.manifest": b"file gone.aof seq 1 type i\n",
-        "short.rdb": dump[: len(dump) // 2],
+        # Inside of a field of its head: of a key that is cut off stock counts that it began.
+        "short.rdb": dump[:60],
         "wrong.rdb": dump[:-1] + bytes([dump[-1] ^ 1]),
         "new.rdb": b"REDIS9999" + dump[9:],
     }
