@@ -79,7 +79,7 @@ pub(super) fn listpack(cx: &mut Cx<'_>, key: &[u8]) -> Result<(), CommandError> 
         ValueRef::Zset(zset) => zset.to_listpack().map(|listpack| listpack_text(&listpack)),
         _ => None,
     };
-    print!("{}", text.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?);
+    print(&text.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?);
     cx.reply.simple("Listpack structure printed on stdout");
     Ok(())
 }
@@ -94,9 +94,15 @@ pub(super) fn quicklist(cx: &mut Cx<'_>, key: &[u8], with_elements: bool) -> Res
     for (number, node) in list.nodes().enumerate() {
         text += &format!("{{node {number}}}\n{}", node_text(&node, with_elements));
     }
-    print!("{text}");
+    print(&text);
     cx.reply.simple("Quicklist structure printed on stdout");
     Ok(())
+}
+
+/// On standard output; where that is closed, nobody wants to know.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn node_text(node: &Node<'_>, with_elements: bool) -> String {
