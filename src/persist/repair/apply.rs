@@ -140,7 +140,7 @@ impl<'w> Work<'w> {
             self.write(file, &making.join(&file.name))?;
         }
         if let Some(archive) = &self.plan.archive {
-            self.applied.written.extend(archive.into_directory(self.disk, &making)?);
+            self.applied.written.extend(archive.make_in(self.disk, &making)?);
         }
         self.disk.sync_dir(&making).map_err(failed(&making))?;
         self.disk.rename(&making, directory).map_err(failed(directory))?;

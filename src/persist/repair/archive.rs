@@ -189,7 +189,7 @@ impl ArchivePlan {
     }
 
     /// Makes an archive of what verifies in another data directory. The files there.
-    pub(super) fn into_directory(&self, disk: &dyn Disk, data: &Path) -> Result<Vec<PathBuf>, RepairError> {
+    pub(super) fn make_in(&self, disk: &dyn Disk, data: &Path) -> Result<Vec<PathBuf>, RepairError> {
         if self.contents.files.is_empty() {
             return Ok(Vec::new());
         }

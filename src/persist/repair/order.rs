@@ -70,7 +70,7 @@ pub fn order(
     base: Option<&Position>,
 ) -> Result<Ordered, OpenError> {
     let mut ordered = Ordered { files: Vec::new(), unused: Vec::new() };
-    let mut segments: Vec<(Candidate, SegmentHeader)> = Vec::new();
+    let mut segments: Vec<Headed> = Vec::new();
     let mut others = Vec::new();
     let is_named = |name: &str| manifest.is_some_and(|manifest| manifest.incremental().any(|file| file.name == name));
     let segments_from = manifest.and_then(|manifest| manifest.segments_from);
@@ -109,7 +109,7 @@ pub fn order(
     let named_upto =
         manifest.iter().flat_map(|manifest| manifest.incremental()).map(|file| file.sequence).max().unwrap_or(0);
     // What no manifest knows yet is told by numbers that keep in step with the names.
-    let is_part = |before: &(Candidate, SegmentHeader), (file, header): &(Candidate, SegmentHeader)| {
+    let is_part = |before: &Headed, (file, header): &Headed| {
         let in_step = header.number.checked_sub(before.1.number) == file.sequence.checked_sub(before.0.sequence);
         is_named(&file.name) || (file.sequence > named_upto && in_step)
     };
@@ -150,7 +150,7 @@ pub fn order(
 /// names; else that of the stream with most of the files, and then of the bytes.
 fn own_timeline(
     disk: &dyn Disk,
-    segments: &[(Candidate, SegmentHeader)],
+    segments: &[Headed],
     streams: &Streams,
     manifest: Option<&Manifest>,
     is_named: &dyn Fn(&str) -> bool,
@@ -190,14 +190,17 @@ fn own_timeline(
     Ok(worth.into_iter().max_by_key(|(_, worth)| *worth).map(|(timeline, _)| timeline))
 }
 
+/// A file with the header that it begins with.
+type Headed = (Candidate, SegmentHeader);
+
 /// Which segments, sorted by number, are of the stream that stands behind the base: an index each, and why it is left out all
 /// the same. Those of other streams are not in it.
 fn own_stream(
     disk: &dyn Disk,
-    segments: &[(Candidate, SegmentHeader)],
+    segments: &[Headed],
     base: Option<&Position>,
     is_own: &dyn Fn(&SegmentHeader) -> bool,
-    is_part: &dyn Fn(&(Candidate, SegmentHeader), &(Candidate, SegmentHeader)) -> bool,
+    is_part: &dyn Fn(&Headed, &Headed) -> bool,
     is_named: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<(usize, Option<&'static str>)>, OpenError> {
     let mut own: Vec<(usize, Option<&'static str>)> = Vec::new();
@@ -235,7 +238,7 @@ fn own_stream(
 /// Of several segments of one number the one that follows the segment before; then the one that is named, then the longest.
 fn best_of(
     disk: &dyn Disk,
-    segments: &[(Candidate, SegmentHeader)],
+    segments: &[Headed],
     fitting: &[usize],
     last: Option<usize>,
     is_named: &dyn Fn(&str) -> bool,

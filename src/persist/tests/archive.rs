@@ -2,7 +2,7 @@
 //! can be gone back to.
 
 use super::compaction::{DIRECTORY, compaction, complete, files, manifest, write};
-use super::crashes::{crashes, judge, runs};
+use super::crashes::{Every, crashes, runs};
 use super::model::{Db, History, State, Workload, begin_life, open_db, options as plain_options};
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
 use crate::env::disk::{DiskLayer, read_file};
@@ -399,45 +399,20 @@ fn holds_what_it_says(disk: &SimDisk, options: &OpenOptions, history: &History, 
 }
 
 fn enumerate(retain: Retain, seed: u64) {
-    let (policy, before) = (SyncPolicy::Always, State::new());
-    let options = options(policy);
-    let mut second = 0;
-    let modes: Vec<_> = crashes().into_iter().skip(1).step_by(2).collect();
-    SimDisk::new().for_each_crash(
-        &modes,
-        |disk| run(disk, &options, retain, seed, 4),
-        |history, crashed, point| {
-            let what = format!("workload {seed}, {point}");
-            let fork = crashed.fork();
-            let db = open_db(&fork, &options, seed + 1000).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let found = db.store.state.clone();
-            judge(history, &before, &found, point.mode, policy, &what);
-            drop(db);
-            if let Some(history) = history {
-                holds_what_it_says(&fork, &options, history, &found, seed, &what);
+    let options = options(SyncPolicy::Always);
+    Every {
+        options: &options,
+        seed,
+        crashes: &crashes().into_iter().skip(1).step_by(2).collect::<Vec<_>>(),
+        one_in: 67,
+        run: &|disk, second| run(disk, &options, retain, seed + u64::from(second), if second { 1 } else { 4 }),
+        also: &|crash| {
+            if let Some(history) = crash.history {
+                holds_what_it_says(crash.recovered, &options, history, crash.found, seed, crash.what);
             }
-            second += 1;
-            if second % 67 != 0 {
-                return;
-            }
-            let modes = [(CrashMode::Kill, 0), (CrashMode::ANY_POWER_CUT, seed)];
-            crashed.for_each_crash(
-                &modes,
-                |disk| run(disk, &options, retain, seed + 1, 1),
-                |again, crashed, inner| {
-                    let what = format!("{what}; then {inner}");
-                    let fork = crashed.fork();
-                    let db = open_db(&fork, &options, seed + 2000).unwrap_or_else(|error| panic!("{what}: {error}"));
-                    let state = db.store.state.clone();
-                    drop(db);
-                    if let Some(again) = again {
-                        judge(&Some(again.clone()), &found, &state, inner.mode, policy, &what);
-                        holds_what_it_says(&fork, &options, again, &state, seed, &what);
-                    }
-                },
-            );
         },
-    );
+    }
+    .judge();
 }
 
 #[test]

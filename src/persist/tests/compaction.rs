@@ -1,7 +1,7 @@
 //! Compaction: what is on disk after each step; every step of it as the last one before a crash, twice over; a fault at
 //! every call; and saves beside it.
 
-use super::crashes::{crashes, judge, runs};
+use super::crashes::{Crashed, Every, crashes, runs};
 use super::model::{Db, History, State, Workload, begin_life, open_db, options, word_list};
 use crate::env::disk::read_file;
 use crate::env::disk::sim::{CrashMode, Fault, FaultSpec, Op, SimDisk};
@@ -342,46 +342,26 @@ impl Stepping for Option<Compaction> {
 
 fn enumerate(policy: SyncPolicy, seed: u64) {
     let options = options(policy);
-    let before = State::new();
-    let mut second = 0;
-    SimDisk::new().for_each_crash(
-        &crashes(),
-        |disk| run(disk, &options, seed, 7),
-        |history, crashed, point| {
-            let what = format!("{policy:?}, workload {seed}, {point}");
-            let fork = crashed.fork();
-            let db = open_db(&fork, &options, seed + 1000).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let found = db.store.state.clone();
-            judge(history, &before, &found, point.mode, policy, &what);
-            drop(db);
-            let left = manifest(&fork);
-            for name in files(&fork) {
-                let known = name == "manifest" || name.ends_with(".torn");
-                let named = left.files.iter().any(|file| file.name == format!("appendonly.aof.{name}"));
-                assert!(known || named, "{what}: {name} is left behind");
-            }
-            assert_eq!(left.history().count(), 0, "{what}");
-            second += 1;
-            if second % 61 != 0 {
-                return;
-            }
-            let modes = [(CrashMode::Kill, 0), (CrashMode::ANY_POWER_CUT, seed), (CrashMode::ALL_UNSYNCED_LOST, 0)];
-            crashed.for_each_crash(
-                &modes,
-                |disk| run(disk, &options, seed + 1, 3),
-                |again, crashed, inner| {
-                    let what = format!("{what}; then {inner}");
-                    let db = open_db(&crashed, &options, seed + 2000).unwrap_or_else(|error| panic!("{what}: {error}"));
-                    let lost_before = matches!(inner.mode, CrashMode::PowerCut(_)) && again.is_none();
-                    if lost_before && matches!(point.mode, CrashMode::Kill) {
-                        judge(history, &before, &db.store.state, inner.mode, policy, &what);
-                    } else {
-                        judge(again, &found, &db.store.state, inner.mode, policy, &what);
-                    }
-                },
-            );
-        },
-    );
+    Every {
+        options: &options,
+        seed,
+        crashes: &crashes(),
+        one_in: 61,
+        run: &|disk, second| run(disk, &options, seed + u64::from(second), if second { 3 } else { 7 }),
+        also: &|crash| nothing_is_left_behind(crash),
+    }
+    .judge();
+}
+
+/// The directory holds what its manifest names, and what recovery sets aside.
+fn nothing_is_left_behind(crash: &Crashed<'_>) {
+    let left = manifest(crash.recovered);
+    for name in files(crash.recovered) {
+        let known = name == "manifest" || name.ends_with(".torn");
+        let named = left.files.iter().any(|file| file.name == format!("appendonly.aof.{name}"));
+        assert!(known || named, "{}: {name} is left behind", crash.what);
+    }
+    assert_eq!(left.history().count(), 0, "{}", crash.what);
 }
 
 #[test]

@@ -80,46 +80,90 @@ fn is_for_stock(disk: &SimDisk, what: &str) {
 }
 
 fn enumerate_with(options: OpenOptions, seed: u64) {
-    let policy = options.policy;
-    let disk = SimDisk::new();
-    let before = State::new();
-    let mut second = 0;
-    disk.for_each_crash(
-        &crashes(),
-        |disk| run(disk, &options, seed, 6, seed.is_multiple_of(2)),
-        |history, crashed, point| {
-            let what = format!("{policy:?}, workload {seed}, {point}");
-            let fork = crashed.fork();
-            let db = open_db(&fork, &options, seed + 1000).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let found = db.store.state.clone();
-            if point.mode == CrashMode::Kill && db.report.torn.is_none() {
-                is_for_stock(&crashed, &what);
-            }
-            judge(history, &before, &found, point.mode, policy, &what);
-            drop(db);
-            // One in some crashes is followed through: every step of the recovery and of what is written after it.
-            second += 1;
-            if second % 23 != 0 {
-                return;
-            }
-            let modes = [(CrashMode::Kill, 0), (CrashMode::ANY_POWER_CUT, seed), (CrashMode::ALL_UNSYNCED_LOST, 0)];
-            crashed.for_each_crash(
-                &modes,
-                |disk| run(disk, &options, seed + 1, 2, false),
-                |again, crashed, inner| {
-                    let what = format!("{what}; then {inner}");
-                    let db = open_db(&crashed, &options, seed + 2000).unwrap_or_else(|error| panic!("{what}: {error}"));
-                    let lost_before = matches!(inner.mode, CrashMode::PowerCut(_)) && again.is_none();
-                    if lost_before && matches!(point.mode, CrashMode::Kill) {
-                        // The first crash left what was not synced in the page cache, the second may take it.
-                        judge(history, &before, &db.store.state, inner.mode, policy, &what);
-                    } else {
-                        judge(again, &found, &db.store.state, inner.mode, policy, &what);
-                    }
-                },
-            );
+    Every {
+        options: &options,
+        seed,
+        crashes: &crashes(),
+        one_in: 23,
+        run: &|disk, second| match second {
+            false => run(disk, &options, seed, 6, seed.is_multiple_of(2)),
+            true => run(disk, &options, seed + 1, 2, false),
         },
-    );
+        also: &|crash| {
+            if crash.mode == CrashMode::Kill && !crash.torn {
+                is_for_stock(crash.disk, crash.what);
+            }
+        },
+    }
+    .judge();
+}
+
+/// Every crash of a run; of some of them every crash of the recovery and of what is written after it.
+pub struct Every<'r> {
+    pub options: &'r OpenOptions,
+    pub seed: u64,
+    pub crashes: &'r [(CrashMode, u64)],
+    /// One in so many crashes is followed through.
+    pub one_in: u64,
+    /// The first life, and the second; what was acknowledged when it ended.
+    pub run: &'r dyn Fn(&SimDisk, bool) -> Option<History>,
+    /// What else holds.
+    pub also: &'r dyn Fn(&Crashed<'_>),
+}
+
+/// What a crash left, and what a start made of it.
+pub struct Crashed<'c> {
+    pub mode: CrashMode,
+    pub disk: &'c SimDisk,
+    pub recovered: &'c SimDisk,
+    pub history: Option<&'c History>,
+    pub found: &'c State,
+    /// A torn frame was cut away.
+    pub torn: bool,
+    pub what: &'c str,
+}
+
+impl Every<'_> {
+    pub fn judge(&self) {
+        let (policy, seed, before) = (self.options.policy, self.seed, State::new());
+        let mut second = 0;
+        let start = |disk: &SimDisk, seed, mode, history: &Option<History>, what: &str| {
+            let recovered = disk.fork();
+            let db = open_db(&recovered, self.options, seed).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let (found, torn) = (db.store.state.clone(), db.report.torn.is_some());
+            drop(db);
+            let (history, found_ref) = (history.as_ref(), &found);
+            (self.also)(&Crashed { mode, disk, recovered: &recovered, history, found: found_ref, torn, what });
+            found
+        };
+        SimDisk::new().for_each_crash(
+            self.crashes,
+            |disk| (self.run)(disk, false),
+            |history, crashed, point| {
+                let what = format!("{policy:?}, workload {seed}, {point}");
+                let found = start(&crashed, seed + 1000, point.mode, history, &what);
+                judge(history, &before, &found, point.mode, policy, &what);
+                second += 1;
+                if second % self.one_in != 0 {
+                    return;
+                }
+                let modes = [(CrashMode::Kill, 0), (CrashMode::ANY_POWER_CUT, seed), (CrashMode::ALL_UNSYNCED_LOST, 0)];
+                crashed.for_each_crash(
+                    &modes,
+                    |disk| (self.run)(disk, true),
+                    |again, crashed, inner| {
+                        let what = format!("{what}; then {inner}");
+                        let lost_before = matches!(inner.mode, CrashMode::PowerCut(_)) && again.is_none();
+                        let twice = lost_before && point.mode == CrashMode::Kill;
+                        // The first crash left what was not synced in the page cache, the second may take it.
+                        let (history, before) = if twice { (history, &before) } else { (again, &found) };
+                        let state = start(&crashed, seed + 2000, inner.mode, again, &what);
+                        judge(history, before, &state, inner.mode, policy, &what);
+                    },
+                );
+            },
+        );
+    }
 }
 
 #[test]
