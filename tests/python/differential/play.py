@@ -5,6 +5,7 @@ One `Table` is a pair of servers with their connections, used for one sequence a
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from support.resp import Closed, ProtocolError
@@ -21,6 +22,7 @@ MARKER = b"~end of the sequence~"
 END = b"$%d\r\n%s\r\n" % (len(MARKER), MARKER)
 DATABASES = [b"0", b"1", b"2"]
 LIFETIME_APART_MS = 8000
+APART_SECONDS = 0.5
 # No key of any sequence.
 CARRIED = b"~carried~"
 READERS = {
@@ -232,12 +234,7 @@ class Table:
         """Types, encodings, deadlines, values and payloads of all keys of all databases that sequences use."""
         self.both([[b"CONFIG", b"SET", b"notify-keyspace-events", b""]])
         for database in DATABASES:
-            for side in self.sides:
-                side.guard(side.control.send, encode([b"SELECT", database]) + encode([b"KEYS", b"*"]))
-            listed = []
-            for side in self.sides:
-                side.guard(side.control.reply)
-                listed.append(sorted(item[1] for item in side.guard(side.control.reply)[1]))
+            listed = self.listed(database)
             if listed[0] != listed[1]:
                 return Difference("keys", f"database {database.decode()}: only in graven {set(listed[0]) - set(listed[1])}, only in stock {set(listed[1]) - set(listed[0])}")
             found = self.values(listed[0], database)
@@ -245,15 +242,30 @@ class Table:
                 return found
         return None
 
+    def listed(self, database: bytes) -> list[list[bytes]]:
+        """The keys of a database, which is selected then. The servers reached a command some milliseconds apart: a deadline may have passed for one of them."""
+        end = time.monotonic() + APART_SECONDS
+        while True:
+            listed = []
+            for side in self.sides:
+                side.guard(side.control.send, encode([b"SELECT", database]) + encode([b"KEYS", b"*"]))
+            for side in self.sides:
+                side.guard(side.control.reply)
+                listed.append(sorted(item[1] for item in side.guard(side.control.reply)[1]))
+            if listed[0] == listed[1] or time.monotonic() > end:
+                return listed
+
     def values(self, keys: list[bytes], database: bytes) -> Difference | None:
         if not keys:
             return None
         ask = [[word, key] if word != b"ENCODING" else [b"OBJECT", word, key] for key in keys for word in (b"TYPE", b"ENCODING", b"PTTL")]
         ours, stock = self.both(ask)
-        types, alike = [], []
+        there, types, alike = [], [], []
         for at, key in enumerate(keys):
             kinds, encodings, lifetimes = ([side[3 * at + n] for side in (ours, stock)] for n in range(3))
             place = f"key {show_command([key])} of database {database.decode()}"
+            if ("+", b"none") in kinds:
+                continue
             if kinds[0] != kinds[1]:
                 return Difference("type", f"{place}: graven {show(kinds[0])}, stock {show(kinds[1])}")
             if not compare.encoding(*encodings) and not (self.sorted and encodings[1] == ("$", b"skiplist")):
@@ -261,8 +273,11 @@ class Table:
                 return Difference(f"encoding {encodings[1][1]}", f"{place}: graven {show(encodings[0])}, stock {show(encodings[1])}")
             if not compare.lifetime(*lifetimes):
                 return Difference("lifetime", f"{place}: PTTL graven {show(lifetimes[0])}, stock {show(lifetimes[1])}")
+            there.append(key)
             types.append(kinds[0][1])
             alike.append(encodings[0] == encodings[1] or (encodings[0][1], encodings[1][1]) in ((b"listpack", b"quicklist"), (b"embstr", b"raw")))
+        # Listed a moment ago, and gone since.
+        keys = there
         if b"xinfo" in self.grammar.missing:
             READERS[b"stream"] = lambda key: [b"XRANGE", key, b"-", b"+"]
         ours, stock = self.both([READERS[kind](key) for key, kind in zip(keys, types)])
