@@ -161,6 +161,7 @@ def test_stock_s_tools_by_name_say_what_the_real_ones_say(check_tools, make_stoc
     assert same("redis-check-aof", tmp_path / "nothing").returncode == 1
     timed = log / "timed.aof"
     timed.write_bytes(b"#TS:100\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n#TS:200\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n")
+    assert same("redis-check-aof", timed).returncode == 0
     assert same("redis-check-aof", "--truncate-to-timestamp", "250", timed).returncode == 0
     assert same("redis-check-aof", "--truncate-to-timestamp", "150", timed).returncode == 0
     assert same("redis-check-aof", "--truncate-to-timestamp", "50", timed).returncode == 1

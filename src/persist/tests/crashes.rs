@@ -90,7 +90,8 @@ fn enumerate_with(options: OpenOptions, seed: u64) {
             true => run(disk, &options, seed + 1, 2, false),
         },
         also: &|crash| {
-            if crash.mode == CrashMode::Kill && !crash.torn {
+            // Behind a second crash what the first one tore may not be cut away yet.
+            if crash.life == 1 && crash.mode == CrashMode::Kill && !crash.torn {
                 is_for_stock(crash.disk, crash.what);
             }
         },
@@ -113,6 +114,8 @@ pub struct Every<'r> {
 
 /// What a crash left, and what a start made of it.
 pub struct Crashed<'c> {
+    /// Which life it ended: the first or the second.
+    pub life: u8,
     pub mode: CrashMode,
     pub disk: &'c SimDisk,
     pub recovered: &'c SimDisk,
@@ -127,13 +130,14 @@ impl Every<'_> {
     pub fn judge(&self) {
         let (policy, seed, before) = (self.options.policy, self.seed, State::new());
         let mut second = 0;
-        let start = |disk: &SimDisk, seed, mode, history: &Option<History>, what: &str| {
+        let start = |disk: &SimDisk, life: u8, mode, history: &Option<History>, what: &str| {
             let recovered = disk.fork();
-            let db = open_db(&recovered, self.options, seed).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let db = open_db(&recovered, self.options, seed + 1000 * u64::from(life))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
             let (found, torn) = (db.store.state.clone(), db.report.torn.is_some());
             drop(db);
             let (history, found_ref) = (history.as_ref(), &found);
-            (self.also)(&Crashed { mode, disk, recovered: &recovered, history, found: found_ref, torn, what });
+            (self.also)(&Crashed { life, mode, disk, recovered: &recovered, history, found: found_ref, torn, what });
             found
         };
         SimDisk::new().for_each_crash(
@@ -141,7 +145,7 @@ impl Every<'_> {
             |disk| (self.run)(disk, false),
             |history, crashed, point| {
                 let what = format!("{policy:?}, workload {seed}, {point}");
-                let found = start(&crashed, seed + 1000, point.mode, history, &what);
+                let found = start(&crashed, 1, point.mode, history, &what);
                 judge(history, &before, &found, point.mode, policy, &what);
                 second += 1;
                 if second % self.one_in != 0 {
@@ -157,7 +161,7 @@ impl Every<'_> {
                         let twice = lost_before && point.mode == CrashMode::Kill;
                         // The first crash left what was not synced in the page cache, the second may take it.
                         let (history, before) = if twice { (history, &before) } else { (again, &found) };
-                        let state = start(&crashed, seed + 2000, inner.mode, again, &what);
+                        let state = start(&crashed, 2, inner.mode, again, &what);
                         judge(history, before, &state, inner.mode, policy, &what);
                     },
                 );

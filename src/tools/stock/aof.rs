@@ -178,6 +178,8 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
     let mut tape = Tape::new(file, from)?;
     let mut valid = Valid { up_to: from, line: 1, problem: None, later: None };
     let mut transaction = false;
+    // The stock tool counts no lines of comments.
+    let mut comments = 0;
     loop {
         let at = tape.offset();
         let problem = match tape.next()? {
@@ -201,9 +203,12 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
                 transaction = (transaction || is(b"multi")) && !is(b"exec");
                 problem.to_owned()
             }
-            Next::Timestamp(_) | Next::Comment => String::new(),
+            Next::Timestamp(_) | Next::Comment => {
+                comments += 1;
+                String::new()
+            }
         };
-        valid.line = tape.line;
+        valid.line = tape.line - comments;
         if !problem.is_empty() {
             valid.problem = Some((at, problem));
             return Ok(valid);
@@ -212,7 +217,7 @@ fn commands(file: &dyn crate::env::DiskFile, from: u64, until: Option<i64>) -> i
             valid.up_to = tape.offset();
         }
     }
-    valid.line = tape.line;
+    valid.line = tape.line - comments;
     debug_assert!(valid.later.is_some() || valid.up_to == tape.end());
     Ok(valid)
 }
