@@ -115,6 +115,10 @@ def test_the_processors_of_the_threads(make_server):
             found[name] = re.search(r"Cpus_allowed_list:\s*(\S+)", status)[1]
         return found
 
+    def niceness() -> dict[str, int]:
+        states = [stat.read_text() for stat in Path(f"/proc/{server.pid}/task").glob("*/stat")]
+        return {state[state.index("(") + 1 : state.rindex(")")]: int(state.rsplit(")", 1)[1].split()[16]) for state in states}
+
     expected = {"io-0": first, "io-1": first, "ticker": first, "aof-writer": first, "aof-sync": last, "reaper": last, "archiver": last, "scrubber": last}
     wait_until(lambda: {name: threads().get(name) for name in expected} == {name: str(cpu) for name, cpu in expected.items()}, 30, "processors of the threads")
     with server.connect() as connection:
@@ -123,6 +127,7 @@ def test_the_processors_of_the_threads(make_server):
             connection.call(command)
             for one in (name, "rdb-encode"):
                 wait_until(lambda: threads().get(one) == str(cpu), 30, f"{one} on processor {cpu}")
+            assert niceness()["io-0"] == 0 and niceness()[name] > 0 and niceness()["rdb-encode"] > 0
             connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 0)
             wait_until(lambda: name not in threads(), 60, f"the end of {name}")
             connection.call("CONFIG", "SET", "snapshot-max-mb-per-sec", 1)
