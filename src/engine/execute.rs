@@ -119,7 +119,7 @@ impl Engine {
         let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
-                client.last_command = None;
+                client.last_command = self.parts.table.named(argv).map(|named| named.index);
                 return Admission::Refuse(error.clone());
             }
         };

@@ -380,3 +380,16 @@ def test_the_graph_of_a_latency(pair):
             assert connection.call("LATENCY", "RESET", "command") == 1
             assert connection.call("LATENCY", "HISTORY", "command") == []
             connection.call("CONFIG", "SET", "latency-monitor-threshold", 0)
+
+
+def test_the_command_that_a_client_sent_last(make_server, make_stock):
+    """CLIENT LIST names it whether or not it could run, as long as there is such a one."""
+    seen = []
+    for server in (make_server(directives={"appendonly": "no"}).start(), make_stock(directives={"appendonly": "no"}).start()):
+        with server.connect() as client, server.connect() as other:
+            seen.append([])
+            for request in (("GET",), ("GEOADD", "k", 1, 2, 3, 4), ("nosuch",), ("GEOADD", "k", "x"), ("CONFIG",), ("CONFIG", "GET"), ("CLIENT", "NOSUCH"), ("GET", "k")):
+                client.pipeline([request])
+                lines = other.call("CLIENT", "LIST").decode().splitlines()
+                seen[-1].append((request, [line.split(" cmd=")[1].split()[0] for line in lines]))
+    assert seen[0] == seen[1]
