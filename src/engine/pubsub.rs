@@ -287,12 +287,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "publish",
         arity: 3,
-        flags: Flags::PUBSUB
-            .and(Flags::LOADING)
-            .and(Flags::STALE)
-            .and(Flags::FAST)
-            .and(Flags::MAY_REPLICATE)
-            .and(Flags::KEY_READ),
+        flags: PUBLISH,
         run: publish,
         group: Group::Pubsub,
         since: "2.0.0",
@@ -305,12 +300,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "spublish",
         arity: 3,
-        flags: Flags::PUBSUB
-            .and(Flags::LOADING)
-            .and(Flags::STALE)
-            .and(Flags::FAST)
-            .and(Flags::MAY_REPLICATE)
-            .and(Flags::KEY_READ),
+        flags: PUBLISH,
         keys: &[crate::command::KeySpec::first(crate::command::KeyFlags::NOT_KEY)],
         run: spublish,
         group: Group::Pubsub,
@@ -335,6 +325,7 @@ pub(super) static COMMANDS: &[Command] = &[
 const SHARD_KEYS: &[crate::command::KeySpec] = &[crate::command::KeySpec::all(crate::command::KeyFlags::NOT_KEY)];
 
 const QUERY: Flags = Flags::PUBSUB.and(Flags::LOADING).and(Flags::STALE).and(Flags::KEY_READ);
+const PUBLISH: Flags = QUERY.and(Flags::FAST).and(Flags::MAY_REPLICATE);
 
 static SUBCOMMANDS: &[Command] = &[
     Command {
